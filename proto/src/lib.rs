@@ -1,0 +1,22 @@
+//! What Wardline's bytes mean.
+//!
+//! Messages (generated from `wardline/v1/*.proto`), identifiers that are valid by construction, the topic
+//! grammar, measurement codes, the device link's framing, refusal codes and every limit of the wire.
+//!
+//! **Invariant:** this crate has no runtime, opens no file and reads no clock.
+
+pub mod codes;
+pub mod frame;
+pub mod ids;
+pub mod limits;
+pub mod link;
+pub mod refusal;
+pub mod topic;
+
+/// Messages and services of package `wardline.v1`.
+pub mod v1 {
+    #![allow(missing_docs, clippy::too_many_lines, unreachable_pub, reason = "generated from the .proto files")]
+    include!(concat!(env!("OUT_DIR"), "/wardline.v1.rs"));
+}
+
+pub use ids::{DeviceId, DeviceKey, Identity, PartitionId, TenantId};

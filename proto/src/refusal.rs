@@ -1,0 +1,112 @@
+//! Stable codes for what a device or operator can be refused. Each has a page `docs/errors/CODE.md`.
+
+use std::fmt;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $mqtt5:literal;)+) => {
+        /// Why something was refused or quarantined. The code is stable; the words may change.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Refusal {
+            $($(#[$doc])* $name,)+
+        }
+
+        impl Refusal {
+            /// Every code, for documentation and metrics.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// Returns the stable code.
+            pub fn code(self) -> &'static str {
+                match self { $(Self::$name => $code,)+ }
+            }
+
+            /// Returns the MQTT 5 reason code that a device gets; 0 where the protocol has no answer.
+            pub fn mqtt5_reason(self) -> u8 {
+                match self { $(Self::$name => $mqtt5,)+ }
+            }
+
+            /// Finds the refusal of a stable code.
+            pub fn from_code(code: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|r| r.code() == code)
+            }
+        }
+    };
+}
+
+codes! {
+    /// The bytes are not an MQTT packet, or not one that a client may send in this state.
+    MqttMalformed = "WL-MQTT-001", 0x81;
+    /// The packet is larger than the limit.
+    MqttPacketTooLarge = "WL-MQTT-002", 0x95;
+    /// No CONNECT, or no whole packet, in the time allowed.
+    MqttTooSlow = "WL-MQTT-003", 0x82;
+    /// The session said nothing for one and a half keep-alive intervals.
+    MqttKeepAlive = "WL-MQTT-004", 0x8D;
+    /// More publishes in flight than the receive maximum.
+    MqttReceiveMaximum = "WL-MQTT-005", 0x93;
+    /// The protocol version is neither 3.1.1 nor 5.
+    MqttVersion = "WL-MQTT-006", 0x84;
+    /// A newer session of the same device took over.
+    MqttTakenOver = "WL-MQTT-007", 0x8E;
+    /// The certificate carries no identity of this trust domain, or not that of a device.
+    IdentityMissing = "WL-ID-001", 0x87;
+    /// The certificate is revoked.
+    IdentityRevoked = "WL-ID-002", 0x87;
+    /// The certificate is not yet or no longer valid.
+    IdentityExpired = "WL-ID-003", 0x87;
+    /// The device is not registered or not active.
+    IdentityUnknown = "WL-ID-004", 0x87;
+    /// The client id is not the device's.
+    IdentityClientId = "WL-ID-005", 0x85;
+    /// The topic is not one that the certificate may use.
+    TopicNotAuthorized = "WL-TOPIC-001", 0x87;
+    /// The payload is larger than the limit.
+    PayloadTooLarge = "WL-PAY-001", 0x95;
+    /// The payload is neither a frame nor the JSON form.
+    PayloadFormat = "WL-PAY-002", 0x99;
+    /// The frame's lane does not belong on this topic, or its header breaks a limit.
+    FrameHeader = "WL-PAY-003", 0x99;
+    /// The device sends faster than its budget.
+    QuotaRate = "WL-QUOTA-001", 0x97;
+    /// Too many connections.
+    QuotaConnections = "WL-QUOTA-002", 0x97;
+    /// The journal is near its bound: telemetry is refused before alarms and audit.
+    JournalFull = "WL-JRN-001", 0x97;
+    /// The journal failed; nothing more is accepted until the front is restarted.
+    JournalFailed = "WL-JRN-002", 0x88;
+    /// The front is draining.
+    Draining = "WL-SRV-001", 0x8B;
+    /// Quarantine: the body does not decode.
+    BodyUndecodable = "WL-Q-001", 0x99;
+    /// Quarantine: a body larger than the limit when decompressed, or with too many items.
+    BodyTooLarge = "WL-Q-002", 0x99;
+    /// Quarantine: a metric code that is not in the catalogue.
+    MetricUnknown = "WL-Q-003", 0x99;
+    /// Quarantine: a unit that is not the metric's.
+    UnitMismatch = "WL-Q-004", 0x99;
+    /// Quarantine: arrays of unequal length, a zero interval, an empty or unsorted series.
+    BodyInconsistent = "WL-Q-005", 0x99;
+    /// Quarantine: a device time further in the future than a clock error explains.
+    TimeImplausible = "WL-Q-006", 0x99;
+    /// Quarantine: the same position of a stream with other content.
+    SeqConflict = "WL-Q-007", 0x99;
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_round_trip() {
+        let codes: std::collections::BTreeSet<_> = Refusal::ALL.iter().map(|r| r.code()).collect();
+        assert_eq!(codes.len(), Refusal::ALL.len());
+        for refusal in Refusal::ALL {
+            assert_eq!(Refusal::from_code(refusal.code()), Some(*refusal));
+        }
+    }
+}
