@@ -141,7 +141,7 @@ pub const METRICS: &[Metric] = &[
     metric("MDC_PRESS_BLD_ART_SYS", 150_033, Some("8480-6"), ("mm[Hg]", 266_016), (0.0, 350.0), Numeric),
     metric("MDC_PRESS_BLD_ART_DIA", 150_034, Some("8462-4"), ("mm[Hg]", 266_016), (0.0, 350.0), Numeric),
     metric("MDC_PRESS_BLD_ART_MEAN", 150_035, Some("8478-0"), ("mm[Hg]", 266_016), (0.0, 350.0), Numeric),
-    metric("MDC_IMPED_TTHOR", 151_780, None, ("Ohm", 266_176), (-1_000_000.0, 1_000_000.0), Waveform),
+    metric("MDC_IMPED_TTHOR", 151_780, None, ("1", 262_656), (-1_000_000.0, 1_000_000.0), Waveform),
     metric("MDC_ATTR_VAL_BATT_CHARGE", 67996, None, ("%", 262_688), (0.0, 100.0), Numeric),
 ];
 

@@ -31,7 +31,12 @@ pub fn decode(payload: Bytes) -> Result<(FrameHeader, Frame), Refusal> {
     let frame = Frame::decode(payload).map_err(|_| Refusal::PayloadFormat)?;
     let lane = frame.lane();
     let known = lane != Lane::Unspecified && frame.encoding() != Encoding::Unspecified;
-    if !known || frame.seq == 0 || frame.epoch == 0 || frame.seq > i64::MAX as u64 || frame.epoch > i64::MAX as u64 {
+    if !known
+        || frame.seq == 0
+        || frame.epoch == 0
+        || frame.seq > i64::MAX as u64
+        || frame.epoch > i64::MAX as u64
+    {
         return Err(Refusal::FrameHeader);
     }
     Ok((FrameHeader { epoch: frame.epoch, seq: frame.seq, lane }, frame))
@@ -78,7 +83,8 @@ pub fn lane_of(body: &Body) -> Lane {
 }
 
 fn inflate(packed: &[u8]) -> Result<Vec<u8>, Refusal> {
-    let size = zstd::zstd_safe::get_frame_content_size(packed).ok().flatten().ok_or(Refusal::BodyUndecodable)?;
+    let size =
+        zstd::zstd_safe::get_frame_content_size(packed).ok().flatten().ok_or(Refusal::BodyUndecodable)?;
     if size > BODY_BYTES_MAX as u64 {
         return Err(Refusal::BodyTooLarge);
     }
@@ -114,7 +120,14 @@ mod tests {
 
     fn frame(body: &Body) -> Frame {
         let (encoding, body) = encode_body(body);
-        Frame { epoch: 1, seq: 1, encoding: encoding.into(), lane: Lane::Numerics.into(), body, ..Frame::default() }
+        Frame {
+            epoch: 1,
+            seq: 1,
+            encoding: encoding.into(),
+            lane: Lane::Numerics.into(),
+            body,
+            ..Frame::default()
+        }
     }
 
     #[test]

@@ -95,7 +95,8 @@ impl DeviceKey {
     /// Returns the device's partition: FNV-1a over `tenant/device`, stable for ever.
     pub fn partition(&self) -> PartitionId {
         let bytes = self.tenant.as_str().bytes().chain([b'/']).chain(self.device.as_str().bytes());
-        let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        let hash =
+            bytes.fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
         let folded = hash ^ (hash >> 32);
         PartitionId((folded % u64::from(PARTITIONS)) as u16)
     }
@@ -141,7 +142,8 @@ pub enum Identity {
 impl Identity {
     /// Reads a SAN URI of this trust domain. Anything else is no identity: deny by default.
     pub fn from_uri(uri: &str, trust_domain: &str) -> Result<Self, IdError> {
-        let rest = uri.strip_prefix("spiffe://").and_then(|u| u.strip_prefix(trust_domain)).ok_or(IdError::Uri)?;
+        let rest =
+            uri.strip_prefix("spiffe://").and_then(|u| u.strip_prefix(trust_domain)).ok_or(IdError::Uri)?;
         let mut parts = rest.split('/');
         let (Some(""), Some("tenant"), Some(tenant), Some(kind), Some(name), None) =
             (parts.next(), parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
@@ -208,10 +210,13 @@ mod tests {
 
     #[test]
     fn partition_is_stable() {
-        let key = DeviceKey { tenant: TenantId::new("demo").unwrap(), device: DeviceId::new("mon-1").unwrap() };
+        let key =
+            DeviceKey { tenant: TenantId::new("demo").unwrap(), device: DeviceId::new("mon-1").unwrap() };
         assert_eq!(key.partition(), key.clone().partition());
         let spread: std::collections::BTreeSet<_> = (0..1000)
-            .map(|i| DeviceKey { device: DeviceId::new(&format!("mon-{i}")).unwrap(), ..key.clone() }.partition())
+            .map(|i| {
+                DeviceKey { device: DeviceId::new(&format!("mon-{i}")).unwrap(), ..key.clone() }.partition()
+            })
             .collect();
         assert_eq!(spread.len(), usize::from(PARTITIONS));
     }

@@ -15,7 +15,12 @@ pub mod topic;
 
 /// Messages and services of package `wardline.v1`.
 pub mod v1 {
-    #![allow(missing_docs, clippy::too_many_lines, unreachable_pub, reason = "generated from the .proto files")]
+    #![allow(
+        missing_docs,
+        clippy::too_many_lines,
+        unreachable_pub,
+        reason = "generated from the .proto files"
+    )]
     include!(concat!(env!("OUT_DIR"), "/wardline.v1.rs"));
 }
 

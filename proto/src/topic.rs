@@ -38,7 +38,9 @@ pub fn parse_up(key: &DeviceKey, topic: &[u8]) -> Option<UpChannel> {
 /// Says whether `filter` is one of `key`'s own down topics, or `down/+` or `down/#` under its own prefix.
 pub fn may_subscribe(key: &DeviceKey, filter: &str) -> bool {
     let prefix = format!("wl/1/{}/{}/down/", key.tenant, key.device);
-    filter.strip_prefix(&prefix).is_some_and(|last| matches!(last, "+" | "#") || DOWN_CHANNELS.contains(&last))
+    filter
+        .strip_prefix(&prefix)
+        .is_some_and(|last| matches!(last, "+" | "#") || DOWN_CHANNELS.contains(&last))
 }
 
 /// Says whether frames of `lane` belong on `channel`.
@@ -91,7 +93,9 @@ mod tests {
     fn subscriptions_stay_below_own_down() {
         assert!(may_subscribe(&key(), "wl/1/demo/mon-1/down/command"));
         assert!(may_subscribe(&key(), "wl/1/demo/mon-1/down/#"));
-        for bad in ["#", "wl/1/demo/+/down/command", "wl/1/demo/mon-2/down/#", "wl/1/demo/mon-1/up/#", "wl/1/#"] {
+        for bad in
+            ["#", "wl/1/demo/+/down/command", "wl/1/demo/mon-2/down/#", "wl/1/demo/mon-1/up/#", "wl/1/#"]
+        {
             assert!(!may_subscribe(&key(), bad), "{bad}");
         }
     }
