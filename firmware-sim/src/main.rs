@@ -1,2 +1,46 @@
-//! Placeholder.
-fn main() {}
+//! The `firmware-sim` command.
+
+mod cli;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use firmware_sim::{DeviceOptions, run_device};
+use tokio::sync::watch;
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (stop, shutdown) = watch::channel(false);
+        tokio::spawn(async move {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                let _ = stop.send(true);
+            }
+            // Holds the sender: a gone sender means shutdown.
+            std::future::pending::<()>().await;
+        });
+        match cli.command {
+            Command::Device(args) => device(args.options(), shutdown).await,
+        }
+    })
+}
+
+async fn device(options: DeviceOptions, shutdown: watch::Receiver<bool>) -> anyhow::Result<()> {
+    let (link, stats) = (options.link.clone(), options.stats.clone());
+    tracing::info!(%link, device = options.device, "device started");
+    let report = run_device(options, shutdown).await?;
+    println!(
+        "measured {} bodies ({} readings, {} samples), acknowledged {}, sent again {}, given up {}, connections {}",
+        report.bodies,
+        stats.readings.get(),
+        stats.samples.get(),
+        report.acked,
+        stats.resent.get(),
+        stats.dropped.get(),
+        stats.connects.get(),
+    );
+    anyhow::ensure!(report.complete, "not everything was acknowledged in time");
+    Ok(())
+}
