@@ -1,0 +1,214 @@
+//! What the engine remembers of one device. Persisted as it stands; the message's tags are its format.
+
+use super::dedup::SeenStream;
+use super::device_alarm::{self, ConditionState, Ignored};
+use super::missing::{self, MissingState};
+use super::threshold::{self, ThresholdState};
+use super::transition::Transition;
+use super::EngineCounts;
+use crate::observation::{Observation, Reading, readings};
+use crate::rules::Rules;
+use wardline_proto::DeviceKey;
+use wardline_proto::codes::{self, status};
+use wardline_proto::v1::{Alert, NumericSeries};
+
+/// The state of one device.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct DeviceState {
+    /// Which frames were seen.
+    #[prost(message, repeated, tag = "1")]
+    pub streams: Vec<SeenStream>,
+    /// How far each ruled metric came.
+    #[prost(message, repeated, tag = "2")]
+    pub metrics: Vec<MetricClock>,
+    /// Limits that are crossed.
+    #[prost(message, repeated, tag = "3")]
+    pub thresholds: Vec<ThresholdState>,
+    /// Metrics that are expected.
+    #[prost(message, repeated, tag = "4")]
+    pub missing: Vec<MissingState>,
+    /// Conditions that the device raised.
+    #[prost(message, repeated, tag = "5")]
+    pub conditions: Vec<ConditionState>,
+    /// Ingest time of its last publish.
+    #[prost(int64, tag = "6")]
+    pub last_us: i64,
+}
+
+/// The time of a metric's last live, usable reading.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct MetricClock {
+    /// Metric.
+    #[prost(uint32, tag = "1")]
+    pub mdc_code: u32,
+    /// Edge time.
+    #[prost(int64, tag = "2")]
+    pub last_us: i64,
+}
+
+/// Where transitions and counts go.
+pub(crate) struct Sink<'a> {
+    pub(crate) out: &'a mut Vec<Transition>,
+    pub(crate) counts: &'a mut EngineCounts,
+}
+
+impl DeviceState {
+    /// Feeds one publish that was not seen before.
+    pub(crate) fn observe(&mut self, rules: &Rules, seen: &Observation, sink: &mut Sink<'_>) {
+        for series in &seen.body.numerics {
+            self.series(rules, seen, series, sink);
+        }
+        for block in &seen.body.waveforms {
+            let live = rules.live.holds(seen.edge_time(block.start_us), seen.ingested_at_us);
+            self.arrived(rules, &seen.key, block.mdc_code, (seen.ingested_at_us, live), sink.out);
+        }
+        if rules.pass_device_alarms {
+            self.alarms(rules, seen, sink);
+        }
+    }
+
+    /// Raises what is due at `now_us`.
+    pub(crate) fn expire(&mut self, rules: &Rules, key: &DeviceKey, now_us: i64, out: &mut Vec<Transition>) {
+        for state in &mut self.missing {
+            if let Some(rule) = rules.missing.iter().find(|r| r.id == state.rule_id) {
+                missing::expire(rule, key, state, now_us, out);
+            }
+        }
+        self.conditions.iter_mut().for_each(|state| device_alarm::expire(state, now_us, out));
+    }
+
+    /// Returns when this device wants to be looked at next.
+    pub(crate) fn wake_us(&self) -> Option<i64> {
+        let missing = self.missing.iter().filter_map(MissingState::wake_us);
+        missing.chain(self.conditions.iter().filter_map(ConditionState::wake_us)).min()
+    }
+
+    /// Gives the device until `until_us` to come back before anything counts as missing.
+    pub(crate) fn extend(&mut self, until_us: i64) {
+        self.missing.iter_mut().for_each(|s| s.due_us = s.due_us.max(until_us));
+        let held = self.conditions.iter_mut().filter(|c| c.held_until_us != 0);
+        held.for_each(|c| c.held_until_us = c.held_until_us.max(until_us));
+    }
+
+    /// Ends the alerts of rules that are no longer in force for `key`. Returns whether anything changed.
+    pub(crate) fn reconcile(
+        &mut self,
+        rules: &Rules,
+        key: &DeviceKey,
+        at_us: i64,
+        out: &mut Vec<Transition>,
+    ) -> bool {
+        let before = (self.thresholds.len(), self.missing.len(), self.conditions.len());
+        let limits = |id: &str| rules.thresholds.iter().any(|r| r.id == id && r.scope.covers(key));
+        let expected = |id: &str| rules.missing.iter().any(|r| r.id == id && r.scope.covers(key));
+        let mut orphans: Vec<Alert> = Vec::new();
+        let mut keep = |kept: bool, alert: &mut Option<Alert>| {
+            orphans.extend(if kept { None } else { alert.take() });
+            kept
+        };
+        self.thresholds.retain_mut(|s| keep(limits(&s.rule_id), &mut s.alert));
+        self.missing.retain_mut(|s| keep(expected(&s.rule_id), &mut s.alert));
+        if !rules.pass_device_alarms {
+            orphans.extend(self.conditions.drain(..).filter_map(|mut c| c.take_present()));
+        }
+        out.extend(orphans.into_iter().map(|alert| Transition::end(alert, "rule_removed", at_us)));
+        before != (self.thresholds.len(), self.missing.len(), self.conditions.len())
+    }
+
+    /// Ends every alert of a device that is forgotten.
+    pub(crate) fn forget(self, at_us: i64, out: &mut Vec<Transition>) {
+        let present = self
+            .thresholds
+            .into_iter()
+            .filter_map(|s| s.alert)
+            .chain(self.missing.into_iter().filter_map(|s| s.alert))
+            .chain(self.conditions.into_iter().filter_map(|mut c| c.take_present()));
+        out.extend(present.map(|alert| Transition::end(alert, "forgotten", at_us)));
+    }
+
+    fn series(&mut self, rules: &Rules, seen: &Observation, series: &NumericSeries, sink: &mut Sink<'_>) {
+        let Some(metric) = codes::by_code(series.mdc_code) else { return };
+        if metric.ucum_unit != series.ucum_unit {
+            sink.counts.unit_mismatch += 1;
+            return;
+        }
+        let (mut came, mut usable) = (false, false);
+        for reading in readings(series, seen.device_offset_us) {
+            let sound = reading.status & status::NO_ALARM == 0 && metric.is_plausible(reading.value);
+            if !sound {
+                sink.counts.unusable += 1;
+                continue;
+            }
+            came = true;
+            if !rules.live.holds(reading.at_us, seen.ingested_at_us) {
+                sink.counts.not_live += 1;
+                continue;
+            }
+            usable |= self.reading(rules, &seen.key, series.mdc_code, reading, sink);
+        }
+        if came {
+            self.arrived(rules, &seen.key, series.mdc_code, (seen.ingested_at_us, usable), sink.out);
+        }
+    }
+
+    /// Feeds one live, usable reading to the metric's limits; `false` when it came out of order.
+    fn reading(
+        &mut self,
+        rules: &Rules,
+        key: &DeviceKey,
+        mdc_code: u32,
+        reading: Reading,
+        sink: &mut Sink<'_>,
+    ) -> bool {
+        let mut limits =
+            rules.thresholds.iter().filter(|r| r.mdc_code == mdc_code && r.scope.covers(key)).peekable();
+        if limits.peek().is_none() {
+            return true;
+        }
+        let clock = match self.metrics.iter_mut().position(|m| m.mdc_code == mdc_code) {
+            Some(at) => &mut self.metrics[at],
+            None => {
+                self.metrics.push(MetricClock { mdc_code, last_us: i64::MIN });
+                let last = self.metrics.len() - 1;
+                &mut self.metrics[last]
+            }
+        };
+        if reading.at_us <= clock.last_us {
+            sink.counts.out_of_order += 1;
+            return false;
+        }
+        let previous_us = std::mem::replace(&mut clock.last_us, reading.at_us);
+        for rule in limits {
+            threshold::step(rule, key, &mut self.thresholds, (reading, previous_us), sink.out);
+        }
+        true
+    }
+
+    fn arrived(
+        &mut self,
+        rules: &Rules,
+        key: &DeviceKey,
+        mdc_code: u32,
+        when: (i64, bool),
+        out: &mut Vec<Transition>,
+    ) {
+        for rule in rules.missing.iter().filter(|r| r.mdc_code == mdc_code && r.scope.covers(key)) {
+            missing::seen(rule, &mut self.missing, when, out);
+        }
+    }
+
+    fn alarms(&mut self, rules: &Rules, seen: &Observation, sink: &mut Sink<'_>) {
+        for alarm in &seen.body.alarms {
+            let at_us = seen.edge_time(alarm.at_us);
+            // A wrong clock ahead of ours must not hide an alarm.
+            let backfilled = at_us < seen.ingested_at_us.saturating_sub(rules.live.behind_us);
+            let ingested_at_us = seen.ingested_at_us;
+            let step = device_alarm::Step { alarm, at_us, ingested_at_us, backfilled };
+            match device_alarm::step(&seen.key, &mut self.conditions, step, sink.out) {
+                Ok(()) => {}
+                Err(Ignored::Late) => sink.counts.out_of_order += 1,
+                Err(Ignored::Refused) => sink.counts.conditions_refused += 1,
+            }
+        }
+    }
+}

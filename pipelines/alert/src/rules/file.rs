@@ -1,0 +1,118 @@
+//! The rules file's grammar, version 1. An unknown key is an error: a misspelt limit must not pass in silence.
+
+use serde::Deserialize;
+
+/// The version that this build reads.
+pub const VERSION: u32 = 1;
+
+/// A whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RulesFile {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Which readings are live.
+    #[serde(default)]
+    pub live: Live,
+    /// What happens to alarms that a device raised itself.
+    #[serde(default)]
+    pub device_alarms: DeviceAlarms,
+    /// Limits.
+    #[serde(default)]
+    pub threshold: Vec<Threshold>,
+    /// Data that must keep coming.
+    #[serde(default)]
+    pub missing: Vec<Missing>,
+}
+
+/// `[live]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Live {
+    /// Older than this when it arrives is backfill.
+    pub behind_s: u32,
+    /// Further in the future than this is a wrong clock.
+    pub ahead_s: u32,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self { behind_s: 120, ahead_s: 30 }
+    }
+}
+
+/// `[device_alarms]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceAlarms {
+    /// Whether they become alerts.
+    pub pass_through: bool,
+}
+
+impl Default for DeviceAlarms {
+    fn default() -> Self {
+        Self { pass_through: true }
+    }
+}
+
+/// `[[threshold]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Threshold {
+    /// Unique; letters, digits and `- _ .`, lower case.
+    pub id: String,
+    /// MDC RefId; must agree with `mdc_code`.
+    pub metric: String,
+    /// 32-bit MDC code.
+    pub mdc_code: u32,
+    /// UCUM unit of the limit; must be the metric's.
+    pub unit: String,
+    /// A value below this is an alarm. Either this or `above`.
+    pub below: Option<f64>,
+    /// A value above this is an alarm.
+    pub above: Option<f64>,
+    /// How far back a value must be to clear.
+    pub hysteresis: f64,
+    /// How long the limit must stay crossed; 0 raises at the first reading.
+    pub onset_delay_s: u32,
+    /// How long it must stay cleared.
+    pub clear_delay_s: u32,
+    /// Readings further apart do not prove what lies between them.
+    pub max_gap_s: u32,
+    /// `low`, `medium` or `high`.
+    pub priority: String,
+    /// Where the limit comes from.
+    pub source: String,
+    /// Only these tenants.
+    #[serde(default)]
+    pub tenants: Vec<String>,
+    /// Only these devices.
+    #[serde(default)]
+    pub devices: Vec<String>,
+}
+
+/// `[[missing]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Missing {
+    /// Unique; letters, digits and `- _ .`, lower case.
+    pub id: String,
+    /// MDC RefId; must agree with `mdc_code`. Waveforms may be watched too.
+    pub metric: String,
+    /// 32-bit MDC code.
+    pub mdc_code: u32,
+    /// Expected cadence.
+    pub expect_every_s: u32,
+    /// How long beyond it silence is borne.
+    pub grace_s: u32,
+    /// `low`, `medium` or `high`.
+    pub priority: String,
+    /// Where the times come from.
+    pub source: String,
+    /// Only these tenants.
+    #[serde(default)]
+    pub tenants: Vec<String>,
+    /// Only these devices.
+    #[serde(default)]
+    pub devices: Vec<String>,
+}

@@ -1,0 +1,183 @@
+//! Rules: what is watched, in checked form.
+//!
+//! A rules file is TOML, `version = 1`; its grammar is [`file`], its checks are [`lint`], Wardline's own rules
+//! are `defaults.toml`. A [`Rules`] can only be had through the linter.
+
+pub mod file;
+pub mod lint;
+
+use std::path::Path;
+use wardline_proto::DeviceKey;
+use wardline_proto::v1::Priority;
+
+pub use lint::Finding;
+
+const DEFAULTS: &str = include_str!("defaults.toml");
+
+/// Says why a rules file was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum RulesError {
+    /// The file could not be read.
+    #[error("rules file {path}: {source}")]
+    Read {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file breaks the format; every finding is listed.
+    #[error("rules are not valid:{}", listed(.0))]
+    Invalid(Vec<Finding>),
+}
+
+fn listed(findings: &[Finding]) -> String {
+    findings.iter().map(|f| format!("\n  {f}")).collect()
+}
+
+/// Which side of a limit is the alarm.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Limit {
+    /// A value below this is an alarm.
+    Below(f64),
+    /// A value above this is an alarm.
+    Above(f64),
+}
+
+impl Limit {
+    /// Returns the limit itself.
+    pub fn value(self) -> f64 {
+        match self {
+            Self::Below(limit) | Self::Above(limit) => limit,
+        }
+    }
+
+    /// Says whether `value` is an alarm.
+    pub fn is_crossed(self, value: f64) -> bool {
+        match self {
+            Self::Below(limit) => value < limit,
+            Self::Above(limit) => value > limit,
+        }
+    }
+
+    /// Says whether `value` is back by at least `hysteresis`.
+    pub fn is_cleared(self, value: f64, hysteresis: f64) -> bool {
+        match self {
+            Self::Below(limit) => value >= limit + hysteresis,
+            Self::Above(limit) => value <= limit - hysteresis,
+        }
+    }
+}
+
+/// Whom a rule is for. Empty lists mean everyone.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Scope {
+    /// Tenants.
+    pub tenants: Vec<String>,
+    /// Devices.
+    pub devices: Vec<String>,
+}
+
+impl Scope {
+    /// Says whether `key` is in this scope.
+    pub fn covers(&self, key: &DeviceKey) -> bool {
+        let within = |names: &[String], name: &str| names.is_empty() || names.iter().any(|n| n == name);
+        within(&self.tenants, key.tenant.as_str()) && within(&self.devices, key.device.as_str())
+    }
+}
+
+/// A limit on a metric. All times are microseconds of event time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ThresholdRule {
+    /// Names the rule; part of the alert's id.
+    pub id: String,
+    /// Metric, 32-bit MDC code.
+    pub mdc_code: u32,
+    /// The limit and its side.
+    pub limit: Limit,
+    /// How far back behind the limit a value must be to clear.
+    pub hysteresis: f64,
+    /// How long the limit must stay crossed.
+    pub onset_delay_us: i64,
+    /// How long it must stay cleared.
+    pub clear_delay_us: i64,
+    /// Two readings further apart than this do not prove what lies between them.
+    pub max_gap_us: i64,
+    /// Priority of the alert.
+    pub priority: Priority,
+    /// Whom it is for.
+    pub scope: Scope,
+}
+
+/// Data that must keep coming once it was seen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MissingRule {
+    /// Names the rule; part of the alert's id.
+    pub id: String,
+    /// Metric, 32-bit MDC code.
+    pub mdc_code: u32,
+    /// Expected cadence plus grace, microseconds of ingest time.
+    pub overdue_after_us: i64,
+    /// Priority of the alert.
+    pub priority: Priority,
+    /// Whom it is for.
+    pub scope: Scope,
+}
+
+/// Which readings are live, microseconds around the ingest time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LiveWindow {
+    /// Older is backfill.
+    pub behind_us: i64,
+    /// Newer is a wrong clock.
+    pub ahead_us: i64,
+}
+
+impl LiveWindow {
+    /// Says whether something at `at_us` that came at `ingested_at_us` is live.
+    pub fn holds(self, at_us: i64, ingested_at_us: i64) -> bool {
+        at_us >= ingested_at_us.saturating_sub(self.behind_us)
+            && at_us <= ingested_at_us.saturating_add(self.ahead_us)
+    }
+}
+
+/// Every rule in force. Made by the linter only.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rules {
+    pub(crate) live: LiveWindow,
+    pub(crate) pass_device_alarms: bool,
+    pub(crate) thresholds: Vec<ThresholdRule>,
+    pub(crate) missing: Vec<MissingRule>,
+}
+
+impl Rules {
+    /// Returns Wardline's own rules.
+    pub fn defaults() -> Result<Self, RulesError> {
+        Self::parse(DEFAULTS)
+    }
+
+    /// Returns the text of Wardline's own rules, to start a file from.
+    pub fn defaults_text() -> &'static str {
+        DEFAULTS
+    }
+
+    /// Reads and checks rules; all findings at once.
+    pub fn parse(text: &str) -> Result<Self, RulesError> {
+        lint::check(text).map_err(RulesError::Invalid)
+    }
+
+    /// Reads and checks a file.
+    pub fn load(path: &Path) -> Result<Self, RulesError> {
+        let read = |source| RulesError::Read { path: path.display().to_string(), source };
+        Self::parse(&std::fs::read_to_string(path).map_err(read)?)
+    }
+
+    /// Returns the threshold rules.
+    pub fn thresholds(&self) -> &[ThresholdRule] {
+        &self.thresholds
+    }
+
+    /// Returns the missing-data rules.
+    pub fn missing(&self) -> &[MissingRule] {
+        &self.missing
+    }
+}
