@@ -3,6 +3,8 @@
 //! One SQLite file in the data directory. A commit is on disk when the call returns (`synchronous = FULL`).
 //! Times are unix microseconds in `BIGINT`. Patient-bearing values are sealed before they come here (SEC-3).
 
+pub mod alerts;
+
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use std::path::Path;
 use std::time::Duration;
