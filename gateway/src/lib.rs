@@ -1,1 +1,9 @@
-//! Placeholder.
+//! The gateway: an mTLS MQTT front that acknowledges what is durable, and the roles behind it.
+//!
+//! [`node::Node`] wires everything of one process together; [`front`] takes devices' publishes into the journal;
+//! [`pki`] makes and issues certificates; [`cli`] is the command line over them. Archive and alert worker are
+//! crates of their own.
+
+pub mod alert_service;
+pub mod cli;
+pub mod demo;

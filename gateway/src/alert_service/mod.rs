@@ -1,0 +1,1 @@
+//! The alert service over gRPC: placeholder.

@@ -1,0 +1,65 @@
+//! The command line: what an operator types, and the process around it.
+
+pub mod alerts;
+pub mod archive;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// What a configuration or command line error ends with (`EX_USAGE`).
+pub const EXIT_USAGE: u8 = 64;
+
+/// Wardline: takes in the telemetry of medical devices; an acknowledgement means durable.
+#[derive(Debug, Parser)]
+#[command(name = "wardline", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show what the archive holds, without a SQL engine.
+    Archive(archive::ArchiveCommand),
+    /// Follow and list alerts over gRPC.
+    Alerts(alerts::AlertsCommand),
+    /// See the whole path at work: devices, agents, gateway, archive, one alert.
+    Demo(crate::demo::DemoCommand),
+}
+
+/// Parses the command line and runs the command to its end.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { EXIT_USAGE } else { 0 };
+            // Nothing is left to do when the terminal is gone.
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let filter = EnvFilter::try_from_env("WARDLINE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::debug!("a crypto provider was installed before");
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into()),
+    };
+    runtime.block_on(run(cli.command)).unwrap_or_else(|error| failed(&error))
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Archive(command) => command.run().await,
+        Command::Alerts(command) => command.run().await,
+        Command::Demo(command) => command.run().await,
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("wardline: {error:#}");
+    ExitCode::FAILURE
+}
