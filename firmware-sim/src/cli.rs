@@ -1,6 +1,7 @@
 //! The command line: what it takes, and options made of it.
 
 use clap::{Args, Parser, Subcommand};
+use firmware_sim::fleet::{DEVICES_MAX, FleetOptions, Rate, Shape};
 use firmware_sim::synth::parse_duration;
 use firmware_sim::{DeviceOptions, Episode, Fault, LinkAddr, SourceOptions, Speed, SynthOptions};
 use std::path::PathBuf;
@@ -25,6 +26,9 @@ Examples:
   A clock that is an hour ahead, on a link that flips bits and breaks:
     firmware-sim device --link tcp://127.0.0.1:7001 --fault clock-skew=+1h --fault corrupt=0.01 --fault drop-link=15s
 
+  Two hundred devices that arrive on Monday at 08:00, each acknowledged frame written to a ledger:
+    firmware-sim fleet --gateway 127.0.0.1:8883 --certs certs --devices 200 --shape monday-8 --ledger acked.txt
+
 Episodes: KIND[=LEVEL]@START+DURATION; desaturation (to LEVEL %), tachycardia and bradycardia (to LEVEL per
 minute), probe_off. Durations: 250ms, 90s, 1.5m, 2h, 1d.";
 
@@ -33,6 +37,8 @@ minute), probe_off. Durations: 250ms, 90s, 1.5m, 2h, 1d.";
 pub(crate) enum Command {
     /// Be one device on the link of an edge agent.
     Device(DeviceArgs),
+    /// Be many devices that publish straight to a gateway, MQTT over mTLS, and time its acknowledgements.
+    Fleet(FleetArgs),
 }
 
 /// Options of one device.
@@ -88,6 +94,81 @@ impl DeviceArgs {
             duration: self.duration,
             faults: self.fault.into_iter().collect(),
             ..DeviceOptions::new(self.link, &self.device)
+        }
+    }
+}
+
+/// Options of a fleet.
+#[derive(Debug, Args)]
+#[command(after_help = SHAPES)]
+pub(crate) struct FleetArgs {
+    /// The gateway's front, HOST:PORT.
+    #[arg(long, default_value = "127.0.0.1:8883")]
+    gateway: String,
+    /// Name in the gateway's certificate. Default: the host of --gateway.
+    #[arg(long)]
+    server_name: Option<String>,
+    /// Folder of TENANT/DEVICE/{cert.pem,key.pem,ca.pem}, one for each device, as `wardline device issue` writes.
+    #[arg(long, value_name = "DIR")]
+    certs: PathBuf,
+    /// Use the first so many devices of --certs. Default: all.
+    #[arg(long, default_value_t = DEVICES_MAX, hide_default_value = true)]
+    devices: usize,
+    /// How traffic changes over the run: see below.
+    #[arg(long, default_value = "steady")]
+    shape: Shape,
+    /// Frames per second and device, or max: as many as acknowledgements allow.
+    #[arg(long, default_value = "1")]
+    rate: Rate,
+    /// About how large a frame is, bytes.
+    #[arg(long, default_value_t = 200)]
+    payload_bytes: usize,
+    /// Publishes that a device has in flight.
+    #[arg(long, default_value_t = 16)]
+    inflight: u16,
+    /// How long frames are made.
+    #[arg(long, default_value = "60s", value_parser = duration)]
+    duration: Duration,
+    /// Frames that each device makes, at most. Default: as many as the time allows.
+    #[arg(long)]
+    frames: Option<u64>,
+    /// How long to wait for the last acknowledgements.
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    drain: Duration,
+    /// Append a line TENANT/DEVICE EPOCH LANE SEQ to this file for each frame, as it is acknowledged.
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
+    /// Print the summary as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const SHAPES: &str = "\
+Shapes, over the length of the run:
+  steady         the same all the time
+  monday-8       three in ten devices at a third of the rate, then all the others arrive, at three times the rate
+  flu-x5         rises to five times in the first third, and stays
+  reconnect-all  every connection is cut at one half and at three quarters
+  ward-code      in the middle third one device in ten sends ten times as much, every other frame an alarm
+
+Every connect is a whole TLS handshake. A frame is sent until it is acknowledged, with the same epoch, lane and
+seq. Exit code 1 when frames are left without an acknowledgement.";
+
+impl FleetArgs {
+    /// Makes the library's options.
+    pub(crate) fn options(self) -> FleetOptions {
+        FleetOptions {
+            server_name: self.server_name,
+            devices_max: self.devices,
+            shape: self.shape,
+            rate: self.rate,
+            payload_bytes: self.payload_bytes,
+            inflight_max: self.inflight,
+            duration: Some(self.duration),
+            frames_max: self.frames,
+            drain: self.drain,
+            ledger: self.ledger,
+            ..FleetOptions::new(&self.gateway, self.certs)
         }
     }
 }

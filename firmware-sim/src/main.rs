@@ -4,7 +4,8 @@ mod cli;
 
 use clap::Parser;
 use cli::{Cli, Command};
-use firmware_sim::{DeviceOptions, run_device};
+use firmware_sim::{DeviceOptions, FleetOptions, run_device, run_fleet};
+use std::time::Duration;
 use tokio::sync::watch;
 
 fn main() -> anyhow::Result<()> {
@@ -23,6 +24,7 @@ fn main() -> anyhow::Result<()> {
         });
         match cli.command {
             Command::Device(args) => device(args.options(), shutdown).await,
+            Command::Fleet(args) => fleet(args.json, args.options(), shutdown).await,
         }
     })
 }
@@ -42,5 +44,25 @@ async fn device(options: DeviceOptions, shutdown: watch::Receiver<bool>) -> anyh
         stats.connects.get(),
     );
     anyhow::ensure!(report.complete, "not everything was acknowledged in time");
+    Ok(())
+}
+
+async fn fleet(json: bool, options: FleetOptions, shutdown: watch::Receiver<bool>) -> anyhow::Result<()> {
+    let stats = options.stats.clone();
+    let progress = tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            let connected = stats.connected.load(std::sync::atomic::Ordering::Relaxed);
+            tracing::info!(connected, sent = stats.sent.get(), acked = stats.acked.get(), "fleet");
+        }
+    });
+    let report = run_fleet(options, shutdown).await?;
+    progress.abort();
+    if json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{report}");
+    }
+    anyhow::ensure!(report.unacked == 0, "{} frames were not acknowledged", report.unacked);
     Ok(())
 }
