@@ -1,2 +1,2 @@
-//! Placeholder.
+//! The `wardline-edge` command.
 fn main() {}

@@ -1,0 +1,190 @@
+//! The agent: opens the spool, binds the link, runs the tasks, stops them in order.
+//!
+//! | task | on error | on stop |
+//! |---|---|---|
+//! | link | the agent has failed | acknowledges what is durable, closes |
+//! | publisher | the agent has failed | waits for answers on their way, takes leave |
+//! | keeper | the agent has failed | saves the watermarks, writes the status |
+//!
+//! They stop in this order, then the logs are closed. An agent has failed when its spool has: nothing more can be
+//! made durable, so nothing more may be acknowledged. It must be started again.
+
+use crate::clock::now_us;
+use crate::keeper::Keeper;
+use crate::link::{LinkAddr, LinkServer};
+use crate::options::AgentOptions;
+use crate::publish::{PublishOptions, Publisher};
+use crate::spool::{Spool, SpoolError, SpoolOptions};
+use crate::stats::{AgentStats, Counters};
+use crate::tls::{self, TlsError};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use wardline_proto::DeviceKey;
+
+/// How often [`AgentHandle::wait_until_sent`] looks.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Says why an agent did not start, or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The certificates cannot be used.
+    #[error("certificates: {0}")]
+    Tls(#[from] TlsError),
+    /// The spool cannot be used.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The device link cannot be bound.
+    #[error("cannot listen on {addr}: {error}")]
+    Link {
+        /// The address.
+        addr: LinkAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// A task ended by a panic.
+    #[error("a task of the agent was aborted")]
+    Aborted,
+}
+
+/// An edge agent.
+#[derive(Debug)]
+pub struct Agent;
+
+type Task = JoinHandle<Result<(), SpoolError>>;
+
+impl Agent {
+    /// Starts an agent on the current tokio runtime. When it returns, the device may connect; the gateway need not be
+    /// there. Any number of agents may run in one process, each with its own spool.
+    pub async fn start(options: AgentOptions) -> Result<AgentHandle, AgentError> {
+        let device = tls::load(&options.certs_dir)?.device;
+        let counters = Arc::new(Counters::default());
+        let spool = open_spool(&options, &device, &counters).await?;
+        let link = LinkServer::bind(&options.link, Arc::clone(&spool), Arc::clone(&counters), options.clock);
+        let link = link.await.map_err(|error| AgentError::Link { addr: options.link.clone(), error })?;
+        let link_addr = link.addr().clone();
+        let publisher =
+            Publisher::new(publish_options(&options, &device), Arc::clone(&spool), Arc::clone(&counters))?;
+        let keeper = Keeper::new(&options, &device, Arc::clone(&spool), Arc::clone(&counters));
+        tracing::info!(%device, link = %link_addr, epoch = spool.epoch(), "agent started");
+
+        let (failed, has_failed) = watch::channel(false);
+        let failed = Arc::new(failed);
+        let stops = [(); 3].map(|()| watch::Sender::new(false));
+        let tasks = [
+            spawn(link.run(stops[0].subscribe()), Arc::clone(&failed)),
+            spawn(publisher.run(stops[1].subscribe()), Arc::clone(&failed)),
+            spawn(keeper.run(stops[2].subscribe()), failed),
+        ];
+        Ok(AgentHandle { device, link_addr, spool, counters, stops, tasks, has_failed })
+    }
+}
+
+async fn open_spool(
+    options: &AgentOptions,
+    device: &DeviceKey,
+    counters: &Arc<Counters>,
+) -> Result<Arc<Spool>, AgentError> {
+    let spool = SpoolOptions { dir: options.spool_dir.clone(), bytes_max: options.spool_bytes_max };
+    let (device, counters) = (device.clone(), Arc::clone(counters));
+    let open = move || Spool::open(&spool, &device, counters);
+    let opened = tokio::task::spawn_blocking(open).await.map_err(|_| AgentError::Aborted)?;
+    Ok(Arc::new(opened?))
+}
+
+fn publish_options(options: &AgentOptions, device: &DeviceKey) -> PublishOptions {
+    PublishOptions {
+        host: options.server_host.clone(),
+        port: options.server_port,
+        certs_dir: options.certs_dir.clone(),
+        client_id: device.device.to_string(),
+        device: device.clone(),
+        in_flight_max: options.in_flight_max.max(1),
+        keep_alive: options.keep_alive.max(crate::options::KEEP_ALIVE_MIN),
+        connect_timeout: options.connect_timeout,
+        ack_timeout: options.ack_timeout,
+        drain_timeout: options.drain_timeout,
+        backoff: options.backoff,
+        clock: options.clock,
+    }
+}
+
+/// Spawns a task whose error, panic included, fails the agent.
+fn spawn(
+    task: impl Future<Output = Result<(), SpoolError>> + Send + 'static,
+    failed: Arc<watch::Sender<bool>>,
+) -> Task {
+    let task = tokio::spawn(task);
+    tokio::spawn(async move {
+        let result = task.await.unwrap_or(Err(SpoolError::Failed));
+        if result.is_err() {
+            failed.send_replace(true);
+        }
+        result
+    })
+}
+
+/// A running agent. Dropping it leaves the agent running; [`AgentHandle::shutdown`] stops it.
+pub struct AgentHandle {
+    device: DeviceKey,
+    link_addr: LinkAddr,
+    spool: Arc<Spool>,
+    counters: Arc<Counters>,
+    stops: [watch::Sender<bool>; 3],
+    tasks: [Task; 3],
+    has_failed: watch::Receiver<bool>,
+}
+
+impl AgentHandle {
+    /// Returns the device that the certificate names.
+    pub fn device(&self) -> &DeviceKey {
+        &self.device
+    }
+
+    /// Returns where the device connects, with the port that the system chose.
+    pub fn link_addr(&self) -> &LinkAddr {
+        &self.link_addr
+    }
+
+    /// Returns the numbers now.
+    pub fn stats(&self) -> AgentStats {
+        self.counters.snapshot(now_us())
+    }
+
+    /// Waits until nothing is left in the spool; false when that takes longer than `timeout`.
+    pub async fn wait_until_sent(&self, timeout: Duration) -> bool {
+        let due = Instant::now() + timeout;
+        while self.stats().total().spooled > 0 {
+            if Instant::now() >= due {
+                return false;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        true
+    }
+
+    /// Waits until the agent has failed; never returns while it works.
+    pub async fn failed(&self) {
+        let mut has_failed = self.has_failed.clone();
+        if has_failed.wait_for(|failed| *failed).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// Stops in order and closes the spool. What is unsent stays in it. Returns the last numbers.
+    pub async fn shutdown(self) -> Result<AgentStats, AgentError> {
+        let mut result = Ok(());
+        for (stop, task) in self.stops.into_iter().zip(self.tasks) {
+            stop.send_replace(true);
+            result = result.and(task.await.map_err(|_| AgentError::Aborted)?.map_err(AgentError::from));
+        }
+        let spool = self.spool;
+        let closed =
+            tokio::task::spawn_blocking(move || spool.close()).await.map_err(|_| AgentError::Aborted)?;
+        result.and(closed.map_err(AgentError::from))?;
+        tracing::info!(device = %self.device, "agent stopped");
+        Ok(self.counters.snapshot(now_us()))
+    }
+}

@@ -1,0 +1,139 @@
+//! One lane's log, and the parts that a link message falls into.
+
+use super::SpoolError;
+use crate::lanes::{LANES, LaneIndex};
+use bytes::Bytes;
+use std::path::Path;
+use std::sync::Arc;
+use wardline_journal::{
+    AppendError, Class, DiskStorage, Journal, JournalOptions, KeyProvider, Offset, ReadError, Reader, Record,
+};
+use wardline_proto::PartitionId;
+use wardline_proto::frame::encode_body;
+use wardline_proto::v1::{Body, Encoding};
+
+/// A batch holds the largest link message, and a segment four batches.
+const BATCH_BYTES_MAX: usize = 128 * 1024;
+const SMALL_SEGMENT_BYTES: u64 = 544 * 1024;
+const LARGE_SEGMENT_BYTES: u64 = 2 * 1024 * 1024;
+/// Appended and not yet written; a full queue holds the device back.
+const QUEUE_BYTES_MAX: usize = 512 * 1024;
+/// Recent records in memory, so that a live frame is not read back from disk.
+const TAIL_BYTES_MAX: usize = 64 * 1024;
+/// Free disk space that the agent leaves to others.
+const RESERVE_BYTES: u64 = 32 * 1024 * 1024;
+
+const _: () = assert!(BATCH_BYTES_MAX > 2 * wardline_proto::limits::LINK_MESSAGE_BYTES_MAX - 1024);
+const _: () = assert!(SMALL_SEGMENT_BYTES > 4 * BATCH_BYTES_MAX as u64);
+
+/// One lane's items of a link message, encoded.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    pub(crate) lane: LaneIndex,
+    pub(crate) encoding: Encoding,
+    pub(crate) body: Bytes,
+}
+
+impl Part {
+    /// Splits a body by lane: what a body carries travels in one lane only.
+    pub(crate) fn split(body: Body) -> Vec<Self> {
+        let Body { numerics, waveforms, alarms, events } = body;
+        let bodies: [(LaneIndex, bool, Body); LANES] = [
+            (LaneIndex::ALARM, alarms.is_empty(), Body { alarms, ..Body::default() }),
+            (LaneIndex::EVENTS, events.is_empty(), Body { events, ..Body::default() }),
+            (LaneIndex::NUMERICS, numerics.is_empty(), Body { numerics, ..Body::default() }),
+            (LaneIndex::WAVEFORMS, waveforms.is_empty(), Body { waveforms, ..Body::default() }),
+        ];
+        let filled = bodies.into_iter().filter(|(_, is_empty, _)| !is_empty);
+        filled.map(|(lane, _, body)| Self::encode(lane, &body)).collect()
+    }
+
+    fn encode(lane: LaneIndex, body: &Body) -> Self {
+        let (encoding, body) = encode_body(body);
+        Self { lane, encoding, body }
+    }
+}
+
+/// The log of a lane.
+pub(crate) struct LaneLog {
+    lane: LaneIndex,
+    pub(super) journal: Journal,
+}
+
+impl LaneLog {
+    pub(super) fn open(
+        dir: &Path,
+        lane: LaneIndex,
+        bytes_max: u64,
+        keys: Arc<dyn KeyProvider>,
+    ) -> Result<Self, SpoolError> {
+        let dir = dir.join(lane.name());
+        let journal = Journal::open(options(&dir, lane, bytes_max), Arc::new(DiskStorage::new(&dir)), keys)
+            .map_err(|error| SpoolError::Open { lane: lane.name(), error })?;
+        Ok(Self { lane, journal })
+    }
+
+    /// Appends a frame; returns its offset.
+    pub(super) fn append(&self, payload: Bytes, partition: PartitionId) -> Result<u64, AppendError> {
+        let class = match self.lane {
+            LaneIndex::ALARM => Class::Alarm,
+            LaneIndex::EVENTS => Class::Audit,
+            _ => Class::Telemetry,
+        };
+        self.append_as(class, payload, partition)
+    }
+
+    /// Appends a tombstone: it is admitted where telemetry is refused, because the hole must be known.
+    pub(super) fn append_tombstone(
+        &self,
+        payload: Bytes,
+        partition: PartitionId,
+    ) -> Result<u64, AppendError> {
+        self.append_as(Class::Audit, payload, partition)
+    }
+
+    fn append_as(&self, class: Class, payload: Bytes, partition: PartitionId) -> Result<u64, AppendError> {
+        // The ticket is not kept: a message may be a duplicate of one whose ticket is gone. Durability is read
+        // from the log's durable end, which moves only after the sync.
+        let ticket = self.journal.append(Record { partition, class, payload })?;
+        Ok(ticket.offset().get())
+    }
+
+    pub(super) fn start(&self) -> u64 {
+        self.journal.start().get()
+    }
+
+    pub(super) fn durable_end(&self) -> u64 {
+        self.journal.durable_end().get()
+    }
+
+    pub(super) fn reader(&self, from: u64) -> Result<Reader, ReadError> {
+        self.journal.reader(Offset::new(from))
+    }
+
+    /// Drops whole segments below `watermark`, but never the newest record: it says what the device has given.
+    pub(super) fn drop_below(&self, watermark: u64) -> Result<(), SpoolError> {
+        let newest = self.durable_end().saturating_sub(1);
+        match self.journal.retain_from(Offset::new(watermark.min(newest))) {
+            Ok(_dropped_bytes) => Ok(()),
+            Err(error) => Err(SpoolError::Io(error.0)),
+        }
+    }
+}
+
+fn options(dir: &Path, lane: LaneIndex, bytes_max: u64) -> JournalOptions {
+    let segment_bytes = match lane {
+        LaneIndex::WAVEFORMS | LaneIndex::NUMERICS => LARGE_SEGMENT_BYTES,
+        _ => SMALL_SEGMENT_BYTES,
+    };
+    JournalOptions {
+        segment_bytes,
+        // Policy bounds what waits; this bounds the files, with room for sealing, tombstones and whole segments.
+        total_bytes_max: bytes_max + bytes_max / 4 + 8 * segment_bytes,
+        reserve_bytes: RESERVE_BYTES,
+        queue_bytes_max: QUEUE_BYTES_MAX,
+        batch_bytes_max: BATCH_BYTES_MAX,
+        tail_bytes_max: TAIL_BYTES_MAX,
+        ..JournalOptions::for_dir(dir)
+    }
+}

@@ -1,0 +1,69 @@
+//! `status.json` in the spool folder: what the agent last said of itself. Holds no patient data.
+
+use crate::spool::replace_volatile;
+use crate::stats::AgentStats;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+const FILE: &str = "status.json";
+
+/// What an agent says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// When it was written, edge clock, unix microseconds.
+    pub at_us: i64,
+    /// False when the agent wrote it as it stopped.
+    pub is_running: bool,
+    /// The device, `tenant/device`.
+    pub device: String,
+    /// The spool's epoch.
+    pub epoch: u64,
+    /// The numbers.
+    pub stats: AgentStats,
+}
+
+/// Replaces the file of the spool in `spool_dir`.
+pub(crate) fn write(spool_dir: &Path, status: &Status) -> io::Result<()> {
+    replace_volatile(&spool_dir.join(FILE), &serde_json::to_vec(status)?)
+}
+
+/// Reads the file of the spool in `spool_dir`.
+pub fn read(spool_dir: &Path) -> io::Result<Status> {
+    Ok(serde_json::from_slice(&fs::read(spool_dir.join(FILE))?)?)
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stats = &self.stats;
+        let agent = if self.is_running { "running" } else { "stopped" };
+        let gateway = if stats.connected { "connected" } else { "not connected" };
+        writeln!(f, "device     {}", self.device)?;
+        writeln!(f, "epoch      {}", self.epoch)?;
+        writeln!(f, "agent      {agent}")?;
+        writeln!(
+            f,
+            "gateway    {gateway}, {} connections, lag {:.1} s",
+            stats.connects,
+            stats.ack_lag.as_secs_f64()
+        )?;
+        writeln!(
+            f,
+            "link       {} connections, acknowledged to {}",
+            stats.link_connects, stats.link_acked_seq
+        )?;
+        let (lane, framed, sent, acked) = ("lane", "framed", "sent", "acked");
+        let (spooled, dropped, refused) = ("spooled", "dropped", "refused");
+        writeln!(
+            f,
+            "{lane:<10} {framed:>10} {sent:>10} {acked:>10} {spooled:>10} {dropped:>10} {refused:>10}"
+        )?;
+        for lane in stats.lanes.iter().chain([&stats.total()]) {
+            write!(f, "{:<10} {:>10} {:>10} {:>10}", lane.lane, lane.framed, lane.sent, lane.acked)?;
+            writeln!(f, " {:>10} {:>10} {:>10}", lane.spooled, lane.dropped, lane.refused)?;
+        }
+        Ok(())
+    }
+}
