@@ -2,8 +2,11 @@
 //!
 //! | message | `LinkUp.seq` |
 //! |---|---|
-//! | `LinkHello`, first of every connection; `LinkTime`, at once and every 10 s | 0: not numbered, not acknowledged |
+//! | `LinkHello`, first of every connection | the last acknowledged one: bodies follow from the next |
+//! | `LinkTime`, at once and every 10 s | 0: not numbered, not acknowledged |
 //! | `Body` | from 1, without holes, the same again when it is sent again |
+//!
+//! So an agent knows which body comes first even when that one arrives damaged.
 
 use crate::device::Shared;
 use std::fmt;
@@ -141,9 +144,9 @@ async fn write_bodies(
     shared: &Shared,
 ) -> Result<(), LinkEnd> {
     let mut out = Vec::with_capacity(2 * WRITE_BYTES);
-    link::encode(&LinkUp { seq: 0, kind: Some(link_up::Kind::Hello(hello)) }, &mut out)?;
-    let mut time_due = Instant::now();
     let (mut acked_seq, mut progress_at) = (shared.acked_seq(), Instant::now());
+    link::encode(&LinkUp { seq: acked_seq, kind: Some(link_up::Kind::Hello(hello)) }, &mut out)?;
+    let mut time_due = Instant::now();
     loop {
         // Registered before the outbox is looked at, so that no wake-up is missed.
         let woken = shared.to_send.notified();

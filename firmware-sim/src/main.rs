@@ -5,13 +5,18 @@ mod cli;
 use clap::Parser;
 use cli::{Cli, Command};
 use firmware_sim::{DeviceOptions, FleetOptions, run_device, run_fleet};
+use std::io::IsTerminal;
 use std::time::Duration;
 use tokio::sync::watch;
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let (stop, shutdown) = watch::channel(false);

@@ -136,7 +136,7 @@ impl Outbox {
     /// Returns how many messages were acknowledged by it.
     pub fn acknowledge(&mut self, acked_seq: u64) -> usize {
         let acked = self.window.iter().take(self.sent).take_while(|m| m.seq <= acked_seq).count();
-        if let Some(last) = self.window.drain(..acked).last() {
+        if let Some(last) = self.window.drain(..acked).next_back() {
             self.acked_seq = last.seq;
         }
         self.sent -= acked;

@@ -1,5 +1,7 @@
 //! A device against an agent that tears the link, keeps silent and checks every position.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use firmware_sim::outbox::OutboxLimits;
 use firmware_sim::{DeviceOptions, Faults, LinkAddr, SourceOptions, Speed, SynthOptions, run_device};
 use std::time::Duration;
@@ -50,6 +52,7 @@ impl Agent {
         match up.kind.unwrap() {
             link_up::Kind::Hello(hello) => {
                 assert!(first, "hello comes first and once");
+                assert!(up.seq <= self.durable.len() as u64, "bodies follow from what was acknowledged");
                 self.boot_ids.push(hello.boot_id);
             }
             link_up::Kind::Time(time) => self.times_us.push(time.now_us),

@@ -1,5 +1,7 @@
 //! Real recordings are read and played exactly. The folder is named by WARDLINE_RECORDINGS.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use firmware_sim::replay::Replay;
 use firmware_sim::wfdb::Record;
 use std::path::PathBuf;

@@ -253,7 +253,7 @@ impl Device {
         while phase == Phase::Running && self.window.has_room() {
             let Some((due, demand)) = self.pace.take(now - fleet.begun) else { break };
             let now_us = UNIX_EPOCH.elapsed().map_or(0, |d| d.as_micros() as i64);
-            let frame = match demand.alarms && self.pace.left % 2 == 0 {
+            let frame = match demand.alarms && self.pace.left.is_multiple_of(2) {
                 true => self.frames.alarm(now_us),
                 false => self.frames.numerics(now_us),
             };
