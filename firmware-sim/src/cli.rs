@@ -1,7 +1,7 @@
 //! The command line: what it takes, and options made of it.
 
 use clap::{Args, Parser, Subcommand};
-use firmware_sim::fleet::{DEVICES_MAX, FleetOptions, Rate, Shape};
+use firmware_sim::fleet::{FleetOptions, Rate, Shape};
 use firmware_sim::synth::parse_duration;
 use firmware_sim::{DeviceOptions, Episode, Fault, LinkAddr, SourceOptions, Speed, SynthOptions};
 use std::path::PathBuf;
@@ -112,8 +112,8 @@ pub(crate) struct FleetArgs {
     #[arg(long, value_name = "DIR")]
     certs: PathBuf,
     /// Use the first so many devices of --certs. Default: all.
-    #[arg(long, default_value_t = DEVICES_MAX, hide_default_value = true)]
-    devices: usize,
+    #[arg(long)]
+    devices: Option<usize>,
     /// How traffic changes over the run: see below.
     #[arg(long, default_value = "steady")]
     shape: Shape,
@@ -159,7 +159,7 @@ impl FleetArgs {
     pub(crate) fn options(self) -> FleetOptions {
         FleetOptions {
             server_name: self.server_name,
-            devices_max: self.devices,
+            devices: self.devices,
             shape: self.shape,
             rate: self.rate,
             payload_bytes: self.payload_bytes,

@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use wardline_proto::link::LinkError;
-use wardline_proto::v1::LinkHello;
+use wardline_proto::v1::{Body, DeviceEvent, LinkHello};
 
 const RECONNECT_FIRST: Duration = Duration::from_millis(100);
 const RECONNECT_MAX: Duration = Duration::from_secs(5);
@@ -196,6 +196,7 @@ async fn measure(source: &mut Source, options: &DeviceOptions, shared: &Shared) 
     let live = matches!(source, Source::Synthetic(_)) && options.speed != Speed::Max;
     let overflow = if live { Overflow::DropOldest } else { Overflow::Wait };
     let limit_us = options.duration.map_or(i64::MAX, |d| d.as_micros() as i64);
+    let mut told = Dropped::default();
     for timed in source.take_while(|t| t.ready_us <= limit_us) {
         if let Speed::Times(times) = options.speed {
             let due = Duration::from_micros((timed.ready_us as f64 / times) as u64);
@@ -211,7 +212,7 @@ async fn measure(source: &mut Source, options: &DeviceOptions, shared: &Shared) 
                 room.await;
             }
         }
-        shared.count_dropped();
+        shared.tell_dropped(&mut told);
         // At full speed nothing else waits here, and the link needs its turns.
         tokio::task::coop::consume_budget().await;
     }
@@ -306,9 +307,25 @@ impl Shared {
         wall_us().saturating_add(self.faults.clock_skew_us)
     }
 
-    fn count_dropped(&self) {
-        let dropped = self.outbox().dropped();
+    /// Counts what was given up and, once there is room again, records it as an event: a hole that is known.
+    fn tell_dropped(&self, told: &mut Dropped) {
+        let mut outbox = self.outbox();
+        let dropped = outbox.dropped();
         self.stats.dropped.set(dropped.waveforms + dropped.numerics);
+        if dropped == *told || outbox.is_full() {
+            return;
+        }
+        let (waveforms, numerics) = (dropped.waveforms - told.waveforms, dropped.numerics - told.numerics);
+        let event = DeviceEvent {
+            at_us: self.device_now_us(),
+            name: "outbox_overflow".to_owned(),
+            detail: format!("given up: {waveforms} bodies of waveforms, {numerics} of numerics"),
+            spool_gap: None,
+        };
+        let body = Body { events: vec![event], ..Body::default() };
+        if outbox.push(body, Overflow::Wait).is_ok() {
+            *told = dropped;
+        }
     }
 
     async fn drained(&self) {

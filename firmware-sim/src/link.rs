@@ -21,8 +21,10 @@ use wardline_proto::v1::{LinkDown, LinkHello, LinkTime, LinkUp, link_up};
 
 /// How often the device tells its clock.
 const TIME_EVERY: Duration = Duration::from_secs(10);
-/// When acknowledgements stay away this long, the window is sent again.
+/// When acknowledgements stay away this long, the window is sent again; then after twice as long, up to the maximum:
+/// an agent with a full spool takes nothing, however often it is told.
 const RESEND_AFTER: Duration = Duration::from_secs(2);
+const RESEND_AFTER_MAX: Duration = Duration::from_secs(16);
 /// Bytes that are collected before they are written.
 const WRITE_BYTES: usize = 32 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -146,7 +148,7 @@ async fn write_bodies(
     let mut out = Vec::with_capacity(2 * WRITE_BYTES);
     let (mut acked_seq, mut progress_at) = (shared.acked_seq(), Instant::now());
     link::encode(&LinkUp { seq: acked_seq, kind: Some(link_up::Kind::Hello(hello)) }, &mut out)?;
-    let mut time_due = Instant::now();
+    let (mut time_due, mut resend_after) = (Instant::now(), RESEND_AFTER);
     loop {
         // Registered before the outbox is looked at, so that no wake-up is missed.
         let woken = shared.to_send.notified();
@@ -156,10 +158,10 @@ async fn write_bodies(
             time_due = Instant::now() + TIME_EVERY;
         }
         if acked_seq != shared.acked_seq() || !shared.awaits_ack() {
-            (acked_seq, progress_at) = (shared.acked_seq(), Instant::now());
-        } else if progress_at.elapsed() >= RESEND_AFTER {
+            (acked_seq, progress_at, resend_after) = (shared.acked_seq(), Instant::now(), RESEND_AFTER);
+        } else if progress_at.elapsed() >= resend_after {
             shared.rewind();
-            progress_at = Instant::now();
+            (progress_at, resend_after) = (Instant::now(), (resend_after * 2).min(RESEND_AFTER_MAX));
         }
         shared.encode_next(&mut out, WRITE_BYTES)?;
         if !out.is_empty() {
@@ -167,7 +169,7 @@ async fn write_bodies(
             out.clear();
             continue;
         }
-        let wait = time_due.min(progress_at + RESEND_AFTER).max(Instant::now() + Duration::from_millis(1));
+        let wait = time_due.min(progress_at + resend_after).max(Instant::now() + Duration::from_millis(1));
         let _ = tokio::time::timeout_at(wait, woken).await;
     }
 }

@@ -85,8 +85,7 @@ impl Outbox {
 
     /// Takes a body; gives it back when there is no room for it under `overflow`.
     pub fn push(&mut self, body: Body, overflow: Overflow) -> Result<(), Body> {
-        let full = self.queue.len() >= self.limits.queue_bodies_max;
-        if full && (overflow == Overflow::Wait || !self.drop_one()) {
+        if self.is_full() && (overflow == Overflow::Wait || !self.drop_one()) {
             return Err(body);
         }
         self.queue.push_back(body);
@@ -156,6 +155,11 @@ impl Outbox {
     /// Says whether messages are sent and not acknowledged on this connection.
     pub fn awaits_ack(&self) -> bool {
         self.sent > 0
+    }
+
+    /// Says whether the queue has no room for another body.
+    pub fn is_full(&self) -> bool {
+        self.queue.len() >= self.limits.queue_bodies_max
     }
 
     /// Returns the highest position that the agent acknowledged; 0 at first.

@@ -131,3 +131,30 @@ async fn a_skewed_clock_shows_in_data_and_in_link_time() {
     let wall_us = std::time::UNIX_EPOCH.elapsed().unwrap().as_micros() as i64;
     assert!((agent.times_us[0] - wall_us - skew_us).abs() < 60_000_000);
 }
+
+/// A live monitor that could not send gives up waveforms, says so, and drains when it is told to stop.
+#[tokio::test]
+async fn a_live_device_tells_what_it_gave_up_and_drains_at_shutdown() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let outbox = OutboxLimits { queue_bodies_max: 8, window_messages_max: 4 };
+    let device = DeviceOptions { speed: Speed::Times(40.0), duration: None, outbox, ..options(&listener) };
+    let (stats, (stop, stopped)) = (device.stats.clone(), watch::channel(false));
+    let running = tokio::spawn(run_device(device, stopped.clone()));
+    while stats.dropped.get() < 10 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let (stop_agent, agent_stopped) = watch::channel(false);
+    let serving = tokio::spawn(agent(listener, std::iter::empty(), agent_stopped));
+    while stats.acked.get() < 30 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    stop.send(true).unwrap();
+    let report = running.await.unwrap().unwrap();
+    stop_agent.send(true).unwrap();
+    let agent = serving.await.unwrap();
+    assert!(report.complete && report.dropped.waveforms >= 8, "{report:?}");
+    assert_eq!(agent.durable.len() as u64, report.acked);
+    assert!(agent.boot_ids.iter().all(|id| *id == agent.boot_ids[0]));
+    let events: Vec<_> = agent.durable.iter().flat_map(|b| &b.events).map(|e| e.name.as_str()).collect();
+    assert!(!events.is_empty() && events.iter().all(|name| *name == "outbox_overflow"), "{events:?}");
+}

@@ -44,6 +44,14 @@ pub enum CertsError {
     /// No folder of that shape.
     #[error("no certificates in {}: it holds TENANT/DEVICE/cert.pem, key.pem and ca.pem", .0.display())]
     Empty(PathBuf),
+    /// Fewer than asked for.
+    #[error("{asked} devices asked for, {found} have certificates")]
+    TooFew {
+        /// How many were asked for.
+        asked: usize,
+        /// How many there are.
+        found: usize,
+    },
 }
 
 /// A device that can prove who it is.
@@ -55,15 +63,15 @@ pub(super) struct Credentials {
     pub(super) tls: Arc<ClientConfig>,
 }
 
-/// Reads the first `devices_max` credentials of `dir`, in order of name.
-pub(super) fn load(dir: &Path, devices_max: usize) -> Result<Vec<Credentials>, CertsError> {
+/// Reads the first `devices` credentials of `dir`, in order of name; `None`: all, up to [`DEVICES_MAX`].
+pub(super) fn load(dir: &Path, devices: Option<usize>) -> Result<Vec<Credentials>, CertsError> {
     let mut roots = Roots::default();
     let mut fleet = Vec::new();
     for tenant_dir in folders(dir)? {
         let Some(tenant) = name(&tenant_dir).and_then(|n| TenantId::new(n).ok()) else { continue };
         for device_dir in folders(&tenant_dir)? {
             let Some(device) = name(&device_dir).and_then(|n| DeviceId::new(n).ok()) else { continue };
-            if fleet.len() == devices_max.min(DEVICES_MAX) {
+            if fleet.len() == devices.unwrap_or(DEVICES_MAX).min(DEVICES_MAX) {
                 return Ok(fleet);
             }
             let key = DeviceKey { tenant: tenant.clone(), device };
@@ -71,7 +79,11 @@ pub(super) fn load(dir: &Path, devices_max: usize) -> Result<Vec<Credentials>, C
             fleet.push(Credentials { key, tls });
         }
     }
-    if fleet.is_empty() { Err(CertsError::Empty(dir.to_owned())) } else { Ok(fleet) }
+    match devices {
+        _ if fleet.is_empty() => Err(CertsError::Empty(dir.to_owned())),
+        Some(asked) => Err(CertsError::TooFew { asked, found: fleet.len() }),
+        None => Ok(fleet),
+    }
 }
 
 /// Trust anchors, shared between devices that trust the same file.

@@ -17,8 +17,8 @@ const HEART_RATE: &str = "MDC_ECG_HEART_RATE";
 const FRAME_OVERHEAD_BYTES: usize = 84;
 /// Bytes of one more reading: a double and a time difference.
 const READING_BYTES: usize = 10;
-/// Time between readings within a frame.
-const READING_STEP_US: i64 = 1_000;
+/// Time between readings within a frame: so short that a device at full rate does not run ahead of its clock.
+const READING_STEP_US: i64 = 10;
 
 /// A frame ready to be published.
 #[derive(Debug, Clone)]

@@ -49,8 +49,8 @@ pub struct FleetOptions {
     pub server_name: Option<String>,
     /// Folder of `{tenant}/{device}/{cert.pem,key.pem,ca.pem}`.
     pub certs: PathBuf,
-    /// Use the first so many devices of `certs`.
-    pub devices_max: usize,
+    /// Use the first so many devices of `certs`; `None`: all.
+    pub devices: Option<usize>,
     /// How traffic changes over the run.
     pub shape: Shape,
     /// Frames of each device.
@@ -78,7 +78,7 @@ impl FleetOptions {
             gateway: gateway.to_owned(),
             server_name: None,
             certs,
-            devices_max: DEVICES_MAX,
+            devices: None,
             shape: Shape::Steady,
             rate: Rate::PerSecond(1.0),
             payload_bytes: 200,
@@ -119,7 +119,7 @@ pub async fn run_fleet(
     if !sized || !(1..=RECEIVE_MAXIMUM).contains(&options.inflight_max) {
         return Err(FleetError::Limits);
     }
-    let credentials = certs::load(&options.certs, options.devices_max)?;
+    let credentials = certs::load(&options.certs, options.devices)?;
     let ledger = options.ledger.as_deref().map(Ledger::open).transpose().map_err(FleetError::Ledger)?;
     let (devices, run) = (credentials.len(), options.duration.unwrap_or(RUN_MAX));
     let (cut, cuts) = watch::channel(0);

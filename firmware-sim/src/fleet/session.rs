@@ -102,7 +102,11 @@ impl From<MqttError> for SessionEnd {
 
 /// Runs one device until its schedule is over and all is acknowledged, or its drain time is up.
 pub(super) async fn run(mut device: Device, fleet: Arc<Fleet>) -> io::Result<()> {
-    sleep_until(fleet.begun + device.pace.joins_at()).await;
+    let mut shutdown = fleet.shutdown.clone();
+    tokio::select! {
+        () = sleep_until(fleet.begun + device.pace.joins_at()) => {}
+        _ = shutdown.wait_for(|stop| *stop) => {}
+    }
     device.pace.next_due = device.pace.joins_at();
     let mut jitter = StdRng::seed_from_u64(device.pace.index as u64);
     let (mut sessions, mut backoff) = (0_u64, BACKOFF_FIRST);

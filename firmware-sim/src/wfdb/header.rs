@@ -198,6 +198,7 @@ fn file_name(field: &str) -> Result<String, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn signal(text: &str) -> SignalLine {
         signal_line(1, text).unwrap()
@@ -223,6 +224,13 @@ mod tests {
             ["", "a", "a 0", "a 1 0", "a 1 250 10", "a/2 1 250 10\nb 5", "a/1 1 250 10\nb 0", "a 1 nan\n"]
         {
             assert!(Header::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "[a-c0-9/. +()x:#~\\n-]{0,120}", signal in "\\PC{0,60}") {
+            let _ = (Header::parse(&text), signal_line(1, &signal));
         }
     }
 
