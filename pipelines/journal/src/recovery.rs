@@ -102,6 +102,7 @@ fn recover_segment(
         }
     };
     match found {
+        Found::End if is_last => write_end(&*file, &cipher, &cursor)?,
         Found::End => {}
         Found::Bad(reason) if !is_last => return Err(corrupt(cursor.position, reason)),
         _torn if has_batch_behind(&*file, &cursor)? => {
@@ -133,13 +134,20 @@ fn cut(file: &dyn LogFile, cipher: &SegmentCipher, cursor: &Cursor) -> Result<()
         file.write_all_at(&read_up_to(file, position, chunk as usize)?, position)?;
         position += chunk;
     }
+    file.sync_data()?;
+    write_end(file, cipher, cursor)
+}
+
+/// Ends a segment whose batches are durable; also again, when an end is there that may be in the page cache only. An
+/// end is never written before its batches are synced, so one that is found vouches for them.
+fn write_end(file: &dyn LogFile, cipher: &SegmentCipher, cursor: &Cursor) -> Result<(), OpenError> {
     let mut builder = BatchBuilder::default();
     let end = builder
         .end(cipher, cursor.next, cursor.max_time_us)
         .map_err(|reason| OpenError::Io(io::Error::other(reason)))?;
-    file.write_all_at(end, position)?;
+    file.write_all_at(end, cursor.position)?;
     file.sync_data()?;
-    file.truncate(position + end.len() as u64)?;
+    file.truncate(cursor.position + end.len() as u64)?;
     Ok(())
 }
 

@@ -27,14 +27,18 @@ struct Slot {
 }
 
 impl SpareMaker {
-    /// Takes the spare, so that the next one is made.
+    /// Takes the spare. It counts as one until [`activated`](Self::activated): the log's bytes are never counted low.
     pub(crate) fn take(&self) -> Option<Box<dyn LogFile>> {
-        let file = lock(&self.slot).file.take();
-        self.ready.store(false, Ordering::Relaxed);
-        file
+        lock(&self.slot).file.take()
     }
 
-    /// Starts making the next one, once the one taken has got its own name.
+    /// Says that the one taken has become a segment, so that the next one is made.
+    pub(crate) fn activated(&self) {
+        self.ready.store(false, Ordering::Relaxed);
+        self.nudge();
+    }
+
+    /// Tries again now: space may have been freed.
     pub(crate) fn nudge(&self) {
         self.changed.notify_one();
     }
@@ -55,10 +59,8 @@ impl SpareMaker {
             match make(shared) {
                 Ok(Some(file)) => {
                     told = false;
-                    let mut slot = lock(&self.slot);
-                    slot.file = Some(file);
+                    lock(&self.slot).file = Some(file);
                     self.ready.store(true, Ordering::Relaxed);
-                    drop(slot);
                     lock(&shared.queue).spare_room = shared.bounds.segment_room();
                 }
                 Ok(None) => self.pause(),

@@ -220,7 +220,7 @@ impl Writer {
         let mut queue = lock(&self.shared.queue);
         (queue.active_room, queue.spare_room) = (bounds.segment_room(), 0);
         drop(queue);
-        self.shared.spare.nudge();
+        self.shared.spare.activated();
         Ok(())
     }
 
@@ -237,6 +237,17 @@ impl Writer {
             self.segment.seal(self.next, bytes);
         }
         Ok(())
+    }
+}
+
+impl Drop for Writer {
+    /// Covers a panic of the thread: a log without a writer takes nothing more.
+    fn drop(&mut self) {
+        let mut queue = lock(&self.shared.queue);
+        if queue.phase == Phase::Open {
+            queue.phase = Phase::Failed;
+            self.publisher.fail();
+        }
     }
 }
 

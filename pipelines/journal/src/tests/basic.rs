@@ -1,5 +1,6 @@
 //! The log on a real disk: append, follow, read, reopen, retain.
 
+use super::{read_all, record};
 use crate::*;
 use std::sync::Arc;
 
@@ -28,26 +29,6 @@ impl OnDisk {
     fn open(&self) -> Result<Journal, OpenError> {
         let options = self.options();
         Journal::open(options.clone(), Arc::new(DiskStorage::new(options.dir)), self.keys.clone())
-    }
-}
-
-fn record(payload: impl Into<Vec<u8>>) -> Record {
-    Record {
-        partition: PartitionId::new(3).unwrap(),
-        class: Class::Telemetry,
-        payload: payload.into().into(),
-    }
-}
-
-fn read_all(journal: &Journal) -> Vec<Entry> {
-    let mut reader = journal.reader(journal.start()).unwrap();
-    let mut all = Vec::new();
-    loop {
-        let entries = reader.next_batch(1000).unwrap();
-        if entries.is_empty() {
-            return all;
-        }
-        all.extend(entries);
     }
 }
 
