@@ -76,6 +76,19 @@ impl Shared {
         self.state().has_ended
     }
 
+    /// Takes an event of the MQTT library; an error ends the connection.
+    fn note(&self, event: Event) -> Result<(), SessionEnd> {
+        match event {
+            Event::Incoming(Packet::ConnAck(connack)) => self.connected(&connack),
+            Event::Incoming(Packet::PubAck(puback)) => self.answered(&puback)?,
+            Event::Outgoing(Outgoing::Publish(packet_id)) => self.sent(packet_id)?,
+            Event::Outgoing(Outgoing::Disconnect) => return Err(SessionEnd::Stopped),
+            Event::Incoming(_) | Event::Outgoing(_) => return Ok(()),
+        }
+        self.moved.notify_one();
+        Ok(())
+    }
+
     fn connected(&self, connack: &ConnAck) {
         let receive_maximum = connack.properties.as_ref().and_then(|properties| properties.receive_max);
         let mut state = self.state();
@@ -130,21 +143,23 @@ impl Shared {
 /// Polls the MQTT library until the connection ends.
 pub(super) async fn drive(mut eventloop: EventLoop, shared: &Shared) -> SessionEnd {
     loop {
-        let noted = match eventloop.poll().await {
-            Ok(Event::Incoming(Packet::ConnAck(connack))) => {
-                shared.connected(&connack);
-                Ok(())
+        match eventloop.poll().await {
+            Ok(event) => {
+                if let Err(end) = shared.note(event) {
+                    return end;
+                }
             }
-            Ok(Event::Incoming(Packet::PubAck(puback))) => shared.answered(&puback),
-            Ok(Event::Outgoing(Outgoing::Publish(packet_id))) => shared.sent(packet_id),
-            Ok(Event::Outgoing(Outgoing::Disconnect)) => return SessionEnd::Stopped,
-            Ok(_) => continue,
-            Err(error) => return SessionEnd::Lost(Box::new(error)),
-        };
-        if let Err(end) = noted {
-            return end;
+            Err(error) => {
+                // What was read together with the end is still queued: a gateway that answers a few and hangs up, again
+                // and again, would otherwise never be seen to answer.
+                for event in std::mem::take(&mut eventloop.state.events) {
+                    if let Err(end) = shared.note(event) {
+                        return end;
+                    }
+                }
+                return SessionEnd::Lost(Box::new(error));
+            }
         }
-        shared.moved.notify_one();
     }
 }
 
