@@ -1,2 +1,68 @@
 //! The `wardline-edge` command.
-fn main() {}
+
+mod cli;
+
+use anyhow::Context;
+use clap::Parser;
+use cli::{Cli, Command, Config, ConfigError, RunArgs, StatusArgs};
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use wardline_edge::{Agent, AgentOptions, status};
+
+/// The configuration is wrong (BSD `EX_USAGE`).
+const EXIT_USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Status(args) => print_status(&args),
+        Command::Run(args) => match load(&args) {
+            Ok(config) => run(config.agent),
+            Err(errors) => {
+                errors.iter().for_each(|error| eprintln!("wardline-edge: {error}"));
+                return ExitCode::from(EXIT_USAGE);
+            }
+        },
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("wardline-edge: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn load(args: &RunArgs) -> Result<Config, Vec<ConfigError>> {
+    let text =
+        args.config.as_ref().map(std::fs::read_to_string).transpose().map_err(|error| {
+            vec![ConfigError { source: "--config".to_owned(), problem: error.to_string() }]
+        })?;
+    Config::load(args, &std::env::vars().collect(), text.as_deref())
+}
+
+/// One thread: the agent shares a small machine with the device's own work.
+#[tokio::main(flavor = "current_thread")]
+async fn run(options: AgentOptions) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let agent = Agent::start(options).await?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = agent.failed() => tracing::error!("the spool has failed; nothing more can be made durable"),
+    }
+    agent.shutdown().await?;
+    Ok(())
+}
+
+fn print_status(args: &StatusArgs) -> anyhow::Result<()> {
+    let status = status::read(&args.spool).context("no agent has reported in this spool folder")?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&status)?);
+    } else {
+        print!("{status}");
+    }
+    Ok(())
+}
