@@ -1,11 +1,21 @@
 //! The alarm engine: rules over the journal, alerts durable before they are told.
 //!
-//! [`engine`] decides, without IO; [`rules`] is what it decides by; [`worker`] feeds it from the journal and commits
-//! its events, its state and its position in one transaction (ALR-1); [`feed`] is what subscribers read.
+//! [`engine`] decides, without IO; [`rules`] is what it decides by; [`AlertWorker`] feeds it from the journal and
+//! commits its events, its state and its position in one transaction (ALR-1); [`AlertFeed`] is what subscribers read.
 //!
 //! Wardline transmits and archives. It is a secondary means of notification: the device's own alarm stays the first.
 
+mod decode;
 pub mod engine;
+mod feed;
 pub mod limits;
+mod metrics;
 pub mod observation;
+mod progress;
 pub mod rules;
+mod seal;
+mod worker;
+
+pub use feed::{AlertFeed, FeedError};
+pub use metrics::{AlertMetrics, Skipped, SkippedLabel};
+pub use worker::{AlertError, AlertOptions, AlertWorker, CONSUMER};

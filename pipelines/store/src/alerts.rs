@@ -134,11 +134,10 @@ impl Store {
                 .fetch_optional(&mut *tx)
                 .await?;
         let Some(row) = row else { return Ok(None) };
-        let rows =
-            sqlx::query("SELECT tenant, device, sealed FROM alert_device_state WHERE consumer = $1")
-                .bind(consumer)
-                .fetch_all(&mut *tx)
-                .await?;
+        let rows = sqlx::query("SELECT tenant, device, sealed FROM alert_device_state WHERE consumer = $1")
+            .bind(consumer)
+            .fetch_all(&mut *tx)
+            .await?;
         let devices = rows.iter().map(device_row).collect::<Result<_, _>>()?;
         let next_offset = row.try_get::<i64, _>(1)? as u64;
         Ok(Some(AlertCheckpoint {
@@ -278,8 +277,7 @@ async fn put_device(
         }
         None => "DELETE FROM alert_device_state WHERE consumer = $1 AND tenant = $2 AND device = $3",
     };
-    let query =
-        sqlx::query(statement).bind(consumer).bind(key.tenant.as_str()).bind(key.device.as_str());
+    let query = sqlx::query(statement).bind(consumer).bind(key.tenant.as_str()).bind(key.device.as_str());
     let query = if sealed.is_some() { query.bind(sealed) } else { query };
     query.execute(&mut **tx).await?;
     Ok(())

@@ -1,11 +1,11 @@
 //! What the engine remembers of one device. Persisted as it stands; the message's tags are its format.
 
+use super::EngineCounts;
 use super::dedup::SeenStream;
 use super::device_alarm::{self, ConditionState, Ignored};
 use super::missing::{self, MissingState};
 use super::threshold::{self, ThresholdState};
 use super::transition::Transition;
-use super::EngineCounts;
 use crate::observation::{Observation, Reading, readings};
 use crate::rules::Rules;
 use wardline_proto::DeviceKey;

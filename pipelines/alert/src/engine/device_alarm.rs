@@ -11,7 +11,7 @@ use super::transition::{Subject, Transition, alert};
 use crate::limits::{CONDITIONS_MAX, HOLD_US};
 use wardline_proto::DeviceKey;
 use wardline_proto::limits::NAME_BYTES_MAX;
-use wardline_proto::v1::{Alert, AlarmKind, AlarmPhase, DeviceAlarm, Priority};
+use wardline_proto::v1::{AlarmKind, AlarmPhase, Alert, DeviceAlarm, Priority};
 
 /// A condition of one device. Persisted.
 #[derive(Clone, PartialEq, prost::Message)]

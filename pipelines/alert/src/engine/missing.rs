@@ -7,7 +7,7 @@
 use super::transition::{Subject, Transition, alert};
 use crate::rules::MissingRule;
 use wardline_proto::DeviceKey;
-use wardline_proto::v1::{Alert, AlarmKind};
+use wardline_proto::v1::{AlarmKind, Alert};
 
 /// A metric of one device that is expected. Persisted.
 #[derive(Clone, PartialEq, prost::Message)]

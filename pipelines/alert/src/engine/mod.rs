@@ -257,8 +257,7 @@ impl Engine {
         }
         self.next_eviction_us = now_us.saturating_add(EVICTION_INTERVAL_US);
         let idle = |state: &DeviceState| state.last_us < now_us.saturating_sub(IDLE_US);
-        let mut gone: Vec<_> =
-            self.devices.iter().filter(|(_, s)| idle(s)).map(|(k, _)| k.clone()).collect();
+        let mut gone: Vec<_> = self.devices.iter().filter(|(_, s)| idle(s)).map(|(k, _)| k.clone()).collect();
         gone.sort();
         for key in gone {
             if let Some(state) = self.devices.remove(&key) {

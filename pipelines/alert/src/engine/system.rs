@@ -2,7 +2,7 @@
 
 use super::transition::{Subject, Transition, present};
 use wardline_proto::TenantId;
-use wardline_proto::v1::{Alert, AlarmKind, Priority};
+use wardline_proto::v1::{AlarmKind, Alert, Priority};
 
 /// What can be wrong with the pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -14,7 +14,7 @@ use super::transition::{Subject, Transition, alert};
 use crate::observation::Reading;
 use crate::rules::ThresholdRule;
 use wardline_proto::DeviceKey;
-use wardline_proto::v1::{Alert, AlarmKind};
+use wardline_proto::v1::{AlarmKind, Alert};
 
 /// A threshold that is pending or present on one device. Persisted.
 #[derive(Clone, PartialEq, prost::Message)]

@@ -1,7 +1,7 @@
 //! What the engine says: an alert began, changed or ended.
 
 use ring::digest::{Context, SHA256};
-use wardline_proto::v1::{Alert, AlertState, AlarmKind, AlarmPhase, Priority};
+use wardline_proto::v1::{AlarmKind, AlarmPhase, Alert, AlertState, Priority};
 use wardline_proto::{DeviceKey, codes};
 
 /// One change of one alert, before it has a cursor.

@@ -61,11 +61,12 @@ fn each_mistake_is_named() {
 fn two_limits_on_one_side_are_refused_unless_they_are_for_others() {
     let rule = GOOD.split_once("[[threshold]]").unwrap().1;
     let second = format!("{GOOD}\n[[threshold]]{}", rule.replace("spo2-low", "spo2-very-low"));
-    assert_eq!(
-        findings(&second),
-        ["spo2-very-low: watches the same side of the same metric as spo2-low"]
+    assert_eq!(findings(&second), ["spo2-very-low: watches the same side of the same metric as spo2-low"]);
+    let apart = format!(
+        "{}\ntenants = [\"a\"]\n[[threshold]]{}\ntenants = [\"b\"]",
+        GOOD,
+        rule.replace("-low", "-b")
     );
-    let apart = format!("{}\ntenants = [\"a\"]\n[[threshold]]{}\ntenants = [\"b\"]", GOOD, rule.replace("-low", "-b"));
     assert_eq!(findings(&apart), [""; 0]);
     let twice = format!("{GOOD}\n[[threshold]]{rule}");
     assert!(findings(&twice).iter().any(|f| f == "spo2-low: a second rule with this id"));

@@ -1,0 +1,94 @@
+//! The engine's checkpoint: opened at the start, sealed and committed with the events at each step.
+
+use super::AlertError;
+use super::core::{Decided, Decision};
+use crate::engine::{Engine, Transition};
+use crate::progress::now_us;
+use crate::rules::Rules;
+use crate::seal::{Sealers, device_aad, event_aad, global_aad};
+use prost::Message;
+use std::sync::Arc;
+use wardline_journal::{KeyError, Offset};
+use wardline_proto::TenantId;
+use wardline_proto::v1::AlertEvent;
+use wardline_store::Store;
+use wardline_store::alerts::{AlertCommit, AlertCommitError, NewEvent};
+
+pub(super) struct Checkpoints {
+    store: Store,
+    sealers: Arc<Sealers>,
+    consumer: String,
+    generation: i64,
+}
+
+impl Checkpoints {
+    pub(super) fn new(store: Store, sealers: Arc<Sealers>, consumer: String) -> Self {
+        Self { store, sealers, consumer, generation: 0 }
+    }
+
+    /// Opens the last checkpoint. State that does not open is an error: an engine that forgot what is present
+    /// would tell everything anew.
+    pub(super) async fn load(
+        &mut self,
+        rules: Rules,
+    ) -> Result<(Engine, Option<Offset>, Vec<Transition>), AlertError> {
+        let Some(stored) = self.store.alert_checkpoint(&self.consumer).await? else {
+            return Ok((Engine::new(rules), None, Vec::new()));
+        };
+        self.generation = stored.generation;
+        let global = self.sealers.of(None)?.open(&global_aad(&self.consumer), &stored.sealed)?;
+        let mut devices = Vec::with_capacity(stored.devices.len());
+        for (key, sealed) in stored.devices {
+            let aad = device_aad(&self.consumer, &key);
+            let state = self.sealers.of(Some(&key.tenant))?.open(&aad, &sealed)?;
+            devices.push((key, state));
+        }
+        let mut raised = Vec::new();
+        let engine = Engine::restore(rules, &global, devices, &mut raised)?;
+        Ok((engine, Some(Offset::new(stored.next_offset)), raised))
+    }
+
+    /// Seals what was decided.
+    pub(super) fn seal(&self, decided: &Decided) -> Result<AlertCommit, KeyError> {
+        let mut devices = Vec::with_capacity(decided.changes.devices.len());
+        for (key, state) in &decided.changes.devices {
+            let sealer = self.sealers.of(Some(&key.tenant))?;
+            let aad = device_aad(&self.consumer, key);
+            let sealed = state.as_ref().map(|state| sealer.seal(&aad, state)).transpose()?;
+            devices.push((key.clone(), sealed));
+        }
+        let events = decided.events.iter().filter_map(|d| self.event(d).transpose());
+        Ok(AlertCommit {
+            consumer: self.consumer.clone(),
+            generation: self.generation,
+            next_offset: decided.next.get(),
+            stored_at_us: now_us(),
+            events: events.collect::<Result<_, _>>()?,
+            sealed: self.sealers.of(None)?.seal(&global_aad(&self.consumer), &decided.changes.global)?,
+            devices,
+        })
+    }
+
+    pub(super) async fn commit(&mut self, commit: &AlertCommit) -> Result<(), AlertCommitError> {
+        self.generation = self.store.commit_alerts(commit).await?;
+        Ok(())
+    }
+
+    /// `None` for an event without a valid tenant, which the engine does not make.
+    fn event(&self, decision: &Decision) -> Result<Option<NewEvent>, KeyError> {
+        let Transition { phase, reason, at_us, alert } = &decision.transition;
+        let Ok(tenant) = TenantId::new(&alert.tenant) else { return Ok(None) };
+        let event = AlertEvent {
+            cursor: 0,
+            phase: (*phase).into(),
+            reason: (*reason).to_owned(),
+            at_us: *at_us,
+            stored_at_us: 0,
+            alert: Some(alert.clone()),
+        };
+        let aad = event_aad(&tenant, &alert.alert_id);
+        let sealed = self.sealers.of(Some(&tenant))?.seal(&aad, &event.encode_to_vec())?;
+        let (onset_us, ended_us) = (alert.onset_us, alert.ended_us);
+        Ok(Some(NewEvent { tenant, alert_id: alert.alert_id.clone(), onset_us, ended_us, sealed }))
+    }
+}

@@ -1,0 +1,224 @@
+//! The blocking half of the worker: read, decode, decide. It keeps what was decided until it is committed.
+
+use crate::decode::{Decoded, decode};
+use crate::engine::{Changes, Engine, EngineCounts, SystemCondition, Transition};
+use crate::limits::{CHECKPOINT_RECORDS_MAX, STEP_BYTES_MAX};
+use wardline_journal::{DurableState, Entry, Journal, Offset, ReadError, Reader};
+
+/// A record is stamped before it is durable: a tick stays this far behind the wall clock.
+const TICK_BEHIND_US: i64 = 2_000_000;
+
+/// A transition and when the record that caused it was accepted.
+#[derive(Debug, Clone)]
+pub(super) struct Decision {
+    pub(super) transition: Transition,
+    pub(super) caused_us: i64,
+}
+
+/// What one commit stores.
+#[derive(Debug)]
+pub(super) struct Decided {
+    pub(super) next: Offset,
+    pub(super) events: Vec<Decision>,
+    pub(super) changes: Changes,
+}
+
+/// What one step did.
+#[derive(Debug, Default)]
+pub(super) struct Stepped {
+    pub(super) records: u64,
+    pub(super) poison: u64,
+    pub(super) caught_up: bool,
+    /// The journal could not be read.
+    pub(super) failed: bool,
+    pub(super) before: EngineCounts,
+    pub(super) after: EngineCounts,
+}
+
+pub(super) struct Core {
+    engine: Engine,
+    journal: Journal,
+    reader: Option<Reader>,
+    next: Offset,
+    booted_at: Offset,
+    resumed: bool,
+    events: Vec<Decision>,
+    records_open: usize,
+    last_entry_us: i64,
+    caught_up_us: i64,
+}
+
+impl Core {
+    pub(super) fn new(
+        engine: Engine,
+        journal: Journal,
+        next: Option<Offset>,
+        booted_at: Offset,
+        raised: Vec<Transition>,
+    ) -> Self {
+        let caused_us = engine.watermark_us();
+        let events = raised.into_iter().map(|transition| Decision { transition, caused_us }).collect();
+        let next = next.unwrap_or_else(|| journal.start());
+        Self {
+            engine,
+            journal,
+            reader: None,
+            next,
+            booted_at,
+            resumed: false,
+            events,
+            records_open: 0,
+            last_entry_us: caused_us,
+            caught_up_us: 0,
+        }
+    }
+
+    /// Takes one batch; when there is none, moves time on. `now_us` is the wall clock.
+    pub(super) fn step(&mut self, now_us: i64, lag_max_us: i64) -> Stepped {
+        let mut stepped = Stepped { before: self.engine.counts(), ..Stepped::default() };
+        match self.read() {
+            Ok(batch) if batch.is_empty() => {
+                stepped.caught_up = true;
+                self.idle(now_us);
+            }
+            Ok(batch) => {
+                stepped.records = batch.len() as u64;
+                batch.into_iter().for_each(|entry| self.feed(entry, &mut stepped));
+                // It ends when the engine has caught up, so that it does not flap at the bound.
+                if now_us - self.last_entry_us > lag_max_us {
+                    self.say(SystemCondition::EngineLag, true, now_us);
+                }
+            }
+            Err(error) => {
+                stepped.failed = true;
+                self.recover(&error, now_us);
+            }
+        }
+        stepped.after = self.engine.counts();
+        stepped
+    }
+
+    /// Returns the first offset that is not decided.
+    pub(super) fn next(&self) -> Offset {
+        self.next
+    }
+
+    pub(super) fn devices(&self) -> usize {
+        self.engine.devices()
+    }
+
+    /// Returns the time up to which all that is durable was decided.
+    pub(super) fn decided_up_to_us(&self) -> i64 {
+        self.last_entry_us.max(self.caught_up_us)
+    }
+
+    /// Says whether there are events to commit.
+    pub(super) fn has_decided(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// Says whether records were decided since the last commit.
+    pub(super) fn is_dirty(&self) -> bool {
+        self.records_open > 0
+    }
+
+    /// Says whether so many records are open that a crash would cost too much.
+    pub(super) fn is_due(&self) -> bool {
+        self.records_open >= CHECKPOINT_RECORDS_MAX
+    }
+
+    /// Takes what must be committed.
+    pub(super) fn take(&mut self) -> Decided {
+        self.records_open = 0;
+        let events = std::mem::take(&mut self.events);
+        Decided { next: self.next, events, changes: self.engine.take_changes() }
+    }
+
+    fn read(&mut self) -> Result<Vec<Entry>, ReadError> {
+        let mut reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => self.journal.reader(self.next)?,
+        };
+        let batch = reader.next_batch(STEP_BYTES_MAX)?;
+        self.reader = Some(reader);
+        Ok(batch)
+    }
+
+    fn feed(&mut self, entry: Entry, stepped: &mut Stepped) {
+        let (offset, time_us) = (entry.offset, entry.time_us);
+        let mut out = Vec::new();
+        let mut caused_us = time_us;
+        match decode(entry.payload) {
+            Decoded::Seen(seen) => {
+                caused_us = seen.ingested_at_us;
+                self.resume(offset, caused_us);
+                self.engine.observe(&seen, &mut out);
+            }
+            Decoded::Other { ingested_at_us } => self.pass(offset, ingested_at_us, &mut out),
+            Decoded::Poison => {
+                stepped.poison += 1;
+                tracing::warn!(offset = offset.get(), "journal record passed over: it does not decode");
+            }
+        }
+        self.events.extend(out.into_iter().map(|transition| Decision { transition, caused_us }));
+        self.next = offset.next();
+        self.last_entry_us = time_us;
+        self.records_open += 1;
+    }
+
+    fn pass(&mut self, offset: Offset, ingested_at_us: i64, out: &mut Vec<Transition>) {
+        self.resume(offset, ingested_at_us);
+        self.engine.advance(ingested_at_us, out);
+    }
+
+    /// The first record that came after this start tells how long the gateway was away.
+    fn resume(&mut self, offset: Offset, at_us: i64) {
+        if !self.resumed && offset >= self.booted_at {
+            self.resumed = true;
+            self.engine.resume(at_us);
+        }
+    }
+
+    fn idle(&mut self, now_us: i64) {
+        let tick_us = now_us - TICK_BEHIND_US;
+        self.resume(self.booted_at, tick_us);
+        let mut out = Vec::new();
+        self.engine.advance(tick_us, &mut out);
+        self.events.extend(out.into_iter().map(|transition| Decision { transition, caused_us: tick_us }));
+        self.caught_up_us = now_us;
+        let failed = self.journal.durable().current() == DurableState::Failed;
+        self.say(SystemCondition::JournalFailed, failed, now_us);
+        for healed in
+            [SystemCondition::EngineLag, SystemCondition::JournalUnreadable, SystemCondition::RecordsLost]
+        {
+            self.say(healed, false, now_us);
+        }
+    }
+
+    fn recover(&mut self, error: &ReadError, now_us: i64) {
+        let lost = match error {
+            ReadError::Dropped { start } => Some(*start),
+            ReadError::PastEnd { .. } => Some(self.journal.start()),
+            _ => None,
+        };
+        match lost {
+            Some(start) => {
+                let (from, to) = (self.next.get(), start.get());
+                tracing::error!(from, to, "journal records were gone before alarms were decided on them");
+                self.next = start;
+                self.records_open += 1;
+                self.say(SystemCondition::RecordsLost, true, now_us);
+            }
+            None => {
+                tracing::error!(%error, "journal cannot be read, trying again");
+                self.say(SystemCondition::JournalUnreadable, true, now_us);
+            }
+        }
+    }
+
+    fn say(&mut self, condition: SystemCondition, on: bool, at_us: i64) {
+        let mut out = Vec::new();
+        self.engine.system(condition, on, at_us, &mut out);
+        self.events.extend(out.into_iter().map(|transition| Decision { transition, caused_us: at_us }));
+    }
+}

@@ -1,0 +1,240 @@
+//! The worker: journal in, durable alert events out.
+//!
+//! ```text
+//! wait for durable -> read a batch, decode, decide -> commit events, state, position (one transaction) -> wake
+//! ```
+//! A batch that decided something is committed at once; one that did not, within the checkpoint interval. What is
+//! not committed is decided again after a crash, with the same ids. On an error of the journal or the database the
+//! worker says so and tries again; it ends only at shutdown, when another engine took over its name, or when its
+//! own checkpoint cannot be read.
+
+mod checkpoint;
+mod core;
+
+use self::checkpoint::Checkpoints;
+use self::core::{Core, Stepped};
+use crate::feed::AlertFeed;
+use crate::metrics::{AlertMetrics, Skipped};
+use crate::progress::{Progress, TICK_US, now_us};
+use crate::rules::{Rules, RulesError};
+use crate::seal::Sealers;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use wardline_journal::{DurableWatch, Journal, KeyError, Keyring, Offset};
+use wardline_store::alerts::AlertCommitError;
+use wardline_store::{Store, StoreError};
+
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// Name under which the default engine keeps its checkpoint.
+pub const CONSUMER: &str = "alert";
+
+/// The worker's settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlertOptions {
+    /// A rules file in the place of Wardline's own rules.
+    pub rules: Option<PathBuf>,
+    /// Name of the checkpoint.
+    pub consumer: String,
+    /// How long a decision-free checkpoint may wait.
+    pub checkpoint_interval: Duration,
+    /// How far behind the journal the engine may be before it raises an alert about itself.
+    pub lag_max: Duration,
+    /// Most devices that are watched, at most [`crate::limits::DEVICES_MAX`].
+    pub devices_max: usize,
+}
+
+impl Default for AlertOptions {
+    fn default() -> Self {
+        Self {
+            rules: None,
+            consumer: CONSUMER.into(),
+            checkpoint_interval: Duration::from_secs(1),
+            lag_max: Duration::from_secs(10),
+            devices_max: crate::limits::DEVICES_MAX,
+        }
+    }
+}
+
+/// Says why the worker cannot start or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum AlertError {
+    /// The rules are not valid.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
+    /// The checkpoint could not be read from the database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The checkpoint does not open, or nothing can be sealed.
+    #[error("alarm engine state: {0}")]
+    Key(#[from] KeyError),
+    /// The opened checkpoint does not decode.
+    #[error("alarm engine state does not decode")]
+    Damaged(#[from] prost::DecodeError),
+    /// Another engine has taken over.
+    #[error(transparent)]
+    Fenced(AlertCommitError),
+    /// The engine's thread ended.
+    #[error("the alarm engine stopped")]
+    Stopped,
+}
+
+/// Feeds the engine from the journal.
+pub struct AlertWorker {
+    options: AlertOptions,
+    rules: Rules,
+    journal: Journal,
+    store: Store,
+    sealers: Arc<Sealers>,
+    metrics: Arc<AlertMetrics>,
+    progress: Arc<Progress>,
+    changed: watch::Sender<u64>,
+    /// What the journal held before this start; what lies behind came after the devices could reconnect.
+    booted_at: Offset,
+}
+
+impl AlertWorker {
+    /// Makes a worker; reads and checks the rules. Make it before the front accepts.
+    pub fn new(
+        options: AlertOptions,
+        journal: Journal,
+        store: Store,
+        keyring: Arc<Keyring>,
+        metrics: Arc<AlertMetrics>,
+    ) -> Result<Self, AlertError> {
+        let rules = options.rules.as_deref().map_or_else(Rules::defaults, Rules::load)?;
+        Ok(Self {
+            options,
+            rules,
+            booted_at: journal.durable_end(),
+            journal,
+            store,
+            sealers: Arc::new(Sealers::new(keyring)),
+            metrics,
+            progress: Arc::new(Progress::new()),
+            changed: watch::Sender::new(0),
+        })
+    }
+
+    /// Returns what subscribers read.
+    pub fn feed(&self) -> AlertFeed {
+        AlertFeed {
+            store: self.store.clone(),
+            sealers: self.sealers.clone(),
+            changed: self.changed.subscribe(),
+            progress: self.progress.clone(),
+        }
+    }
+
+    /// Runs until `shutdown` turns true; commits what was decided before it returns.
+    pub async fn run(self, mut shutdown: watch::Receiver<bool>) -> Result<(), AlertError> {
+        let consumer = self.options.consumer.clone();
+        let mut checkpoints = Checkpoints::new(self.store.clone(), self.sealers.clone(), consumer);
+        let (engine, position, raised) = checkpoints.load(self.rules.clone()).await?;
+        let engine = engine.with_devices_max(self.options.devices_max);
+        let mut core = Box::new(Core::new(engine, self.journal.clone(), position, self.booted_at, raised));
+        let mut durable = self.journal.durable();
+        let mut committed = Instant::now();
+        tracing::info!(offset = core.next().get(), devices = core.devices(), "alarm engine started");
+        loop {
+            let stopping = *shutdown.borrow();
+            let lag_max_us = i64::try_from(self.options.lag_max.as_micros()).unwrap_or(i64::MAX);
+            let stepped;
+            (core, stepped) = step(core, lag_max_us).await?;
+            self.count(&core, &stepped);
+            let due = core.is_due() || committed.elapsed() >= self.options.checkpoint_interval;
+            if core.has_decided() || (core.is_dirty() && (due || stopping)) {
+                self.commit(&mut checkpoints, &mut core, &mut shutdown).await?;
+                committed = Instant::now();
+            }
+            self.progress.reached(core.decided_up_to_us());
+            self.metrics.lag_ms.set(i64::try_from(self.progress.lag_ms()).unwrap_or(i64::MAX));
+            if stopping && (stepped.caught_up || stepped.failed) {
+                return Ok(());
+            }
+            if stepped.caught_up || stepped.failed {
+                wait(&mut durable, core.next(), &mut shutdown).await;
+            }
+        }
+    }
+
+    fn count(&self, core: &Core, stepped: &Stepped) {
+        self.metrics.records.inc_by(stepped.records);
+        self.metrics.skip(Skipped::Poison, stepped.poison);
+        self.metrics.add(stepped.before, stepped.after);
+        self.metrics.devices.set(i64::try_from(core.devices()).unwrap_or(i64::MAX));
+    }
+
+    /// Commits what was decided, however often it takes; subscribers are woken only then (ALR-1).
+    async fn commit(
+        &self,
+        checkpoints: &mut Checkpoints,
+        core: &mut Core,
+        shutdown: &mut watch::Receiver<bool>,
+    ) -> Result<(), AlertError> {
+        let decided = core.take();
+        let mut pause = RETRY_FIRST;
+        let commit = checkpoints.seal(&decided)?;
+        loop {
+            match checkpoints.commit(&commit).await {
+                Ok(()) => break,
+                Err(fenced @ AlertCommitError::Fenced { .. }) => return Err(AlertError::Fenced(fenced)),
+                Err(AlertCommitError::Store(error)) => {
+                    self.metrics.commit_failures.inc();
+                    tracing::error!(%error, "alert commit failed, trying again");
+                    if *shutdown.borrow() {
+                        return Err(error.into());
+                    }
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETRY_MAX);
+        }
+        self.metrics.commits.inc();
+        let now_us = now_us();
+        for event in &decided.events {
+            self.metrics.event_latency.observe((now_us - event.caused_us).max(0) as f64 / 1e6);
+        }
+        if !decided.events.is_empty() {
+            self.metrics.events.inc_by(decided.events.len() as u64);
+            self.changed.send_modify(|n| *n += 1);
+        }
+        Ok(())
+    }
+}
+
+/// Runs one step off the runtime: reading and deciding block.
+async fn step(mut core: Box<Core>, lag_max_us: i64) -> Result<(Box<Core>, Stepped), AlertError> {
+    let run = move || {
+        let stepped = core.step(now_us(), lag_max_us);
+        (core, stepped)
+    };
+    tokio::task::spawn_blocking(run).await.map_err(|_| AlertError::Stopped)
+}
+
+/// Waits for records after `next`, the tick or the end.
+async fn wait(durable: &mut DurableWatch, next: Offset, shutdown: &mut watch::Receiver<bool>) {
+    let tick = tokio::time::sleep(Duration::from_micros(TICK_US as u64));
+    let grown = async {
+        loop {
+            if durable.end() > next || durable.changed().await.is_err() {
+                break;
+            }
+        }
+        // A closed log brings nothing more: leave it to the tick.
+        if durable.end() <= next {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = tick => {}
+        () = grown => {}
+        _ = shutdown.changed() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;
