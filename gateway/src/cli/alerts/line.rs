@@ -1,0 +1,169 @@
+//! An alert or an event as one line, for people or for programs.
+
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::macros::format_description;
+use wardline_proto::v1::{AlarmKind, AlarmPhase, Alert, AlertEvent, AlertState, Priority};
+
+/// How lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Style {
+    Json,
+    Text { coloured: bool },
+}
+
+impl Style {
+    /// Writes an event.
+    pub(super) fn event(self, event: &AlertEvent) -> String {
+        let alert = event.alert.clone().unwrap_or_default();
+        match self {
+            Self::Json => json!({
+                "cursor": event.cursor,
+                "phase": phase(event.phase()),
+                "reason": event.reason,
+                "at_us": event.at_us,
+                "stored_at_us": event.stored_at_us,
+                "alert": alert_json(&alert),
+            })
+            .to_string(),
+            Self::Text { coloured } => format!(
+                "{} #{} {:<10} {}",
+                clock(event.at_us),
+                event.cursor,
+                phase(event.phase()),
+                describe(&alert, coloured && event.phase() != AlarmPhase::End)
+            ),
+        }
+    }
+
+    /// Writes an alert.
+    pub(super) fn alert(self, alert: &Alert) -> String {
+        match self {
+            Self::Json => alert_json(alert).to_string(),
+            Self::Text { coloured } => {
+                let present = alert.state() == AlertState::Present;
+                let until =
+                    if present { "present".to_owned() } else { format!("until {}", clock(alert.ended_us)) };
+                format!("{} {until} {}", clock(alert.onset_us), describe(alert, coloured && present))
+            }
+        }
+    }
+}
+
+fn describe(alert: &Alert, coloured: bool) -> String {
+    let priority = format!("{:<6}", priority(alert.priority()));
+    let priority = match (coloured, alert.priority()) {
+        // IEC 60601-1-8: red, yellow, cyan.
+        (true, Priority::High) => format!("\x1b[1;31m{priority}\x1b[0m"),
+        (true, Priority::Medium) => format!("\x1b[1;33m{priority}\x1b[0m"),
+        (true, _) => format!("\x1b[36m{priority}\x1b[0m"),
+        (false, _) => priority,
+    };
+    let device = if alert.device.is_empty() { "(gateway)" } else { &alert.device };
+    let metric = if alert.mdc_ref_id.is_empty() { String::new() } else { format!(" {}", alert.mdc_ref_id) };
+    let value = alert.value.map_or_else(String::new, |value| format!(" {value} {}", alert.ucum_unit));
+    let limit = alert.limit.map_or_else(String::new, |limit| format!(" (limit {limit})"));
+    let id = alert.alert_id.get(..12).unwrap_or_default();
+    format!("{priority} {device} {}{metric}{value}{limit} [{id}]", alert.rule_id)
+}
+
+fn alert_json(alert: &Alert) -> Value {
+    json!({
+        "alert_id": alert.alert_id,
+        "tenant": alert.tenant,
+        "device": alert.device,
+        "rule_id": alert.rule_id,
+        "kind": kind(alert.kind()),
+        "priority": priority(alert.priority()),
+        "state": if alert.state() == AlertState::Present { "present" } else { "ended" },
+        "mdc_code": alert.mdc_code,
+        "mdc_ref_id": alert.mdc_ref_id,
+        "ucum_unit": alert.ucum_unit,
+        "value": alert.value,
+        "limit": alert.limit,
+        "onset_us": alert.onset_us,
+        "ended_us": (alert.ended_us != 0).then_some(alert.ended_us),
+    })
+}
+
+fn clock(us: i64) -> String {
+    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(us) * 1000).ok();
+    time.and_then(|t| t.format(&format).ok()).unwrap_or_else(|| us.to_string())
+}
+
+fn phase(phase: AlarmPhase) -> &'static str {
+    match phase {
+        AlarmPhase::Start => "start",
+        AlarmPhase::Continue => "continue",
+        AlarmPhase::Update => "update",
+        AlarmPhase::End => "end",
+        AlarmPhase::Escalate => "escalate",
+        AlarmPhase::Deescalate => "deescalate",
+        AlarmPhase::Unspecified => "unspecified",
+    }
+}
+
+fn priority(priority: Priority) -> &'static str {
+    match priority {
+        Priority::High => "high",
+        Priority::Medium => "medium",
+        Priority::Low => "low",
+        Priority::Unspecified => "none",
+    }
+}
+
+fn kind(kind: AlarmKind) -> &'static str {
+    match kind {
+        AlarmKind::Physiological => "physiological",
+        AlarmKind::Technical => "technical",
+        AlarmKind::Advisory => "advisory",
+        AlarmKind::Unspecified => "unspecified",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event() -> AlertEvent {
+        let alert = Alert {
+            alert_id: "0123456789abcdef".into(),
+            tenant: "demo".into(),
+            device: "mon-1".into(),
+            rule_id: "spo2-low".into(),
+            kind: AlarmKind::Physiological.into(),
+            priority: Priority::High.into(),
+            state: AlertState::Present.into(),
+            mdc_code: 150_456,
+            mdc_ref_id: "MDC_PULS_OXIM_SAT_O2".into(),
+            ucum_unit: "%".into(),
+            value: Some(84.0),
+            limit: Some(90.0),
+            onset_us: 1_700_000_000_000_000,
+            ended_us: 0,
+        };
+        let (cursor, phase) = (7, AlarmPhase::Start.into());
+        AlertEvent {
+            cursor,
+            phase,
+            at_us: 1_700_000_005_250_000,
+            alert: Some(alert),
+            ..AlertEvent::default()
+        }
+    }
+
+    #[test]
+    fn an_event_is_one_line() {
+        let plain = Style::Text { coloured: false }.event(&event());
+        assert_eq!(
+            plain,
+            "2023-11-14T22:13:25.250Z #7 start      high   mon-1 spo2-low MDC_PULS_OXIM_SAT_O2 84 % (limit 90) [0123456789ab]"
+        );
+        let coloured = Style::Text { coloured: true }.event(&event());
+        assert_eq!(coloured.replace("\x1b[1;31m", "").replace("\x1b[0m", ""), plain);
+        let parsed: Value = serde_json::from_str(&Style::Json.event(&event())).unwrap();
+        assert_eq!(parsed["alert"]["priority"], "high");
+        assert_eq!(parsed["alert"]["ended_us"], Value::Null);
+    }
+}
