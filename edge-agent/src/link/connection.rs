@@ -1,7 +1,8 @@
 //! One connection of the device: messages in, acknowledgements out.
 //!
-//! Messages without a number (hello, time) are not acknowledged. A full spool stops the reading, not the
-//! acknowledging: the device's own buffer is the next to fill, and it decides what it gives up.
+//! Hello and time are not acknowledged; a hello carries the position up to which the device knows acknowledged. A
+//! full spool stops the reading, not the acknowledging: the device's own buffer is the next to fill, and it decides
+//! what it gives up.
 
 use super::addr::Stream;
 use super::order::{Order, Verdict};
@@ -138,6 +139,7 @@ impl Connection {
         match message.kind {
             Some(Kind::Hello(hello)) => {
                 self.boot_id = Some(hello.boot_id);
+                self.order.begin(message.seq);
                 Ok(())
             }
             Some(Kind::Time(time)) => {

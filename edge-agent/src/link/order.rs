@@ -30,7 +30,12 @@ pub(super) struct Order {
 }
 
 impl Order {
-    /// Judges a message. The first one of a connection sets the start.
+    /// Begins a connection: the device sends what follows `acked`. So the first body is missed when it is damaged.
+    pub(super) fn begin(&mut self, acked: u64) {
+        *self = Self { next: Some(acked.saturating_add(1)), gap_since: None };
+    }
+
+    /// Judges a message. Without a beginning the first one sets the start.
     pub(super) fn judge(&mut self, seq: u64, now: Instant) -> Verdict {
         let next = *self.next.get_or_insert(seq);
         if seq < next {
@@ -55,9 +60,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_first_message_of_a_connection_is_not_passed_over() {
+        let (mut order, now) = (Order::default(), Instant::now());
+        order.begin(40);
+        assert_eq!(order.judge(42, now), Verdict::Skip);
+        assert_eq!(order.judge(40, now), Verdict::Again);
+        assert_eq!(order.judge(41, now), Verdict::Take);
+    }
+
+    #[test]
     fn a_gap_is_closed_by_going_back_and_ends_the_link_when_it_is_not() {
         let (mut order, start) = (Order::default(), Instant::now());
-        let mut judge = |order: &mut Order, seq, after| {
+        let judge = |order: &mut Order, seq, after| {
             let verdict = order.judge(seq, start + Duration::from_secs(after));
             if verdict == Verdict::Take {
                 order.taken(seq);

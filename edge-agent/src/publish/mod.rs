@@ -43,7 +43,8 @@ use tokio::sync::watch;
 use wardline_proto::{DeviceKey, topic};
 use window::Window;
 
-/// A connection that lasted so long and carried an acknowledgement makes earlier failures forgotten.
+/// A connection that carried an acknowledgement makes earlier failures forgotten; only one that also lasted so long
+/// earns the fast first retry, or a gateway that answers and hangs up would be asked again in a tight loop.
 const STABLE_AFTER: Duration = Duration::from_secs(5);
 /// Largest packet that the gateway may send down.
 const INCOMING_PACKET_BYTES_MAX: u32 = 16 * 1024;
@@ -175,8 +176,11 @@ impl Publisher {
             }
         }
         self.feeds.give_back(shared.take_unanswered());
-        if acked && started.elapsed() >= STABLE_AFTER {
+        if acked {
             self.backoff.reset();
+            if started.elapsed() < STABLE_AFTER {
+                self.backoff.slow_down();
+            }
         }
         end
     }

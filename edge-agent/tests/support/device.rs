@@ -30,7 +30,8 @@ impl Device {
         self.stream = Some(TcpStream::connect(addr.tcp().unwrap()).await.unwrap());
         self.decoder = Decoder::default();
         let hello = LinkHello { boot_id: self.boot_id, ..LinkHello::default() };
-        self.write(&LinkUp { seq: 0, kind: Some(Kind::Hello(hello)) }).await;
+        let acked = self.unacked.front().map_or(self.next_seq, |first| first.seq) - 1;
+        self.write(&LinkUp { seq: acked, kind: Some(Kind::Hello(hello)) }).await;
         self.write(&LinkUp { seq: 0, kind: Some(Kind::Time(LinkTime { now_us: 1 })) }).await;
         for message in self.unacked.clone() {
             self.write(&message).await;
@@ -43,6 +44,31 @@ impl Device {
         self.next_seq += 1;
         self.write(&message).await;
         self.unacked.push_back(message);
+    }
+
+    /// Takes a position without sending anything: the message was damaged on its way.
+    pub fn skip(&mut self) {
+        self.next_seq += 1;
+    }
+
+    /// Sends the skipped message, then again what followed it.
+    pub async fn fill_skipped(&mut self, body: Body) {
+        let seq = self.unacked.front().unwrap().seq - 1;
+        self.unacked.push_front(LinkUp { seq, kind: Some(Kind::Body(body)) });
+        for message in self.unacked.clone() {
+            self.write(&message).await;
+        }
+    }
+
+    /// Connects to an agent that is just starting.
+    pub async fn connect_when_up(&mut self, addr: &LinkAddr) {
+        let up = async {
+            while TcpStream::connect(addr.tcp().unwrap()).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, up).await.expect("the agent did not come up");
+        self.connect(addr).await;
     }
 
     /// Sends bytes as they are.

@@ -1,6 +1,12 @@
 //! A device, a gateway and certificates for the agent's tests. Real TLS, real sockets, real files.
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    missing_docs,
+    reason = "each test file uses a part of it"
+)]
 
 mod device;
 mod gateway;
