@@ -18,13 +18,13 @@ pub(crate) struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   A synthetic monitor on the link of `wardline-edge`, with 30 s of low oxygen after 20 s:
-    firmware-sim device --link tcp://127.0.0.1:7001 --episode desaturation@20s+30s
+    firmware-sim device --link tcp://127.0.0.1:7071 --episode desaturation@20s+30s
 
   A recording of PhysioNet, ten times as fast as life (every sample arrives as it was recorded):
     firmware-sim device --link unix:///run/wardline/link.sock --replay mitdb/100.hea --speed 10
 
   A clock that is an hour ahead, on a link that flips bits and breaks:
-    firmware-sim device --link tcp://127.0.0.1:7001 --fault clock-skew=+1h --fault corrupt=0.01 --fault drop-link=15s
+    firmware-sim device --link tcp://127.0.0.1:7071 --fault clock-skew=+1h --fault corrupt=0.01 --fault drop-link=15s
 
   Two hundred devices that arrive on Monday at 08:00, each acknowledged frame written to a ledger:
     firmware-sim fleet --gateway 127.0.0.1:8883 --certs certs --devices 200 --shape monday-8 --ledger acked.txt
@@ -45,7 +45,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct DeviceArgs {
     /// Where the agent listens: tcp://HOST:PORT or unix:///PATH.
-    #[arg(long, default_value = "tcp://127.0.0.1:7001", env = "FIRMWARE_SIM_LINK")]
+    #[arg(long, default_value = "tcp://127.0.0.1:7071", env = "FIRMWARE_SIM_LINK")]
     link: LinkAddr,
     /// Name of the device; with the seed it decides the synthetic patient.
     #[arg(long, default_value = "sim-1")]

@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn addresses_round_trip() {
-        for good in ["tcp://127.0.0.1:7001", "unix:///run/wardline/link.sock"] {
+        for good in ["tcp://127.0.0.1:7071", "unix:///run/wardline/link.sock"] {
             assert_eq!(good.parse::<LinkAddr>().unwrap().to_string(), good);
         }
         for bad in ["", "127.0.0.1:1", "tcp://x", "unix://relative", "serial:///dev/ttyS0"] {
