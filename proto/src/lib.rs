@@ -8,6 +8,8 @@
 pub mod codes;
 pub mod frame;
 pub mod ids;
+#[cfg(feature = "json")]
+pub mod json;
 pub mod limits;
 pub mod link;
 pub mod refusal;

@@ -89,6 +89,8 @@ codes! {
     TimeImplausible = "WL-Q-006", 0x99;
     /// Quarantine: the same position of a stream with other content.
     SeqConflict = "WL-Q-007", 0x99;
+    /// Quarantine: a stream with more holes, or a device with more epochs, than are kept.
+    StreamFragmented = "WL-Q-008", 0x99;
 }
 
 impl fmt::Display for Refusal {
