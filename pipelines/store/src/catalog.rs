@@ -1,0 +1,317 @@
+//! The archive's catalog: files, position and stream state, changed in one transaction (ARC-1).
+//!
+//! A reader that lists files in one statement sees whole commits only. The archive worker is the only writer; a
+//! commit names its lease and the position that it started from, so a second writer fails instead of storing twice.
+
+use crate::{Store, StoreError};
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+use std::collections::BTreeMap;
+
+/// Says what went wrong with a catalog commit.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The lease or the position is not the commit's own: another worker took over.
+    #[error("another worker took the catalog over")]
+    Fenced,
+    /// The database refused or failed. Nothing was committed, unless the failure hid a success.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<sqlx::Error> for CommitError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// One committed Parquet file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileRow {
+    /// Path below the archive's root.
+    pub path: String,
+    /// Name of the table.
+    pub table: String,
+    /// Tenant, or `_system`.
+    pub tenant: String,
+    /// Day of ingest, `yyyy-mm-dd`.
+    pub day: String,
+    /// Partition.
+    pub partition: u16,
+    /// Rows.
+    pub rows: u64,
+    /// Size, bytes.
+    pub bytes: u64,
+    /// SHA-256 of the file.
+    pub sha256: Vec<u8>,
+    /// Least time of the table's time column, unix microseconds.
+    pub time_min_us: i64,
+    /// Greatest time of the table's time column, unix microseconds.
+    pub time_max_us: i64,
+    /// First journal offset that has a row here.
+    pub offset_first: u64,
+    /// Last journal offset that has a row here.
+    pub offset_last: u64,
+}
+
+/// Names a stream. Epoch and lane 0: what the device sent outside any stream.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamId {
+    /// Tenant.
+    pub tenant: String,
+    /// Device.
+    pub device: String,
+    /// Epoch, unix microseconds.
+    pub epoch: u64,
+    /// Number of the lane.
+    pub lane: i32,
+}
+
+/// What has been seen of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamRow {
+    /// Which stream.
+    pub id: StreamId,
+    /// Encoded intervals of positions.
+    pub seen: Vec<u8>,
+    /// Encoded content tags of recent positions.
+    pub recent: Vec<u8>,
+    /// Frames archived.
+    pub archived: u64,
+    /// Frames that came again.
+    pub duplicates: u64,
+    /// Frames in the quarantine.
+    pub quarantined: u64,
+    /// Frames that came after a later one.
+    pub late: u64,
+}
+
+/// The right to commit, until someone takes it over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// The committed position.
+    pub next_offset: u64,
+    /// Number of the lease; each is greater than the one before.
+    pub number: u64,
+}
+
+/// What one commit changes.
+#[derive(Debug, Clone, Default)]
+pub struct Commit {
+    /// The lease that it is made under.
+    pub lease: u64,
+    /// The position that this commit started from.
+    pub from_offset: u64,
+    /// The new position.
+    pub next_offset: u64,
+    /// New files, all durable.
+    pub files: Vec<FileRow>,
+    /// Changed streams.
+    pub streams: Vec<StreamRow>,
+    /// When, unix microseconds.
+    pub at_us: i64,
+}
+
+/// The archive's tables of the database. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    store: Store,
+}
+
+impl Catalog {
+    /// Makes a catalog of an open database.
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// Returns the committed position; none before the first lease.
+    pub async fn position(&self) -> Result<Option<u64>, StoreError> {
+        let row = sqlx::query("SELECT next_offset FROM archive_position WHERE id = 1");
+        let row = row.fetch_optional(self.store.pool()).await?;
+        row.map(|row| unsigned(&row, "next_offset")).transpose()
+    }
+
+    /// Takes the catalog over: commits of every earlier lease fail from here on. `first_offset` is the position of a
+    /// catalog that has none.
+    pub async fn take_over(&self, first_offset: u64, at_us: i64) -> Result<Lease, StoreError> {
+        let upsert = "INSERT INTO archive_position (id, next_offset, lease, committed_at_us) VALUES (1, $1, 1, $2) \
+                      ON CONFLICT (id) DO UPDATE SET lease = lease + 1 RETURNING next_offset, lease";
+        let query = sqlx::query(upsert).bind(signed(first_offset)?).bind(at_us);
+        let row = query.fetch_one(self.store.pool()).await?;
+        Ok(Lease { next_offset: unsigned(&row, "next_offset")?, number: unsigned(&row, "lease")? })
+    }
+
+    /// Commits files, streams and position together, or nothing.
+    pub async fn commit(&self, commit: &Commit) -> Result<(), CommitError> {
+        let mut transaction = self.store.pool().begin_with("BEGIN IMMEDIATE").await?;
+        let update = "UPDATE archive_position SET next_offset = $1, committed_at_us = $2 WHERE id = 1 \
+                      AND next_offset = $3 AND lease = $4";
+        let moved = sqlx::query(update)
+            .bind(signed(commit.next_offset)?)
+            .bind(commit.at_us)
+            .bind(signed(commit.from_offset)?)
+            .bind(signed(commit.lease)?)
+            .execute(&mut *transaction)
+            .await?;
+        if moved.rows_affected() != 1 {
+            return Err(CommitError::Fenced);
+        }
+        for file in &commit.files {
+            insert_file(&mut transaction, file, commit.at_us).await?;
+        }
+        for stream in &commit.streams {
+            upsert_stream(&mut transaction, stream, commit.at_us).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Lists committed files in one statement: of `table` or of all, in order of commit.
+    pub async fn files(&self, table: Option<&str>) -> Result<Vec<FileRow>, StoreError> {
+        let select = "SELECT path, table_name, tenant, day, partition_id, row_count, byte_count, sha256, \
+                      time_min_us, time_max_us, offset_first, offset_last FROM archive_file \
+                      WHERE $1 IS NULL OR table_name = $1 ORDER BY offset_first, path";
+        let rows = sqlx::query(select).bind(table).fetch_all(self.store.pool()).await?;
+        rows.iter().map(file_row).collect()
+    }
+
+    /// Returns rows per table over all committed files.
+    pub async fn rows_per_table(&self) -> Result<BTreeMap<String, u64>, StoreError> {
+        let select = "SELECT table_name, SUM(row_count) AS row_count FROM archive_file GROUP BY table_name";
+        let rows = sqlx::query(select).fetch_all(self.store.pool()).await?;
+        rows.iter().map(|row| Ok((row.try_get("table_name")?, unsigned(row, "row_count")?))).collect()
+    }
+
+    /// Returns a stream, when it was ever committed.
+    pub async fn stream(&self, id: &StreamId) -> Result<Option<StreamRow>, StoreError> {
+        let select = "SELECT tenant, device, epoch, lane, seen, recent, archived, duplicates, quarantined, late \
+                      FROM archive_stream WHERE tenant = $1 AND device = $2 AND epoch = $3 AND lane = $4";
+        let query =
+            sqlx::query(select).bind(&id.tenant).bind(&id.device).bind(signed(id.epoch)?).bind(id.lane);
+        query.fetch_optional(self.store.pool()).await?.as_ref().map(stream_row).transpose()
+    }
+
+    /// Returns all streams, or those of a device name, in order.
+    pub async fn streams(&self, device: Option<&str>) -> Result<Vec<StreamRow>, StoreError> {
+        let select = "SELECT tenant, device, epoch, lane, seen, recent, archived, duplicates, quarantined, late \
+                      FROM archive_stream WHERE $1 IS NULL OR device = $1 ORDER BY tenant, device, epoch, lane";
+        let rows = sqlx::query(select).bind(device).fetch_all(self.store.pool()).await?;
+        rows.iter().map(stream_row).collect()
+    }
+
+    /// Returns how many epochs of a device's lane are known.
+    pub async fn epochs(&self, id: &StreamId) -> Result<u64, StoreError> {
+        let select =
+            "SELECT COUNT(*) AS epochs FROM archive_stream WHERE tenant = $1 AND device = $2 AND lane = $3";
+        let query = sqlx::query(select).bind(&id.tenant).bind(&id.device).bind(id.lane);
+        unsigned(&query.fetch_one(self.store.pool()).await?, "epochs")
+    }
+
+    /// Returns a sealed secret, storing `fresh` when there is none of that name.
+    pub async fn secret(&self, name: &str, fresh: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let insert =
+            "INSERT INTO archive_secret (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+        sqlx::query(insert).bind(name).bind(fresh).execute(self.store.pool()).await?;
+        let select = sqlx::query("SELECT sealed FROM archive_secret WHERE name = $1").bind(name);
+        Ok(select.fetch_one(self.store.pool()).await?.try_get("sealed")?)
+    }
+}
+
+async fn insert_file(
+    connection: &mut sqlx::SqliteConnection,
+    file: &FileRow,
+    at_us: i64,
+) -> Result<(), StoreError> {
+    let insert = "INSERT INTO archive_file (path, table_name, tenant, day, partition_id, row_count, byte_count, \
+                  sha256, time_min_us, time_max_us, offset_first, offset_last, committed_at_us) \
+                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+    sqlx::query(insert)
+        .bind(&file.path)
+        .bind(&file.table)
+        .bind(&file.tenant)
+        .bind(&file.day)
+        .bind(i64::from(file.partition))
+        .bind(signed(file.rows)?)
+        .bind(signed(file.bytes)?)
+        .bind(&file.sha256)
+        .bind(file.time_min_us)
+        .bind(file.time_max_us)
+        .bind(signed(file.offset_first)?)
+        .bind(signed(file.offset_last)?)
+        .bind(at_us)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn upsert_stream(
+    connection: &mut sqlx::SqliteConnection,
+    stream: &StreamRow,
+    at_us: i64,
+) -> Result<(), StoreError> {
+    let upsert = "INSERT INTO archive_stream (tenant, device, epoch, lane, seen, recent, archived, duplicates, \
+                  quarantined, late, updated_at_us) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+                  ON CONFLICT (tenant, device, epoch, lane) DO UPDATE SET seen = excluded.seen, \
+                  recent = excluded.recent, archived = excluded.archived, duplicates = excluded.duplicates, \
+                  quarantined = excluded.quarantined, late = excluded.late, updated_at_us = excluded.updated_at_us";
+    sqlx::query(upsert)
+        .bind(&stream.id.tenant)
+        .bind(&stream.id.device)
+        .bind(signed(stream.id.epoch)?)
+        .bind(stream.id.lane)
+        .bind(&stream.seen)
+        .bind(&stream.recent)
+        .bind(signed(stream.archived)?)
+        .bind(signed(stream.duplicates)?)
+        .bind(signed(stream.quarantined)?)
+        .bind(signed(stream.late)?)
+        .bind(at_us)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+fn file_row(row: &SqliteRow) -> Result<FileRow, StoreError> {
+    let partition = unsigned(row, "partition_id")?;
+    Ok(FileRow {
+        path: row.try_get("path")?,
+        table: row.try_get("table_name")?,
+        tenant: row.try_get("tenant")?,
+        day: row.try_get("day")?,
+        partition: u16::try_from(partition)
+            .map_err(|_large| StoreError::Corrupt("archive_file.partition_id"))?,
+        rows: unsigned(row, "row_count")?,
+        bytes: unsigned(row, "byte_count")?,
+        sha256: row.try_get("sha256")?,
+        time_min_us: row.try_get("time_min_us")?,
+        time_max_us: row.try_get("time_max_us")?,
+        offset_first: unsigned(row, "offset_first")?,
+        offset_last: unsigned(row, "offset_last")?,
+    })
+}
+
+fn stream_row(row: &SqliteRow) -> Result<StreamRow, StoreError> {
+    let id = StreamId {
+        tenant: row.try_get("tenant")?,
+        device: row.try_get("device")?,
+        epoch: unsigned(row, "epoch")?,
+        lane: row.try_get("lane")?,
+    };
+    Ok(StreamRow {
+        id,
+        seen: row.try_get("seen")?,
+        recent: row.try_get("recent")?,
+        archived: unsigned(row, "archived")?,
+        duplicates: unsigned(row, "duplicates")?,
+        quarantined: unsigned(row, "quarantined")?,
+        late: unsigned(row, "late")?,
+    })
+}
+
+fn unsigned(row: &SqliteRow, column: &'static str) -> Result<u64, StoreError> {
+    u64::try_from(row.try_get::<i64, _>(column)?).map_err(|_negative| StoreError::Corrupt(column))
+}
+
+fn signed(number: u64) -> Result<i64, StoreError> {
+    i64::try_from(number).map_err(|_large| StoreError::Corrupt("a number past 63 bits"))
+}
