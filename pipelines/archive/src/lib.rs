@@ -1,1 +1,43 @@
-//! Placeholder.
+//! Journal records become encrypted Parquet, exactly once.
+//!
+//! ```text
+//! journal -> intake: decode -> validate -> desk: dedup, rows -> commit: encrypt, write, fsync -> catalog (SQL)
+//! ```
+//!
+//! [`ArchiveService`] is the worker, [`ArchiveHandle`] watches it, [`read`] reads what it wrote. Tables and columns
+//! are described in `docs/archive.md`, the JSON that devices may send in `docs/json.md`.
+//!
+//! **Invariants:** what was acknowledged ends in a table or in the quarantine, once (ACK-1); files, position and
+//! stream state change in one transaction (ARC-1); no column, statistic or index is written in plaintext (SEC-3); no
+//! payload stops the ones behind it. The archive never reads the clock for a row.
+
+mod commit;
+pub mod dedup;
+mod desk;
+mod error;
+mod file;
+mod handle;
+mod intake;
+mod keys;
+mod metrics;
+mod options;
+pub mod read;
+mod rows;
+mod session;
+mod shelf;
+mod streams;
+mod table;
+mod tenant;
+pub mod validate;
+mod worker;
+
+pub use error::{ArchiveError, ErrorKind};
+pub use handle::{ArchiveHandle, Progress};
+pub use keys::ArchiveKeys;
+pub use metrics::ArchiveMetrics;
+pub use options::ArchiveOptions;
+pub use rows::schema;
+pub use streams::Counts;
+pub use table::{Day, Table};
+pub use tenant::SYSTEM;
+pub use worker::ArchiveService;

@@ -1,0 +1,87 @@
+//! One commit: files written, made durable, then named in one transaction.
+
+use crate::desk::{Desk, Group, GroupKey, Pending};
+use crate::error::ArchiveError;
+use crate::file::encode;
+use crate::shelf::{Shelf, new_path};
+use crate::streams::Counts;
+use crate::table::Table;
+use crate::worker::{Parts, now_us};
+use ring::digest::{SHA256, digest};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::task::spawn_blocking;
+use wardline_proto::DeviceKey;
+use wardline_proto::refusal::Refusal;
+use wardline_store::catalog::{Commit, FileRow};
+
+/// What a commit changed.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// Table, rows and bytes of each file.
+    pub(crate) files: Vec<(Table, u64, u64)>,
+    pub(crate) devices: BTreeMap<DeviceKey, Counts>,
+    pub(crate) refusals: BTreeMap<Refusal, u64>,
+}
+
+/// Commits what the desk has taken. On error nothing is committed, unless the database hid its success; both ways the
+/// session ends and the catalog says what holds.
+pub(crate) async fn write(
+    parts: &Parts,
+    shelf: &Arc<Shelf>,
+    desk: &mut Desk,
+    (lease, from_offset): (u64, u64),
+) -> Result<Outcome, ArchiveError> {
+    let Pending { groups, devices, refusals, .. } = std::mem::take(&mut desk.pending);
+    let mut files = Vec::with_capacity(groups.len());
+    for (key, group) in groups {
+        files.push(write_file(parts, shelf, key, group).await?);
+    }
+    let paths: Vec<String> = files.iter().map(|(_, file)| file.path.clone()).collect();
+    let synced = shelf.clone();
+    spawn_blocking(move || synced.sync(paths.iter().map(String::as_str))).await??;
+    let written = files.iter().map(|(table, file)| (*table, file.rows, file.bytes)).collect();
+    let commit = Commit {
+        lease,
+        from_offset,
+        next_offset: desk.next_offset,
+        files: files.into_iter().map(|(_, file)| file).collect(),
+        streams: desk.streams.changed(),
+        at_us: now_us(),
+    };
+    parts.catalog.commit(&commit).await?;
+    Ok(Outcome { files: written, devices, refusals })
+}
+
+async fn write_file(
+    parts: &Parts,
+    shelf: &Arc<Shelf>,
+    key: GroupKey,
+    group: Group,
+) -> Result<(Table, FileRow), ArchiveError> {
+    let path = new_path(key.table, &key.tenant, key.day, key.partition)?;
+    let (table, tenant, keys) = (key.table, key.tenant.clone(), parts.keys.clone());
+    let Group { rows, count, time_us, offsets } = group;
+    let work = move || {
+        let bytes = encode(table, &tenant, &rows.finish(table)?, &keys)?;
+        let sha256 = digest(&SHA256, &bytes).as_ref().to_vec();
+        Ok::<_, ArchiveError>((bytes, sha256))
+    };
+    let (bytes, sha256) = spawn_blocking(work).await??;
+    let file = FileRow {
+        path,
+        table: table.name().to_owned(),
+        tenant: key.tenant,
+        day: key.day.to_string(),
+        partition: key.partition,
+        rows: count as u64,
+        bytes: bytes.len() as u64,
+        sha256,
+        time_min_us: time_us.0,
+        time_max_us: time_us.1,
+        offset_first: offsets.0,
+        offset_last: offsets.1,
+    };
+    shelf.put(&file.path, bytes).await?;
+    Ok((table, file))
+}

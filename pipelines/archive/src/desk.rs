@@ -1,0 +1,176 @@
+//! Where arrivals are judged and sorted into rows, ahead of a commit. No IO.
+//!
+//! Everything here is derived from the journal and the last commit: after a failure it is dropped and derived again.
+
+use crate::dedup::Verdict;
+use crate::intake::{Arrival, Arrived, Content};
+use crate::rows::{Added, Origin, Rows};
+use crate::streams::{Counts, Streams, outside, stream_of};
+use crate::table::{Day, Table};
+use crate::tenant::{SYSTEM, tenant_of_actor};
+use ring::hmac;
+use std::collections::{BTreeMap, VecDeque};
+use wardline_proto::DeviceKey;
+use wardline_proto::refusal::Refusal;
+
+const TAG_BYTES: usize = 8;
+
+/// Which file a row goes to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct GroupKey {
+    pub(crate) table: Table,
+    pub(crate) tenant: String,
+    pub(crate) day: Day,
+    pub(crate) partition: u16,
+}
+
+/// The rows of one file to be.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) rows: Rows,
+    pub(crate) count: usize,
+    pub(crate) time_us: (i64, i64),
+    pub(crate) offsets: (u64, u64),
+}
+
+/// What waits for a commit.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    pub(crate) groups: BTreeMap<GroupKey, Group>,
+    pub(crate) devices: BTreeMap<DeviceKey, Counts>,
+    pub(crate) refusals: BTreeMap<Refusal, u64>,
+    pub(crate) rows: usize,
+    pub(crate) bytes: usize,
+}
+
+/// The desk.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    tag_key: hmac::Key,
+    pub(crate) streams: Streams,
+    pub(crate) pending: Pending,
+    /// First offset that was not taken.
+    pub(crate) next_offset: u64,
+}
+
+enum Judgement {
+    Good { late: bool },
+    Refused(Refusal),
+    Duplicate,
+}
+
+impl Desk {
+    pub(crate) fn new(tag_key: hmac::Key, next_offset: u64) -> Self {
+        Self { tag_key, streams: Streams::default(), pending: Pending::default(), next_offset }
+    }
+
+    /// Takes arrivals, whose streams are loaded, until none is left or `is_full` says so.
+    pub(crate) fn take(&mut self, arrivals: &mut VecDeque<Arrival>, is_full: impl Fn(&Pending) -> bool) {
+        while !is_full(&self.pending) {
+            let Some(arrival) = arrivals.pop_front() else { return };
+            self.next_offset = arrival.offset + 1;
+            match &arrival.content {
+                Content::Publish(arrived) => self.take_publish(&arrival, arrived),
+                Content::Unreadable(_) => self.refuse(&arrival, SYSTEM, Refusal::BodyUndecodable),
+                Content::Audit(event) => {
+                    let tenant = tenant_of_actor(&event.actor);
+                    self.pending
+                        .add(&arrival, Table::Audit, tenant, |rows| rows.push_audit(&arrival, tenant, event));
+                }
+            }
+        }
+    }
+
+    fn take_publish(&mut self, arrival: &Arrival, arrived: &Arrived) {
+        let judgement = self.judge(arrived);
+        let counts = self.pending.devices.entry(arrived.key.clone()).or_default();
+        let id = arrived.position.map(|p| stream_of(&arrived.key, p));
+        let id = id.filter(|id| !self.streams.is_refused(id)).unwrap_or_else(|| outside(&arrived.key));
+        let stream = &mut self.streams.change(&id).counts;
+        for counts in [counts, stream] {
+            match &judgement {
+                Judgement::Good { late } => {
+                    counts.archived += 1;
+                    counts.late += u64::from(*late);
+                }
+                Judgement::Refused(_) => counts.quarantined += 1,
+                Judgement::Duplicate => counts.duplicates += 1,
+            }
+        }
+        match judgement {
+            Judgement::Good { .. } => self.store(arrival, arrived),
+            Judgement::Refused(why) => self.refuse(arrival, arrived.key.tenant.as_str(), why),
+            Judgement::Duplicate => {}
+        }
+    }
+
+    fn judge(&mut self, arrived: &Arrived) -> Judgement {
+        let late = match arrived.position {
+            None => false,
+            Some(position) => {
+                let id = stream_of(&arrived.key, position);
+                if self.streams.is_refused(&id) {
+                    return Judgement::Refused(Refusal::StreamFragmented);
+                }
+                let tag = self.tag(&arrived.tagged);
+                match self.streams.change(&id).state.offer(position.seq, tag) {
+                    Verdict::New { late } => late,
+                    Verdict::Duplicate => return Judgement::Duplicate,
+                    Verdict::Conflict => return Judgement::Refused(Refusal::SeqConflict),
+                    Verdict::Fragmented => return Judgement::Refused(Refusal::StreamFragmented),
+                }
+            }
+        };
+        match &arrived.body {
+            Ok(_) => Judgement::Good { late },
+            Err(why) => Judgement::Refused(*why),
+        }
+    }
+
+    fn tag(&self, content: &[u8]) -> u64 {
+        let tag = hmac::sign(&self.tag_key, content);
+        let first = tag.as_ref().first_chunk::<TAG_BYTES>();
+        first.map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
+
+    fn store(&mut self, arrival: &Arrival, arrived: &Arrived) {
+        let Ok(body) = &arrived.body else { return };
+        let tenant = arrived.key.tenant.as_str();
+        let origin = Origin::of(arrival, arrived);
+        let tables = [
+            (Table::Numerics, body.numerics.is_empty()),
+            (Table::Waveforms, body.waveforms.is_empty()),
+            (Table::Alarms, body.alarms.is_empty()),
+            (Table::Events, body.events.is_empty()),
+        ];
+        for (table, _) in tables.into_iter().filter(|(_, empty)| !empty) {
+            self.pending.add(arrival, table, tenant, |rows| rows.push_body(&origin, arrived));
+        }
+    }
+
+    fn refuse(&mut self, arrival: &Arrival, tenant: &str, why: Refusal) {
+        *self.pending.refusals.entry(why).or_default() += 1;
+        self.pending.add(arrival, Table::Quarantine, tenant, |rows| rows.push_refused(arrival, why));
+    }
+}
+
+impl Pending {
+    fn add(&mut self, arrival: &Arrival, table: Table, tenant: &str, push: impl FnOnce(&mut Rows) -> Added) {
+        let day = Day::of_micros(arrival.ingest_us);
+        let key = GroupKey { table, tenant: tenant.to_owned(), day, partition: arrival.partition };
+        let group = self.groups.entry(key).or_insert_with(|| Group {
+            rows: Rows::new(table),
+            count: 0,
+            time_us: (i64::MAX, i64::MIN),
+            offsets: (arrival.offset, arrival.offset),
+        });
+        let added = push(&mut group.rows);
+        group.count += added.rows;
+        group.offsets.1 = arrival.offset;
+        if let Some((first, last)) = added.time_us {
+            group.time_us = (group.time_us.0.min(first), group.time_us.1.max(last));
+        }
+        self.rows += added.rows;
+        self.bytes += added.bytes;
+    }
+}

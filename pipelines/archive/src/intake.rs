@@ -1,0 +1,182 @@
+//! Journal records become arrivals: who sent it, where it stands in its stream, and what it says or why it is not
+//! good. Pure, and total: any bytes make an arrival, so a poisoned record never blocks the ones behind it.
+
+use crate::options::ArchiveOptions;
+use crate::validate::{TimeFrame, check};
+use bytes::Bytes;
+use prost::Message;
+use std::time::Duration;
+use wardline_journal::Entry;
+use wardline_proto::frame::{decode, decode_body, lane_of};
+use wardline_proto::refusal::Refusal;
+use wardline_proto::v1::journal_record::Kind;
+use wardline_proto::v1::{AuditEvent, Body, Clock, JournalRecord, Lane, PayloadFormat, Publish, UpChannel};
+use wardline_proto::{DeviceId, DeviceKey, TenantId, json};
+
+/// Bounds on clocks, in microseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ClockBounds {
+    clock_us: i64,
+    future_us: i64,
+}
+
+impl ClockBounds {
+    pub(crate) fn of(options: &ArchiveOptions) -> Self {
+        let micros = |d: Duration| i64::try_from(d.as_micros()).unwrap_or(i64::MAX);
+        Self { clock_us: micros(options.clock_bound), future_us: micros(options.future_bound) }
+    }
+}
+
+/// A journal record, read.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) offset: u64,
+    pub(crate) partition: u16,
+    pub(crate) ingest_us: i64,
+    pub(crate) content: Content,
+}
+
+/// What a journal record holds.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// A device's publish.
+    Publish(Box<Arrived>),
+    /// An audited act.
+    Audit(AuditEvent),
+    /// Not a record that this version knows; its bytes.
+    Unreadable(Bytes),
+}
+
+/// Where a message stands in its stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) epoch: u64,
+    pub(crate) seq: u64,
+    pub(crate) lane: Lane,
+}
+
+/// A device's publish, read.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    pub(crate) key: DeviceKey,
+    pub(crate) channel: UpChannel,
+    pub(crate) format: PayloadFormat,
+    /// Exactly what the device sent.
+    pub(crate) payload: Bytes,
+    pub(crate) certificate_serial: Vec<u8>,
+    /// None: the journal offset is its only name.
+    pub(crate) position: Option<Position>,
+    /// The part of the payload that says whether two messages are the same.
+    pub(crate) tagged: Bytes,
+    pub(crate) sent_at_us: Option<i64>,
+    pub(crate) clock: Option<Clock>,
+    pub(crate) time: TimeFrame,
+    pub(crate) body: Result<Body, Refusal>,
+}
+
+/// Reads one journal entry.
+pub(crate) fn read(entry: Entry, bounds: ClockBounds) -> Arrival {
+    let (offset, partition) = (entry.offset.get(), entry.partition.get());
+    let record = JournalRecord::decode(entry.payload.clone()).ok();
+    let ingest_us = record.as_ref().map_or(entry.time_us, |r| r.ingested_at_us);
+    let content = match record.and_then(|r| r.kind) {
+        Some(Kind::Audit(event)) => Content::Audit(event),
+        Some(Kind::Publish(publish)) => read_publish(publish, ingest_us, bounds)
+            .map_or(Content::Unreadable(entry.payload), |arrived| Content::Publish(Box::new(arrived))),
+        None => Content::Unreadable(entry.payload),
+    };
+    Arrival { offset, partition, ingest_us, content }
+}
+
+/// What a payload says of itself.
+struct Opened {
+    position: Option<Position>,
+    tagged: Bytes,
+    sent_at_us: Option<i64>,
+    clock: Option<Clock>,
+    body: Result<Body, Refusal>,
+}
+
+fn read_publish(publish: Publish, ingest_us: i64, bounds: ClockBounds) -> Option<Arrived> {
+    let key = DeviceKey {
+        tenant: TenantId::new(&publish.tenant).ok()?,
+        device: DeviceId::new(&publish.device).ok()?,
+    };
+    let format = match publish.content() {
+        PayloadFormat::Unspecified if publish.payload.starts_with(b"{") => PayloadFormat::Json,
+        PayloadFormat::Unspecified => PayloadFormat::Frame,
+        known => known,
+    };
+    let opened = match format {
+        PayloadFormat::Json => open_json(&publish.payload, ingest_us),
+        PayloadFormat::Frame | PayloadFormat::Unspecified => open_frame(&publish.payload),
+    };
+    let time = TimeFrame {
+        ingested_at_us: ingest_us,
+        sent_at_us: opened.sent_at_us,
+        device_offset_us: opened.clock.map(|c| c.device_offset_us),
+        clock_bound_us: bounds.clock_us,
+        future_bound_us: bounds.future_us,
+    };
+    Some(Arrived {
+        key,
+        channel: publish.channel(),
+        format,
+        certificate_serial: publish.certificate_serial,
+        payload: publish.payload,
+        position: opened.position,
+        tagged: opened.tagged,
+        sent_at_us: opened.sent_at_us,
+        clock: opened.clock,
+        body: opened.body.and_then(|body| check(&body, &time).map(|()| body)),
+        time,
+    })
+}
+
+fn open_frame(payload: &Bytes) -> Opened {
+    let (header, frame) = match decode(payload.clone()) {
+        Ok(decoded) => decoded,
+        Err(refusal) => return Opened::unread(payload, refusal),
+    };
+    let in_lane = |body: Body| {
+        let alone = lane_of(&body) == header.lane && lanes(&body) <= 1;
+        if alone { Ok(body) } else { Err(Refusal::BodyInconsistent) }
+    };
+    Opened {
+        position: Some(Position { epoch: header.epoch, seq: header.seq, lane: header.lane }),
+        body: decode_body(&frame).and_then(in_lane),
+        tagged: frame.body,
+        sent_at_us: (frame.sent_at_us != 0).then_some(frame.sent_at_us),
+        clock: frame.clock,
+    }
+}
+
+fn open_json(payload: &Bytes, ingest_us: i64) -> Opened {
+    match json::decode(payload, ingest_us) {
+        Ok(publish) => Opened {
+            position: publish.position.map(|(epoch, seq)| Position {
+                epoch,
+                seq,
+                lane: lane_of(&publish.body),
+            }),
+            tagged: payload.clone(),
+            sent_at_us: publish.sent_at_us,
+            clock: None,
+            body: Ok(publish.body),
+        },
+        Err(refusal) => Opened::unread(payload, refusal),
+    }
+}
+
+impl Opened {
+    fn unread(payload: &Bytes, refusal: Refusal) -> Self {
+        Self { position: None, tagged: payload.clone(), sent_at_us: None, clock: None, body: Err(refusal) }
+    }
+}
+
+fn lanes(body: &Body) -> usize {
+    [body.numerics.is_empty(), body.waveforms.is_empty(), body.alarms.is_empty(), body.events.is_empty()]
+        .into_iter()
+        .filter(|empty| !empty)
+        .count()
+}

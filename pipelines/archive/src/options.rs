@@ -1,0 +1,56 @@
+//! Settings of the archive, with their bounds.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings of the archive worker.
+#[derive(Debug, Clone)]
+pub struct ArchiveOptions {
+    /// Root of the archive's files.
+    pub dir: PathBuf,
+    /// Rows wait this long for others before a commit.
+    pub flush_interval: Duration,
+    /// Rows that wait at most.
+    pub flush_rows_max: usize,
+    /// Bytes that wait at most, as held in memory.
+    pub flush_bytes_max: usize,
+    /// Bytes that one read of the journal takes.
+    pub read_bytes_max: usize,
+    /// A clock this far from the front's makes readings suspect.
+    pub clock_bound: Duration,
+    /// A device time this far after ingest is no clock error: quarantine.
+    pub future_bound: Duration,
+    /// Streams kept in memory between commits; others are read from the catalog again.
+    pub streams_cached_max: usize,
+    /// Epochs that one lane of a device may open; more go to the quarantine.
+    pub epochs_max: u64,
+    /// First pause after a storage failure.
+    pub retry_min: Duration,
+    /// Longest pause between tries.
+    pub retry_max: Duration,
+}
+
+impl Default for ArchiveOptions {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::from("archive"),
+            flush_interval: Duration::from_secs(5),
+            flush_rows_max: 500_000,
+            flush_bytes_max: 64 * 1024 * 1024,
+            read_bytes_max: 1024 * 1024,
+            clock_bound: Duration::from_secs(120),
+            future_bound: Duration::from_secs(24 * 3600),
+            streams_cached_max: 16 * 1024,
+            epochs_max: 4096,
+            retry_min: Duration::from_millis(100),
+            retry_max: Duration::from_secs(30),
+        }
+    }
+}
+
+impl ArchiveOptions {
+    /// Returns the defaults with the archive's files below `dir`.
+    pub fn for_dir(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), ..Self::default() }
+    }
+}

@@ -1,0 +1,109 @@
+//! Reads the archive without a SQL engine: committed files, and their rows with the keyring.
+//!
+//! Works beside a running gateway: it changes nothing, and one listing is one commit's view. A file is checked
+//! against the catalog before it is decrypted, so a file that was swapped is never taken for another.
+
+use crate::dedup::Intervals;
+use crate::error::ArchiveError;
+use crate::keys::ArchiveKeys;
+use crate::streams::{Counts, counts_of};
+use crate::table::Table;
+use bytes::Bytes;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+use ring::digest::{SHA256, digest};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use wardline_journal::Keyring;
+use wardline_store::Store;
+use wardline_store::catalog::{Catalog, FileRow, StreamId};
+
+/// Name of the archive's folder in a data directory.
+pub const ARCHIVE_DIR: &str = "archive";
+/// Name of the database in a data directory.
+pub const DATABASE: &str = "wardline.db";
+/// Name of the keyring in a data directory.
+pub const KEYRING: &str = "keyring.json";
+
+/// What is known of one stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamReport {
+    /// Which stream; epoch and lane 0 are what the device sent outside any stream.
+    pub id: StreamId,
+    /// Where its frames went.
+    pub counts: Counts,
+    /// Greatest position seen.
+    pub last_seq: Option<u64>,
+    /// Holes below it: frames that never came.
+    pub missing: Vec<RangeInclusive<u64>>,
+}
+
+/// A reader of the archive.
+#[derive(Debug)]
+pub struct ArchiveReader {
+    root: PathBuf,
+    catalog: Catalog,
+    keys: Arc<ArchiveKeys>,
+}
+
+impl ArchiveReader {
+    /// Opens the archive of a data directory, to read only.
+    pub async fn open(data_dir: &Path) -> Result<Self, ArchiveError> {
+        let store = Store::open_read_only(&data_dir.join(DATABASE)).await?;
+        let keyring = Arc::new(Keyring::open(&data_dir.join(KEYRING))?);
+        Ok(Self::new(data_dir.join(ARCHIVE_DIR), store, keyring))
+    }
+
+    /// Reads the files below `root` that the catalog in `store` names.
+    pub fn new(root: PathBuf, store: Store, keyring: Arc<Keyring>) -> Self {
+        Self { root, catalog: Catalog::new(store), keys: Arc::new(ArchiveKeys::new(keyring)) }
+    }
+
+    /// Lists committed files of a table, or of all, in order of the journal.
+    pub async fn files(&self, table: Option<Table>) -> Result<Vec<FileRow>, ArchiveError> {
+        Ok(self.catalog.files(table.map(Table::name)).await?)
+    }
+
+    /// Returns the committed position.
+    pub async fn next_offset(&self) -> Result<Option<u64>, ArchiveError> {
+        Ok(self.catalog.position().await?)
+    }
+
+    /// Returns where a file lies.
+    pub fn path_of(&self, file: &FileRow) -> PathBuf {
+        self.root.join(&file.path)
+    }
+
+    /// Returns the root of the files.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Returns the keys.
+    pub fn keys(&self) -> Arc<ArchiveKeys> {
+        self.keys.clone()
+    }
+
+    /// Opens a file's rows. Blocks; the file is read whole.
+    pub fn read(&self, file: &FileRow) -> Result<ParquetRecordBatchReader, ArchiveError> {
+        let bytes = std::fs::read(self.path_of(file))?;
+        if digest(&SHA256, &bytes).as_ref() != file.sha256 {
+            return Err(ArchiveError::FileChanged(file.path.clone()));
+        }
+        let options = ArrowReaderOptions::new().with_file_decryption_properties(self.keys.decryption()?);
+        Ok(ParquetRecordBatchReaderBuilder::try_new_with_options(Bytes::from(bytes), options)?.build()?)
+    }
+
+    /// Reports streams: of a device name, or all.
+    pub async fn streams(&self, device: Option<&str>) -> Result<Vec<StreamReport>, ArchiveError> {
+        let rows = self.catalog.streams(device).await?;
+        let report = |row: wardline_store::catalog::StreamRow| {
+            let seen = Intervals::decode(&row.seen).ok_or(ArchiveError::StreamState)?;
+            let (last_seq, missing) = (seen.last(), seen.missing().collect());
+            Ok(StreamReport { counts: counts_of(&row), id: row.id, last_seq, missing })
+        };
+        rows.into_iter().map(report).collect()
+    }
+}

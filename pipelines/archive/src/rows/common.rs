@@ -1,0 +1,149 @@
+//! The columns that `numerics`, `waveforms`, `alarms` and `events` share: who, where in the stream, and when.
+
+use super::columns::{Terms, Times, number, optional, terms, time};
+use crate::intake::{Arrival, Arrived, Position};
+use arrow_array::ArrayRef;
+use arrow_array::builder::{Int64Builder, UInt16Builder, UInt32Builder, UInt64Builder};
+use arrow_schema::{DataType, Field};
+use std::sync::Arc;
+use wardline_proto::v1::{Lane, SyncState};
+
+/// Memory that the shared columns take per row, bytes.
+pub(super) const ROW_BYTES: usize = 96;
+
+/// Where a row comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin<'a> {
+    tenant: &'a str,
+    device: &'a str,
+    position: Option<Position>,
+    edge_us: Option<i64>,
+    ingest_us: i64,
+    clock_offset_us: Option<i64>,
+    clock_uncertainty_us: Option<u32>,
+    sync_state: &'static str,
+    partition: u16,
+    offset: u64,
+}
+
+impl<'a> Origin<'a> {
+    pub(crate) fn of(arrival: &Arrival, arrived: &'a Arrived) -> Self {
+        let clock = arrived.clock.as_ref();
+        Self {
+            tenant: arrived.key.tenant.as_str(),
+            device: arrived.key.device.as_str(),
+            position: arrived.position,
+            edge_us: arrived.sent_at_us,
+            ingest_us: arrival.ingest_us,
+            clock_offset_us: clock.map(|c| c.device_offset_us),
+            clock_uncertainty_us: clock.map(|c| c.uncertainty_us).filter(|u| *u > 0),
+            sync_state: sync_state(clock.map_or(SyncState::Unspecified, |c| c.sync_state())),
+            partition: arrival.partition,
+            offset: arrival.offset,
+        }
+    }
+}
+
+/// Returns a lane's name in the archive.
+pub(super) fn lane_name(lane: Lane) -> Option<&'static str> {
+    match lane {
+        Lane::Unspecified => None,
+        Lane::Alarm => Some("alarm"),
+        Lane::Numerics => Some("numerics"),
+        Lane::Waveforms => Some("waveforms"),
+        Lane::Events => Some("events"),
+    }
+}
+
+fn sync_state(state: SyncState) -> &'static str {
+    match state {
+        SyncState::Unspecified => "unknown",
+        SyncState::None => "none",
+        SyncState::Ntp => "ntp",
+        SyncState::Gateway => "gateway",
+    }
+}
+
+/// Puts a table's own fields between the shared ones.
+pub(super) fn wrap(own: Vec<Field>) -> Vec<Field> {
+    let head = [
+        terms("tenant"),
+        terms("device"),
+        optional(number("epoch", DataType::UInt64)),
+        optional(terms("lane")),
+        optional(number("seq", DataType::UInt64)),
+        time("device_time"),
+    ];
+    let tail = [
+        number("status", DataType::UInt32),
+        optional(time("edge_time")),
+        time("ingest_time"),
+        optional(number("clock_offset_us", DataType::Int64)),
+        optional(number("clock_uncertainty_us", DataType::UInt32)),
+        terms("sync_state"),
+        number("partition", DataType::UInt16),
+        number("journal_offset", DataType::UInt64),
+    ];
+    head.into_iter().chain(own).chain(tail).collect()
+}
+
+/// The shared columns under construction.
+#[derive(Debug, Default)]
+pub(super) struct Common {
+    tenant: Terms,
+    device: Terms,
+    epoch: UInt64Builder,
+    lane: Terms,
+    seq: UInt64Builder,
+    device_time: Times,
+    status: UInt32Builder,
+    edge_time: Times,
+    ingest_time: Times,
+    clock_offset: Int64Builder,
+    clock_uncertainty: UInt32Builder,
+    sync_state: Terms,
+    partition: UInt16Builder,
+    offset: UInt64Builder,
+}
+
+impl Common {
+    pub(super) fn push(&mut self, origin: &Origin<'_>, device_us: i64, status: u32) {
+        self.tenant.push(Some(origin.tenant));
+        self.device.push(Some(origin.device));
+        self.epoch.append_option(origin.position.map(|p| p.epoch));
+        self.lane.push(origin.position.and_then(|p| lane_name(p.lane)));
+        self.seq.append_option(origin.position.map(|p| p.seq));
+        self.device_time.push(Some(device_us));
+        self.status.append_value(status);
+        self.edge_time.push(origin.edge_us);
+        self.ingest_time.push(Some(origin.ingest_us));
+        self.clock_offset.append_option(origin.clock_offset_us);
+        self.clock_uncertainty.append_option(origin.clock_uncertainty_us);
+        self.sync_state.push(Some(origin.sync_state));
+        self.partition.append_value(origin.partition);
+        self.offset.append_value(origin.offset);
+    }
+
+    /// Ends the shared columns around a table's own.
+    pub(super) fn finish(mut self, own: Vec<ArrayRef>) -> Vec<ArrayRef> {
+        let head: [ArrayRef; 6] = [
+            self.tenant.finish(),
+            self.device.finish(),
+            Arc::new(self.epoch.finish()),
+            self.lane.finish(),
+            Arc::new(self.seq.finish()),
+            self.device_time.finish(),
+        ];
+        let tail: [ArrayRef; 8] = [
+            Arc::new(self.status.finish()),
+            self.edge_time.finish(),
+            self.ingest_time.finish(),
+            Arc::new(self.clock_offset.finish()),
+            Arc::new(self.clock_uncertainty.finish()),
+            self.sync_state.finish(),
+            Arc::new(self.partition.finish()),
+            Arc::new(self.offset.finish()),
+        ];
+        head.into_iter().chain(own).chain(tail).collect()
+    }
+}

@@ -1,0 +1,62 @@
+//! `numerics`: one row a reading.
+
+use super::Added;
+use super::columns::{Terms, number, terms};
+use super::common::{Common, Origin, ROW_BYTES};
+use crate::intake::Arrived;
+use crate::validate::status_of_value;
+use arrow_array::ArrayRef;
+use arrow_array::builder::{Float64Builder, UInt32Builder};
+use arrow_schema::{DataType, Field};
+use std::sync::Arc;
+use wardline_proto::codes::by_code;
+use wardline_proto::v1::NumericSeries;
+
+const OWN_BYTES: usize = 20;
+
+pub(super) fn fields() -> Vec<Field> {
+    vec![
+        number("mdc_code", DataType::UInt32),
+        terms("mdc_ref_id"),
+        number("value", DataType::Float64),
+        terms("ucum_unit"),
+    ]
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Builder {
+    common: Common,
+    mdc_code: UInt32Builder,
+    ref_id: Terms,
+    value: Float64Builder,
+    unit: Terms,
+}
+
+impl Builder {
+    /// Adds a checked series.
+    pub(super) fn push(&mut self, origin: &Origin<'_>, arrived: &Arrived, series: &NumericSeries) -> Added {
+        let Some(metric) = by_code(series.mdc_code) else { return Added::default() };
+        let mut at_us = series.start_us;
+        for (index, (value, delta)) in series.values.iter().zip(&series.time_deltas_us).enumerate() {
+            at_us = at_us.saturating_add(*delta);
+            let given = series.statuses.get(index).copied().unwrap_or(0);
+            let status = given | status_of_value(metric, *value) | arrived.time.status_of(at_us);
+            self.common.push(origin, at_us, status);
+            self.value.append_value(*value);
+        }
+        let rows = series.values.len();
+        self.mdc_code.append_value_n(metric.mdc_code, rows);
+        self.ref_id.push_many(Some(metric.ref_id), rows);
+        self.unit.push_many(Some(metric.ucum_unit), rows);
+        Added::rows(rows, ROW_BYTES + OWN_BYTES, series.start_us, at_us)
+    }
+
+    pub(super) fn finish(mut self) -> Vec<ArrayRef> {
+        self.common.finish(vec![
+            Arc::new(self.mdc_code.finish()),
+            self.ref_id.finish(),
+            Arc::new(self.value.finish()),
+            self.unit.finish(),
+        ])
+    }
+}

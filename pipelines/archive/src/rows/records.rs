@@ -1,0 +1,171 @@
+//! `quarantine` and `audit`: what was acknowledged and is not good, whole; and what must be accounted for.
+
+use super::Added;
+use super::columns::{Terms, Times, number, optional, terms, time};
+use super::common::lane_name;
+use crate::intake::{Arrival, Content};
+use crate::tenant::SYSTEM;
+use arrow_array::ArrayRef;
+use arrow_array::builder::{BinaryBuilder, StringBuilder, UInt16Builder, UInt64Builder};
+use arrow_schema::{DataType, Field};
+use std::sync::Arc;
+use wardline_proto::refusal::Refusal;
+use wardline_proto::v1::{AuditEvent, PayloadFormat, UpChannel};
+
+const ROW_BYTES: usize = 160;
+
+pub(super) fn quarantine_fields() -> Vec<Field> {
+    vec![
+        terms("tenant"),
+        optional(terms("device")),
+        optional(number("epoch", DataType::UInt64)),
+        optional(terms("lane")),
+        optional(number("seq", DataType::UInt64)),
+        time("ingest_time"),
+        terms("reason"),
+        terms("channel"),
+        terms("format"),
+        number("payload", DataType::Binary),
+        optional(number("certificate_serial", DataType::Binary)),
+        number("partition", DataType::UInt16),
+        number("journal_offset", DataType::UInt64),
+    ]
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct QuarantineBuilder {
+    tenant: Terms,
+    device: Terms,
+    epoch: UInt64Builder,
+    lane: Terms,
+    seq: UInt64Builder,
+    ingest_time: Times,
+    reason: Terms,
+    channel: Terms,
+    format: Terms,
+    payload: BinaryBuilder,
+    serial: BinaryBuilder,
+    partition: UInt16Builder,
+    offset: UInt64Builder,
+}
+
+impl QuarantineBuilder {
+    pub(super) fn push(&mut self, arrival: &Arrival, why: Refusal) -> Added {
+        let publish = match &arrival.content {
+            Content::Publish(arrived) => Some(arrived),
+            Content::Unreadable(_) | Content::Audit(_) => None,
+        };
+        let position = publish.and_then(|p| p.position);
+        let payload = match &arrival.content {
+            Content::Publish(arrived) => &arrived.payload[..],
+            Content::Unreadable(record) => record,
+            Content::Audit(_) => &[],
+        };
+        self.tenant.push(Some(publish.map_or(SYSTEM, |p| p.key.tenant.as_str())));
+        self.device.push(publish.map(|p| p.key.device.as_str()));
+        self.epoch.append_option(position.map(|p| p.epoch));
+        self.lane.push(position.and_then(|p| lane_name(p.lane)));
+        self.seq.append_option(position.map(|p| p.seq));
+        self.ingest_time.push(Some(arrival.ingest_us));
+        self.reason.push(Some(why.code()));
+        self.channel.push(Some(channel_name(publish.map_or(UpChannel::Unspecified, |p| p.channel))));
+        self.format.push(Some(publish.map_or("record", |p| format_name(p.format))));
+        self.payload.append_value(payload);
+        self.serial.append_option(publish.map(|p| &p.certificate_serial));
+        self.partition.append_value(arrival.partition);
+        self.offset.append_value(arrival.offset);
+        Added::rows(1, ROW_BYTES + payload.len(), arrival.ingest_us, arrival.ingest_us)
+    }
+
+    pub(super) fn finish(mut self) -> Vec<ArrayRef> {
+        vec![
+            self.tenant.finish(),
+            self.device.finish(),
+            Arc::new(self.epoch.finish()),
+            self.lane.finish(),
+            Arc::new(self.seq.finish()),
+            self.ingest_time.finish(),
+            self.reason.finish(),
+            self.channel.finish(),
+            self.format.finish(),
+            Arc::new(self.payload.finish()),
+            Arc::new(self.serial.finish()),
+            Arc::new(self.partition.finish()),
+            Arc::new(self.offset.finish()),
+        ]
+    }
+}
+
+fn channel_name(channel: UpChannel) -> &'static str {
+    match channel {
+        UpChannel::Unspecified => "unknown",
+        UpChannel::Telemetry => "telemetry",
+        UpChannel::Alarm => "alarm",
+        UpChannel::Event => "event",
+        UpChannel::Response => "response",
+    }
+}
+
+fn format_name(format: PayloadFormat) -> &'static str {
+    match format {
+        PayloadFormat::Json => "json",
+        PayloadFormat::Frame | PayloadFormat::Unspecified => "frame",
+    }
+}
+
+pub(super) fn audit_fields() -> Vec<Field> {
+    vec![
+        terms("tenant"),
+        time("at"),
+        time("ingest_time"),
+        terms("action"),
+        number("actor", DataType::Utf8),
+        terms("outcome"),
+        number("target", DataType::Utf8),
+        number("partition", DataType::UInt16),
+        number("journal_offset", DataType::UInt64),
+    ]
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct AuditBuilder {
+    tenant: Terms,
+    at: Times,
+    ingest_time: Times,
+    action: Terms,
+    actor: StringBuilder,
+    outcome: Terms,
+    target: StringBuilder,
+    partition: UInt16Builder,
+    offset: UInt64Builder,
+}
+
+impl AuditBuilder {
+    pub(super) fn push(&mut self, arrival: &Arrival, tenant: &str, event: &AuditEvent) -> Added {
+        self.tenant.push(Some(tenant));
+        self.at.push(Some(event.at_us));
+        self.ingest_time.push(Some(arrival.ingest_us));
+        self.action.push(Some(&event.action));
+        self.actor.append_value(&event.actor);
+        self.outcome.push(Some(&event.outcome));
+        self.target.append_value(&event.target);
+        self.partition.append_value(arrival.partition);
+        self.offset.append_value(arrival.offset);
+        let bytes = ROW_BYTES + event.actor.len() + event.target.len();
+        Added::rows(1, bytes, arrival.ingest_us, arrival.ingest_us)
+    }
+
+    pub(super) fn finish(mut self) -> Vec<ArrayRef> {
+        vec![
+            self.tenant.finish(),
+            self.at.finish(),
+            self.ingest_time.finish(),
+            self.action.finish(),
+            Arc::new(self.actor.finish()),
+            self.outcome.finish(),
+            Arc::new(self.target.finish()),
+            Arc::new(self.partition.finish()),
+            Arc::new(self.offset.finish()),
+        ]
+    }
+}

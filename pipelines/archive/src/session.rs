@@ -1,0 +1,255 @@
+//! One run of the worker from the committed position to an error or the shutdown.
+
+use crate::commit::{Outcome, write};
+use crate::desk::{Desk, Pending};
+use crate::error::ArchiveError;
+use crate::handle::Progress;
+use crate::intake::{Arrival, ClockBounds, Content, read};
+use crate::shelf::Shelf;
+use crate::streams::counts_of;
+use crate::table::Table;
+use crate::worker::{Parts, now_us, stopped};
+use prost::Message;
+use ring::hmac;
+use ring::rand::{SecureRandom, SystemRandom};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep, sleep_until};
+use wardline_journal::{DurableWatch, Entry, KeyError, KeyPurpose, Offset, Reader, Sealer};
+use wardline_proto::{DeviceId, DeviceKey, TenantId};
+
+/// Name, and additional data, of the sealed key that tags content.
+const TAG_KEY: &str = "content-tag";
+const TAG_KEY_BYTES: usize = 32;
+/// Encoded bodies that are open at once; in memory they take up to eight times this.
+const OPEN_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What has become durable is read this much later, so that small batches are read together.
+const GATHER: Duration = Duration::from_millis(25);
+/// A longest wait that is never reached in practice.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// One run.
+pub(crate) struct Session<'a> {
+    parts: &'a Parts,
+    shelf: Arc<Shelf>,
+    desk: Desk,
+    committed: u64,
+    lease: u64,
+    reader: Option<Reader>,
+    durable: DurableWatch,
+    journal_closed: bool,
+    entries: VecDeque<Entry>,
+    arrivals: VecDeque<Arrival>,
+    waiting_since: Option<Instant>,
+}
+
+impl<'a> Session<'a> {
+    /// Runs until an error or the shutdown.
+    pub(crate) async fn run(
+        parts: &'a Parts,
+        shutdown: &mut watch::Receiver<bool>,
+    ) -> Result<(), ArchiveError> {
+        let mut session = Self::start(parts).await?;
+        loop {
+            if *shutdown.borrow() || shutdown.has_changed().is_err() {
+                return session.flush().await;
+            }
+            let caught_up = !session.step().await?;
+            if session.must_flush(caught_up) {
+                session.flush().await?;
+            } else if caught_up {
+                session.wait(shutdown).await;
+            }
+        }
+    }
+
+    async fn start(parts: &'a Parts) -> Result<Self, ArchiveError> {
+        let shelf = Arc::new(Shelf::open(&parts.options.dir)?);
+        let lease = parts.catalog.take_over(parts.journal.start().get(), now_us()).await?;
+        let committed = lease.next_offset;
+        let position = Offset::new(committed);
+        if position < parts.journal.start() || position > parts.journal.durable_end() {
+            return Err(ArchiveError::Position(position));
+        }
+        sweep(parts, shelf.clone()).await?;
+        let desk = Desk::new(tag_key(parts).await?, committed);
+        parts.progress.send_replace(progress(parts, position).await?);
+        parts.metrics.next_offset.set(signed(committed));
+        Ok(Self {
+            shelf,
+            desk,
+            committed,
+            lease: lease.number,
+            reader: Some(parts.journal.reader(position)?),
+            durable: parts.journal.durable(),
+            journal_closed: false,
+            entries: VecDeque::new(),
+            arrivals: VecDeque::new(),
+            waiting_since: None,
+            parts,
+        })
+    }
+
+    /// Reads, opens and takes some records. `false` when the journal has no more.
+    async fn step(&mut self) -> Result<bool, ArchiveError> {
+        if self.arrivals.is_empty() && !self.open_some().await? {
+            return Ok(false);
+        }
+        let publishes = self.arrivals.iter().filter_map(|arrival| match &arrival.content {
+            Content::Publish(arrived) => Some(&**arrived),
+            Content::Audit(_) | Content::Unreadable(_) => None,
+        });
+        self.desk.streams.load(publishes, &self.parts.catalog, self.parts.options.epochs_max).await?;
+        let (rows_max, bytes_max) = (self.parts.options.flush_rows_max, self.parts.options.flush_bytes_max);
+        self.desk.take(&mut self.arrivals, |pending| is_full(pending, rows_max, bytes_max));
+        self.waiting_since = self.waiting_since.or_else(|| Some(Instant::now()));
+        Ok(true)
+    }
+
+    /// Opens records, read when none is at hand. `false` when the journal has no more.
+    async fn open_some(&mut self) -> Result<bool, ArchiveError> {
+        let bounds = ClockBounds::of(&self.parts.options);
+        let read_bytes_max = self.parts.options.read_bytes_max;
+        let mut entries = std::mem::take(&mut self.entries);
+        let Some(mut reader) = self.reader.take() else { return Err(ArchiveError::Closed) };
+        let work = move || {
+            if entries.is_empty() {
+                entries.extend(reader.next_batch(read_bytes_max)?);
+            }
+            let (mut arrivals, mut open_bytes) = (VecDeque::new(), 0);
+            while open_bytes < OPEN_BYTES_MAX {
+                let Some(entry) = entries.pop_front() else { break };
+                let arrival = read(entry, bounds);
+                open_bytes += match &arrival.content {
+                    Content::Publish(arrived) => arrived.body.as_ref().map_or(0, Message::encoded_len),
+                    Content::Audit(_) | Content::Unreadable(_) => 0,
+                };
+                arrivals.push_back(arrival);
+            }
+            Ok::<_, ArchiveError>((reader, entries, arrivals))
+        };
+        let (reader, entries, arrivals) = spawn_blocking(work).await??;
+        self.reader = Some(reader);
+        self.entries = entries;
+        self.arrivals = arrivals;
+        Ok(!self.arrivals.is_empty())
+    }
+
+    fn must_flush(&self, caught_up: bool) -> bool {
+        let options = &self.parts.options;
+        if self.desk.next_offset == self.committed {
+            return false;
+        }
+        let wanted = self.parts.requests.flush_to();
+        let asked = wanted > self.committed && (self.desk.next_offset >= wanted || caught_up);
+        let due = self.waiting_since.is_some_and(|since| since.elapsed() >= options.flush_interval);
+        asked || due || is_full(&self.desk.pending, options.flush_rows_max, options.flush_bytes_max)
+    }
+
+    /// Waits for more records, a wish, the time of the next commit, or the shutdown.
+    async fn wait(&mut self, shutdown: &mut watch::Receiver<bool>) {
+        let due =
+            self.waiting_since.map_or(Instant::now() + IDLE, |at| at + self.parts.options.flush_interval);
+        let closed = self.journal_closed;
+        tokio::select! {
+            () = stopped(shutdown) => {}
+            () = self.parts.requests.asked.notified() => {}
+            () = sleep_until(due) => {}
+            more = self.durable.changed(), if !closed => match more {
+                Ok(_) => sleep(GATHER).await,
+                Err(_) => self.journal_closed = true,
+            },
+        }
+        let behind = self.durable.end().get().saturating_sub(self.committed);
+        self.parts.metrics.lag.set(signed(behind));
+    }
+
+    /// Commits what was taken.
+    async fn flush(&mut self) -> Result<(), ArchiveError> {
+        self.waiting_since = None;
+        if self.desk.next_offset == self.committed {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let outcome = write(self.parts, &self.shelf, &mut self.desk, (self.lease, self.committed)).await?;
+        self.committed = self.desk.next_offset;
+        self.desk.streams.committed(self.parts.options.streams_cached_max);
+        self.parts.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+        self.publish(&outcome);
+        Ok(())
+    }
+
+    fn publish(&self, outcome: &Outcome) {
+        let metrics = &self.parts.metrics;
+        metrics.next_offset.set(signed(self.committed));
+        for (table, rows, bytes) in &outcome.files {
+            metrics.count_file(*table, *rows, *bytes);
+        }
+        for (why, frames) in &outcome.refusals {
+            metrics.count_refused(*why, *frames);
+        }
+        self.parts.progress.send_modify(|progress| {
+            progress.next_offset = Offset::new(self.committed);
+            for (table, rows, _) in &outcome.files {
+                *progress.rows.entry(*table).or_default() += rows;
+            }
+            let devices = Arc::make_mut(&mut progress.devices);
+            for (key, counts) in &outcome.devices {
+                metrics.frames.inc_by(counts.archived);
+                metrics.duplicates.inc_by(counts.duplicates);
+                metrics.late.inc_by(counts.late);
+                devices.entry(key.clone()).or_default().add(counts);
+            }
+        });
+    }
+}
+
+fn is_full(pending: &Pending, rows_max: usize, bytes_max: usize) -> bool {
+    pending.rows >= rows_max || pending.bytes >= bytes_max
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Removes files that were never committed.
+async fn sweep(parts: &Parts, shelf: Arc<Shelf>) -> Result<(), ArchiveError> {
+    let committed: BTreeSet<String> = parts.catalog.files(None).await?.into_iter().map(|f| f.path).collect();
+    let (removed, missing) = spawn_blocking(move || shelf.sweep(&committed)).await??;
+    parts.metrics.swept.inc_by(removed);
+    parts.metrics.missing_files.set(signed(missing));
+    if removed > 0 {
+        tracing::info!(files = removed, "files of an unfinished commit removed");
+    }
+    if missing > 0 {
+        tracing::error!(files = missing, "committed files are missing: restore them");
+    }
+    Ok(())
+}
+
+/// Returns the key that tags content, made at the first start and sealed in the catalog.
+async fn tag_key(parts: &Parts) -> Result<hmac::Key, ArchiveError> {
+    let sealer = Sealer::new(parts.keyring.clone(), KeyPurpose::State, None)?;
+    let mut fresh = [0; TAG_KEY_BYTES];
+    SystemRandom::new().fill(&mut fresh).map_err(|_unspecified| KeyError::Random)?;
+    let sealed = sealer.seal(TAG_KEY.as_bytes(), &fresh)?;
+    let sealed = parts.catalog.secret(TAG_KEY, &sealed).await?;
+    Ok(hmac::Key::new(hmac::HMAC_SHA256, &sealer.open(TAG_KEY.as_bytes(), &sealed)?))
+}
+
+/// Reads the committed progress.
+async fn progress(parts: &Parts, next_offset: Offset) -> Result<Progress, ArchiveError> {
+    let rows = parts.catalog.rows_per_table().await?;
+    let rows = rows.into_iter().filter_map(|(name, rows)| Some((Table::from_name(&name)?, rows))).collect();
+    let mut devices = BTreeMap::<DeviceKey, crate::Counts>::new();
+    for row in parts.catalog.streams(None).await? {
+        let (Ok(tenant), Ok(device)) = (TenantId::new(&row.id.tenant), DeviceId::new(&row.id.device)) else {
+            return Err(ArchiveError::StreamState);
+        };
+        devices.entry(DeviceKey { tenant, device }).or_default().add(&counts_of(&row));
+    }
+    Ok(Progress { next_offset, rows, devices: Arc::new(devices) })
+}

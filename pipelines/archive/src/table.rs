@@ -1,0 +1,89 @@
+//! The tables, and where their files lie.
+
+use std::fmt;
+use time::OffsetDateTime;
+
+/// A table of the archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Table {
+    /// One row a reading.
+    Numerics,
+    /// One row a block of samples.
+    Waveforms,
+    /// One row a message of a device's own alarm.
+    Alarms,
+    /// One row a device's or agent's event.
+    Events,
+    /// One row a publish that was acknowledged and is not good, whole.
+    Quarantine,
+    /// One row an audited act.
+    Audit,
+}
+
+impl Table {
+    /// Every table.
+    pub const ALL: [Self; 6] =
+        [Self::Numerics, Self::Waveforms, Self::Alarms, Self::Events, Self::Quarantine, Self::Audit];
+
+    /// Returns the table's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Numerics => "numerics",
+            Self::Waveforms => "waveforms",
+            Self::Alarms => "alarms",
+            Self::Events => "events",
+            Self::Quarantine => "quarantine",
+            Self::Audit => "audit",
+        }
+    }
+
+    /// Finds a table by its name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|table| table.name() == name)
+    }
+
+    /// Returns the column that orders the table in time: the catalog's time range is of this column.
+    pub fn time_column(self) -> &'static str {
+        match self {
+            Self::Numerics | Self::Waveforms | Self::Alarms | Self::Events => "device_time",
+            Self::Quarantine | Self::Audit => "ingest_time",
+        }
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A day of ingest, UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Day(time::Date);
+
+impl Day {
+    /// Returns the day of a time in unix microseconds; the epoch's day for a time that no calendar has.
+    pub fn of_micros(micros: i64) -> Self {
+        let time = OffsetDateTime::from_unix_timestamp(micros.div_euclid(1_000_000));
+        Self(time.unwrap_or(OffsetDateTime::UNIX_EPOCH).date())
+    }
+}
+
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04}-{:02}-{:02}", self.0.year(), u8::from(self.0.month()), self.0.day())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_of_the_calendar() {
+        for (micros, day) in [(0, "1970-01-01"), (-1, "1969-12-31"), (1_792_281_600_000_000, "2026-10-18")] {
+            assert_eq!(Day::of_micros(micros).to_string(), day);
+        }
+        assert_eq!(Day::of_micros(i64::MAX).to_string(), "1970-01-01");
+    }
+}

@@ -1,0 +1,104 @@
+//! The archive worker: journal in, committed files out, exactly once (ACK-1, ARC-1).
+//!
+//! One rule makes it crash-safe: everything between two commits is derived from the journal. Files are durable before
+//! the transaction that names them; a crash, or a failure that is worth another try, goes back to the committed
+//! position and derives again. Files of a commit that never was are swept.
+//!
+//! On error: `Retry` waits and starts a new session, `Fatal` ends the worker. On shutdown: commits what it has taken
+//! and ends; what it has not read stays in the journal.
+
+use crate::error::{ArchiveError, ErrorKind};
+use crate::handle::{ArchiveHandle, Progress, Requests};
+use crate::keys::ArchiveKeys;
+use crate::metrics::ArchiveMetrics;
+use crate::options::ArchiveOptions;
+use crate::session::Session;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
+use wardline_journal::{Journal, Keyring};
+use wardline_store::Store;
+use wardline_store::catalog::Catalog;
+
+/// What a session works with.
+pub(crate) struct Parts {
+    pub(crate) options: ArchiveOptions,
+    pub(crate) journal: Journal,
+    pub(crate) catalog: Catalog,
+    pub(crate) keyring: Arc<Keyring>,
+    pub(crate) keys: Arc<ArchiveKeys>,
+    pub(crate) metrics: Arc<ArchiveMetrics>,
+    pub(crate) requests: Arc<Requests>,
+    pub(crate) progress: watch::Sender<Progress>,
+}
+
+/// The archive worker.
+pub struct ArchiveService {
+    parts: Parts,
+}
+
+impl std::fmt::Debug for ArchiveService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ArchiveService").field("options", &self.parts.options).finish_non_exhaustive()
+    }
+}
+
+impl ArchiveService {
+    /// Makes a worker. It does nothing before [`run`](Self::run).
+    pub fn new(
+        options: ArchiveOptions,
+        journal: Journal,
+        store: Store,
+        keyring: Arc<Keyring>,
+        metrics: Arc<ArchiveMetrics>,
+    ) -> Self {
+        let keys = Arc::new(ArchiveKeys::new(keyring.clone()));
+        let (progress, _) = watch::channel(Progress::default());
+        let requests = Arc::new(Requests::default());
+        let catalog = Catalog::new(store);
+        Self { parts: Parts { options, journal, catalog, keyring, keys, metrics, requests, progress } }
+    }
+
+    /// Returns a handle.
+    pub fn handle(&self) -> ArchiveHandle {
+        ArchiveHandle { progress: self.parts.progress.subscribe(), requests: self.parts.requests.clone() }
+    }
+
+    /// Archives until `shutdown` turns true or its sender is gone.
+    pub async fn run(self, mut shutdown: watch::Receiver<bool>) -> Result<(), ArchiveError> {
+        let mut pause = self.parts.options.retry_min;
+        loop {
+            let before = self.parts.progress.borrow().next_offset;
+            let error = match Session::run(&self.parts, &mut shutdown).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Fatal => return Err(error),
+                Err(error) => error,
+            };
+            self.parts.metrics.retries.inc();
+            if self.parts.progress.borrow().next_offset > before {
+                pause = self.parts.options.retry_min;
+            }
+            tracing::warn!(%error, ?pause, "archive goes back to its committed position");
+            if stopped_within(pause, &mut shutdown).await {
+                return Ok(());
+            }
+            pause = (pause * 2).min(self.parts.options.retry_max);
+        }
+    }
+}
+
+/// Waits for `pause`, or for the shutdown: true.
+async fn stopped_within(pause: Duration, shutdown: &mut watch::Receiver<bool>) -> bool {
+    tokio::time::timeout(pause, stopped(shutdown)).await.is_ok()
+}
+
+/// Waits for the shutdown.
+pub(crate) async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+    let _sender_is_gone = shutdown.wait_for(|stop| *stop).await.is_err();
+}
+
+/// Reads the clock, unix microseconds. The archive uses it for bookkeeping only, never in a row.
+pub(crate) fn now_us() -> i64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX)
+}
