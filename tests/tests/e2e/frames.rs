@@ -2,7 +2,9 @@
 
 use anyhow::{Context, bail};
 use prost::Message;
-use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Outgoing, Packet, QoS, TlsConfiguration, Transport};
+use rumqttc::{
+    AsyncClient, Event, EventLoop, MqttOptions, Outgoing, Packet, QoS, TlsConfiguration, Transport,
+};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

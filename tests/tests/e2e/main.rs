@@ -1,6 +1,15 @@
 //! The whole path, with real processes, real TLS, real disks and other people's software.
 
+mod archive;
+mod bad_input;
+mod clients;
 mod frames;
+mod kill;
 mod process;
 mod python;
+mod random;
+mod recordings;
 mod records;
+mod rows;
+mod sealed;
+mod stand;

@@ -49,8 +49,17 @@ impl Process {
 
     /// Asks it to end and waits: SIGTERM, then success within `limit`.
     pub(crate) fn stop(&mut self, limit: Duration) -> anyhow::Result<()> {
+        self.signal("-TERM", limit)
+    }
+
+    /// Interrupts it as Ctrl-C would and waits for success within `limit`.
+    pub(crate) fn interrupt(&mut self, limit: Duration) -> anyhow::Result<()> {
+        self.signal("-INT", limit)
+    }
+
+    fn signal(&mut self, signal: &str, limit: Duration) -> anyhow::Result<()> {
         let pid = self.child.id().to_string();
-        ensure!(Command::new("kill").args(["-TERM", &pid]).status()?.success(), "kill -TERM {pid}");
+        ensure!(Command::new("kill").args([signal, &pid]).status()?.success(), "kill {signal} {pid}");
         let status = self.wait(limit)?;
         ensure!(status.success(), "{} ended with {status}:\n{}", self.name, self.tail());
         Ok(())

@@ -1,0 +1,166 @@
+//! At rest nothing is readable without keys (SEC-3): marked values go the whole way, then every file is searched.
+
+use crate::frames::{HEART_RATE, now_us, series};
+use crate::kill::agent;
+use crate::process::{eventually, run, run_to_fail};
+use crate::python;
+use crate::rows;
+use crate::stand::{Stand, files_below, free_ports};
+use anyhow::{Context, bail, ensure};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::time::Duration;
+use wardline_proto::frame::delta_encode;
+use wardline_proto::link::{Decoder, encode};
+use wardline_proto::v1::link_up::Kind;
+use wardline_proto::v1::{
+    AlarmKind, AlarmPhase, Body, DeviceAlarm, DeviceEvent, LinkDown, LinkHello, LinkUp, Priority, WaveformBlock,
+};
+
+/// A text that stands for a patient: an alarm's condition, an event's detail.
+const MARKER: &str = "patient-4711-zebra-quartz";
+/// A heart rate that nothing else has.
+const RATE: f64 = 61.724_518_303_1;
+/// Samples that nothing else has.
+const SAMPLES: [i32; 8] = [12_345, -23_456, 31_415, -27_182, 16_180, -14_142, 17_320, -22_360];
+const WAIT: Duration = Duration::from_secs(60);
+
+/// What one device measures: numerics, a waveform, an alarm and an event, each marked.
+fn bodies() -> Vec<Body> {
+    let at_us = now_us();
+    let waveform = WaveformBlock {
+        mdc_code: 131_330,
+        ucum_unit: "mV".into(),
+        start_us: at_us,
+        interval_ns: 4_000_000,
+        sample_deltas: delta_encode(&SAMPLES),
+        scale: 0.005,
+        ..WaveformBlock::default()
+    };
+    let alarm = DeviceAlarm {
+        condition_id: MARKER.into(),
+        mdc_code: 196_670,
+        source_mdc_code: HEART_RATE,
+        kind: AlarmKind::Physiological.into(),
+        priority: Priority::High.into(),
+        phase: AlarmPhase::Start.into(),
+        at_us,
+        value: Some(RATE),
+        limit: Some(50.0),
+        ucum_unit: "/min".into(),
+    };
+    let event = DeviceEvent { at_us, name: "note".into(), detail: MARKER.into(), spool_gap: None };
+    vec![
+        Body { numerics: vec![series(HEART_RATE, "/min", at_us, &[RATE, RATE])], ..Body::default() },
+        Body { waveforms: vec![waveform], ..Body::default() },
+        Body { alarms: vec![alarm], ..Body::default() },
+        Body { events: vec![event], ..Body::default() },
+    ]
+}
+
+/// Speaks the device link: sends `bodies` and waits until the agent has them durable.
+fn measure(port: u16, bodies: &[Body]) -> anyhow::Result<()> {
+    let mut stream = eventually("the agent's link", WAIT, || Ok(Some(TcpStream::connect(("127.0.0.1", port))?)))?;
+    stream.set_read_timeout(Some(WAIT))?;
+    let hello = LinkHello { model: "test".into(), serial: "1".into(), firmware: "1".into(), boot_id: 1 };
+    let mut out = Vec::new();
+    encode(&LinkUp { seq: 0, kind: Some(Kind::Hello(hello)) }, &mut out)?;
+    for (index, body) in bodies.iter().enumerate() {
+        encode(&LinkUp { seq: index as u64 + 1, kind: Some(Kind::Body(body.clone())) }, &mut out)?;
+    }
+    stream.write_all(&out)?;
+    let (mut decoder, mut bytes) = (Decoder::default(), [0; 4096]);
+    loop {
+        let count = stream.read(&mut bytes).context("no acknowledgement on the link")?;
+        ensure!(count > 0, "the agent closed the link");
+        decoder.push(&bytes[..count]);
+        while let Some(message) = decoder.next_message::<LinkDown>() {
+            if message?.acked_seq >= bodies.len() as u64 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Returns what a patient's data looks like in a file: text, a double, samples as they lie in each width and form.
+fn needles() -> Vec<Vec<u8>> {
+    let wide = SAMPLES.iter().flat_map(|s| s.to_le_bytes()).collect();
+    let narrow = SAMPLES.iter().flat_map(|s| (*s as i16).to_le_bytes()).collect();
+    vec![MARKER.as_bytes().to_vec(), RATE.to_le_bytes().to_vec(), wide, narrow, b"61.7245183".to_vec()]
+}
+
+/// Searches every file below `folder`; the first hit is an error. Returns how many files there were.
+fn search(folder: &Path) -> anyhow::Result<usize> {
+    let files = files_below(folder)?;
+    let needles = needles();
+    for file in &files {
+        let Ok(bytes) = std::fs::read(file) else { continue };
+        for needle in &needles {
+            if bytes.windows(needle.len()).any(|window| window == needle) {
+                bail!("{} holds {:?} in clear", file.display(), String::from_utf8_lossy(needle));
+            }
+        }
+    }
+    Ok(files.len())
+}
+
+#[test]
+fn the_search_finds_what_is_in_clear() -> anyhow::Result<()> {
+    for needle in needles() {
+        let folder = tempfile::tempdir()?;
+        std::fs::write(folder.path().join("clear"), [&[0_u8; 100][..], &needle, &[1; 100]].concat())?;
+        ensure!(search(folder.path()).is_err(), "{needle:?} was not found");
+    }
+    Ok(())
+}
+
+#[test]
+fn nothing_at_rest_is_readable_without_keys() -> anyhow::Result<()> {
+    let mut stand = Stand::new()?;
+    let certs = stand.device("mon-1")?;
+    let [link] = free_ports()?;
+    let mut spooling = agent(&stand, &certs, link)?;
+    measure(link, &bodies())?;
+    let spooled = search(&stand.path("spool"))?;
+    spooling.kill()?;
+    search(&stand.path("spool"))?;
+    stand.start()?;
+    let _delivering = agent(&stand, &certs, link)?;
+    for table in ["numerics", "waveforms", "alarms", "events"] {
+        eventually(table, WAIT, || Ok((!rows::positions(&stand.table(table)?)?.is_empty()).then_some(())))?;
+    }
+    let readings = rows::readings(&stand.table("numerics")?)?;
+    ensure!(readings.iter().any(|r| r.value == RATE), "the marked value was not archived");
+    let running = search(&stand.data())?;
+    read_with_pyarrow(&stand)?;
+    stand.kill()?;
+    let killed = search(&stand.data())?;
+    for log in ["gateway.log", "agent.log"] {
+        let text = std::fs::read_to_string(stand.path(log))?;
+        ensure!(!text.contains(MARKER) && !text.contains("61.72"), "{log} names a patient's value");
+    }
+    println!("searched {spooled} files of the spool, {running} of the running gateway, {killed} after kill -9");
+    Ok(())
+}
+
+/// Reads every table as a data team would; without the keyring it must fail.
+fn read_with_pyarrow(stand: &Stand) -> anyhow::Result<()> {
+    let read = |table: &str| -> anyhow::Result<std::process::Command> {
+        let mut command = python::script("docs/examples/read_archive.py", None)?;
+        command.arg("--data-dir").arg(stand.data()).args(["--table", table]);
+        Ok(command)
+    };
+    for table in ["numerics", "waveforms", "alarms", "events"] {
+        let told = run(&mut read(table)?)?;
+        println!("pyarrow, {table}:\n{}", told.lines().take(3).collect::<Vec<_>>().join("\n"));
+    }
+    ensure!(run(&mut read("numerics")?)?.contains("61.72451"), "PyArrow reads another value");
+    let keyring = stand.data().join("keyring.json");
+    let hidden = stand.path("keyring.away");
+    std::fs::rename(&keyring, &hidden)?;
+    let told = run_to_fail(&mut read("numerics")?);
+    std::fs::rename(&hidden, &keyring)?;
+    ensure!(!told?.contains("61.72451"), "readable without keys");
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! A gateway of its own for each test: a folder, certificates, ports, the real binary.
+
+use crate::process::{Process, binary, eventually, run};
+use crate::rows::{self, Position};
+use anyhow::Context;
+use arrow_array::RecordBatch;
+use std::collections::BTreeSet;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// The tenant of every test.
+pub(crate) const TENANT: &str = "st-mary";
+/// A loaded machine starts slowly; nothing here waits this long when all is well.
+const START: Duration = Duration::from_secs(60);
+const STOP: Duration = Duration::from_secs(60);
+
+/// A gateway with its data folder. Everything goes when it is dropped.
+pub(crate) struct Stand {
+    folder: TempDir,
+    gateway: Option<Process>,
+    /// Port of the MQTT front.
+    pub(crate) mqtt: u16,
+    /// Port of gRPC.
+    pub(crate) grpc: u16,
+    /// Port of metrics and health.
+    pub(crate) http: u16,
+}
+
+impl Stand {
+    /// Makes a data folder with certificates and chooses ports; starts nothing.
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        let [mqtt, grpc, http] = free_ports()?;
+        let stand = Self { folder: tempfile::tempdir()?, gateway: None, mqtt, grpc, http };
+        run(stand.wardline()?.arg("init").arg("--data-dir").arg(stand.data()))?;
+        Ok(stand)
+    }
+
+    /// Returns a path beside the data folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Returns the data folder.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    /// Returns the folder of all device certificates, `TENANT/DEVICE/`.
+    pub(crate) fn certs(&self) -> PathBuf {
+        self.path("certs")
+    }
+
+    fn wardline(&self) -> anyhow::Result<Command> {
+        let mut command = Command::new(binary("wardline")?);
+        command.env("WARDLINE_LOG", "info");
+        Ok(command)
+    }
+
+    /// Issues a certificate to a device and registers it; returns the folder of its files.
+    pub(crate) fn device(&self, device: &str) -> anyhow::Result<PathBuf> {
+        let out = self.certs().join(TENANT).join(device);
+        let mut command = self.wardline()?;
+        command.args(["device", "issue", "--tenant", TENANT, "--device", device, "--data-dir"]);
+        run(command.arg(self.data()).arg("--out").arg(&out))?;
+        Ok(out)
+    }
+
+    /// Issues a certificate to a service; returns the folder of its files.
+    pub(crate) fn service(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let out = self.path("services").join(name);
+        let mut command = self.wardline()?;
+        command.args(["service", "issue", "--tenant", TENANT, "--name", name, "--data-dir"]);
+        run(command.arg(self.data()).arg("--out").arg(&out))?;
+        Ok(out)
+    }
+
+    /// Starts the gateway and waits until it serves.
+    pub(crate) fn start(&mut self) -> anyhow::Result<()> {
+        self.spawn()?;
+        self.ready()
+    }
+
+    /// Starts the gateway without waiting.
+    pub(crate) fn spawn(&mut self) -> anyhow::Result<()> {
+        let address = |port: u16| format!("127.0.0.1:{port}");
+        let mut command = self.wardline()?;
+        command.arg("serve").arg("--data-dir").arg(self.data());
+        command.args(["--mqtt", &address(self.mqtt)]);
+        command.args(["--grpc", &address(self.grpc)]);
+        command.args(["--http", &address(self.http)]);
+        self.gateway = Some(Process::start("wardline", &mut command, &self.path("gateway.log"))?);
+        Ok(())
+    }
+
+    /// Waits until the gateway serves; fails at once when it has ended.
+    pub(crate) fn ready(&mut self) -> anyhow::Result<()> {
+        let http = self.http;
+        let gateway = self.gateway.as_mut().context("not started")?;
+        let ready = eventually("/readyz", START, || {
+            Ok((!gateway.is_running() || get(http, "/readyz").is_ok_and(|(code, _)| code == 200))
+                .then_some(()))
+        });
+        anyhow::ensure!(gateway.is_running(), "the gateway ended:\n{}", gateway.tail());
+        ready.with_context(|| gateway.tail())
+    }
+
+    /// Kills the gateway as a crash would.
+    pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
+        self.gateway.take().context("not started")?.kill()
+    }
+
+    /// Stops the gateway in order.
+    pub(crate) fn stop(&mut self) -> anyhow::Result<()> {
+        self.gateway.take().context("not started")?.stop(STOP)
+    }
+
+    /// Returns all committed rows of a table.
+    pub(crate) fn table(&self, table: &str) -> anyhow::Result<Vec<RecordBatch>> {
+        crate::archive::read(&self.data(), table)
+    }
+
+    /// Waits until the frames of `wanted` are in the archive or the quarantine. Returns those of the quarantine.
+    pub(crate) fn archived(&self, wanted: &BTreeSet<Position>, limit: Duration) -> anyhow::Result<usize> {
+        eventually("everything acknowledged is archived", limit, || {
+            let mut found = BTreeSet::new();
+            for table in ["numerics", "waveforms", "alarms", "events"] {
+                found.extend(rows::positions(&self.table(table)?)?);
+            }
+            let bad: BTreeSet<_> = rows::positions(&self.table("quarantine")?)?.into_iter().collect();
+            let missing = wanted.iter().filter(|p| !found.contains(p) && !bad.contains(p)).count();
+            anyhow::ensure!(missing == 0, "{missing} of {} are missing", wanted.len());
+            Ok(Some(wanted.intersection(&bad).count()))
+        })
+    }
+}
+
+/// Asks the system for ports that nobody listens on.
+pub(crate) fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
+    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0"));
+    let mut ports = [0; N];
+    for (port, listener) in ports.iter_mut().zip(listeners) {
+        *port = listener?.local_addr()?.port();
+    }
+    Ok(ports)
+}
+
+/// Gets a path over plain HTTP from loopback: status and body.
+pub(crate) fn get(port: u16, path: &str) -> anyhow::Result<(u16, String)> {
+    use std::io::{Read, Write};
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    let code = text.split(' ').nth(1).context("no status line")?.parse()?;
+    let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
+    Ok((code, body))
+}
+
+/// Returns every file below `folder`.
+pub(crate) fn files_below(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder)? {
+            let entry = entry?;
+            let list = if entry.file_type()?.is_dir() { &mut folders } else { &mut found };
+            list.push(entry.path());
+        }
+    }
+    Ok(found)
+}
