@@ -71,6 +71,9 @@ pub(crate) struct DeviceArgs {
     /// Let the device raise its own alarms on low SpO2 and on heart rate, beside the gateway's rules.
     #[arg(long)]
     device_alarms: bool,
+    /// How long to wait for the last acknowledgements after Ctrl-C or SIGTERM.
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    drain: Duration,
     /// Do something wrong: corrupt=SHARE, drop-link[=AFTER], clock-skew=+DURATION. May be given several times.
     #[arg(long)]
     fault: Vec<Fault>,
@@ -92,6 +95,7 @@ impl DeviceArgs {
             speed: self.speed,
             start_us: self.start.map(|seconds| (seconds * 1e6) as i64),
             duration: self.duration,
+            drain: self.drain,
             faults: self.fault.into_iter().collect(),
             ..DeviceOptions::new(self.link, &self.device)
         }

@@ -11,7 +11,7 @@ use crate::link::{self, LinkAddr, LinkEnd};
 use crate::outbox::{Dropped, Outbox, OutboxLimits, Overflow};
 use crate::replay::{Replay, ReplayError};
 use crate::source::{Source, SourceOptions};
-use crate::stats::DeviceStats;
+use crate::stats::{BodySize, DeviceStats};
 use crate::synth::{self, Synth};
 use crate::wfdb::Record;
 use rand::Rng;
@@ -25,6 +25,8 @@ use wardline_proto::v1::{Body, DeviceEvent, LinkHello};
 
 const RECONNECT_FIRST: Duration = Duration::from_millis(100);
 const RECONNECT_MAX: Duration = Duration::from_secs(5);
+/// How far back a source without end starts when it is played faster than life.
+const DAY_US: i64 = 86_400_000_000;
 
 /// How fast a source plays.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,8 +48,8 @@ pub struct DeviceOptions {
     pub source: SourceOptions,
     /// How fast.
     pub speed: Speed,
-    /// Device time of the first sample, unix microseconds. `None`: now, or as long before now as a record that is
-    /// played faster than life needs in order to end now.
+    /// Device time of the first sample, unix microseconds. `None`: now; faster than life, as long before now as is
+    /// needed in order to end now, or a day when there is no end.
     pub start_us: Option<i64>,
     /// Stop measuring after so much of the source's time; `None` at its end.
     pub duration: Option<Duration>,
@@ -182,7 +184,7 @@ fn open(options: &DeviceOptions) -> Result<Source, DeviceError> {
 
 fn default_start_us(source: &Source, options: &DeviceOptions) -> i64 {
     let limit = options.duration.map(|d| d.as_micros() as i64);
-    let plays = source.duration_us().into_iter().chain(limit).min().unwrap_or(0);
+    let plays = source.duration_us().into_iter().chain(limit).min().unwrap_or(DAY_US);
     let takes = match options.speed {
         Speed::Times(times) => (plays as f64 / times) as i64,
         Speed::Max => 0,
@@ -203,13 +205,15 @@ async fn measure(source: &mut Source, options: &DeviceOptions, shared: &Shared) 
             tokio::time::sleep_until(begun + due).await;
         }
         shared.stats.measured(&timed.body);
+        let size = BodySize::of(&timed.body);
         let mut pending = Some(timed.body);
         while let Some(body) = pending.take() {
             let room = shared.room.notified();
             pending = shared.outbox().push(body, overflow).err();
             shared.to_send.notify_one();
-            if pending.is_some() {
-                room.await;
+            match pending {
+                Some(_) => room.await,
+                None => shared.stats.taken(size),
             }
         }
         shared.tell_dropped(&mut told);

@@ -7,6 +7,7 @@ use cli::{Cli, Command};
 use firmware_sim::{DeviceOptions, FleetOptions, run_device, run_fleet};
 use std::io::IsTerminal;
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 fn main() -> anyhow::Result<()> {
@@ -20,12 +21,17 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let (stop, shutdown) = watch::channel(false);
+        let mut terminate = signal(SignalKind::terminate())?;
         tokio::spawn(async move {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                let _ = stop.send(true);
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
             }
-            // Holds the sender: a gone sender means shutdown.
-            std::future::pending::<()>().await;
+            // Held until then: a sender that is gone means shutdown, too.
+            let _ = stop.send(true);
+            if tokio::signal::ctrl_c().await.is_ok() {
+                std::process::exit(130);
+            }
         });
         match cli.command {
             Command::Device(args) => device(args.options(), shutdown).await,

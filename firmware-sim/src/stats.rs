@@ -28,7 +28,7 @@ impl Counter {
 /// What a device did so far.
 #[derive(Debug, Default)]
 pub struct DeviceStats {
-    /// Bodies that were measured.
+    /// Bodies that were measured and taken into the outbox.
     pub bodies: Counter,
     /// Readings within them.
     pub readings: Counter,
@@ -47,16 +47,37 @@ pub struct DeviceStats {
     latest: Mutex<BTreeMap<u32, f64>>,
 }
 
+/// What is counted of a body.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BodySize {
+    readings: u64,
+    samples: u64,
+}
+
+impl BodySize {
+    pub(crate) fn of(body: &Body) -> Self {
+        Self {
+            readings: body.numerics.iter().map(|s| s.values.len() as u64).sum(),
+            samples: body.waveforms.iter().map(|w| w.sample_deltas.len() as u64).sum(),
+        }
+    }
+}
+
 impl DeviceStats {
     /// Returns the newest valid reading of a metric, by MDC code; `None` when the newest is not valid.
     pub fn latest(&self, mdc_code: u32) -> Option<f64> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).get(&mdc_code).copied()
     }
 
-    pub(crate) fn measured(&self, body: &Body) {
+    /// Counts a body that was taken into the outbox.
+    pub(crate) fn taken(&self, size: BodySize) {
         self.bodies.add(1);
-        self.readings.add(body.numerics.iter().map(|s| s.values.len() as u64).sum());
-        self.samples.add(body.waveforms.iter().map(|w| w.sample_deltas.len() as u64).sum());
+        self.readings.add(size.readings);
+        self.samples.add(size.samples);
+    }
+
+    /// Notes the newest readings of a body.
+    pub(crate) fn measured(&self, body: &Body) {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         for series in &body.numerics {
             let valid = series.statuses.last().is_none_or(|s| s & status::NO_ALARM == 0);
