@@ -26,10 +26,12 @@ fn main() -> Outcome<()> {
         "in flight", "records/s", "syncs/s", "us CPU/rec", "wait p50 us", "wait p99 us"
     );
     for depth in depths {
-        let bare = bare_syncs(&dir, PAYLOAD_BYTES * depth, Duration::from_secs(1))?;
+        let cpu = cpu_us()?;
+        let bare = bare_syncs(&dir, PAYLOAD_BYTES * depth, Duration::from_secs(2))?;
+        let bare_cpu = (cpu_us()? - cpu) as f64 / (bare.len() * depth) as f64;
         measure(&dir, depth, Duration::from_secs(seconds))?;
         println!(
-            "{:>43} bare fdatasync of as many bytes: p50 {} us, p99 {} us",
+            "{:>9} bare write and fdatasync of as many bytes: {bare_cpu:.2} us CPU/rec, p50 {} us, p99 {} us",
             "",
             percentile(&bare, 50),
             percentile(&bare, 99)

@@ -73,8 +73,8 @@ pub enum OpenError {
         /// The offset that the next file starts with.
         found: Offset,
     },
-    /// There is no room for the first segment: the log's bound or the disk reserve is reached.
-    #[error("no disk space for a segment above the reserve")]
+    /// The disk has no room for even the smallest segment.
+    #[error("no disk space for a segment")]
     NoSpace,
 }
 

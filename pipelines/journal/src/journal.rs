@@ -66,7 +66,7 @@ impl Journal {
         segments.push_back(start.segment.clone());
         let (publisher, watch) = DurablePublisher::new(recovered.next);
         let shared = Arc::new(Shared {
-            queue: Mutex::new(Queue::new(recovered.next, bounds.segment_room())),
+            queue: Mutex::new(Queue::new(recovered.next, Bounds::room_of(start.file_bytes))),
             queued: Condvar::new(),
             segments: Mutex::new(segments),
             tail: Mutex::new(Tail::new(bounds.tail_bytes_max)),

@@ -19,7 +19,8 @@ pub struct JournalOptions {
     pub dir: PathBuf,
     /// Size that a segment is preallocated to. Lowered to a quarter of `total_bytes_max` when that is less.
     pub segment_bytes: u64,
-    /// Most bytes of all segments, the preallocated ones included.
+    /// Most bytes of all segments, the preallocated ones included. A log that is opened at its bound adds 16 KiB, so
+    /// that it can be drained.
     pub total_bytes_max: u64,
     /// Disk space that is left free: no segment is allocated below it.
     pub reserve_bytes: u64,
@@ -93,7 +94,12 @@ impl Bounds {
 
     /// Bytes for batches in an empty segment: without its header and the end batch.
     pub(crate) fn segment_room(&self) -> u64 {
-        self.segment_bytes - (SEGMENT_HEADER_BYTES + BATCH_OVERHEAD_BYTES) as u64
+        Self::room_of(self.segment_bytes)
+    }
+
+    /// The same of a file of another size.
+    pub(crate) fn room_of(file_bytes: u64) -> u64 {
+        file_bytes - (SEGMENT_HEADER_BYTES + BATCH_OVERHEAD_BYTES) as u64
     }
 
     /// Most that a record of `payload` bytes can cost on disk: as if it were a batch of its own.

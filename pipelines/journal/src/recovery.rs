@@ -158,7 +158,7 @@ fn has_batch_behind(file: &dyn LogFile, cursor: &Cursor) -> io::Result<bool> {
         let window = read_up_to(file, position, SEARCH_BYTES)?;
         let Some(last) = window.len().checked_sub(BATCH_MAGIC.len()) else { return Ok(false) };
         for at in (0..=last).filter(|at| window[*at..].starts_with(BATCH_MAGIC)) {
-            if let Some((header, _bytes)) = read_batch(file, position + at as u64)?.ok() {
+            if let Ok((header, _bytes)) = read_batch(file, position + at as u64)? {
                 if header.base >= cursor.next {
                     return Ok(true);
                 }

@@ -11,7 +11,7 @@ use crate::format::{
 };
 use crate::journal::{Shared, lock, now_us};
 use crate::keys::DataKey;
-use crate::options::Bounds;
+use crate::options::{Bounds, SEGMENT_BYTES_MIN};
 use crate::recovery::{Recovered, Segment};
 use crate::spare::SPARE_NAME;
 use crate::stats::Counters;
@@ -53,6 +53,7 @@ struct Epoch {
 pub(crate) struct Start {
     pub(crate) segment: Arc<Segment>,
     file: Box<dyn LogFile>,
+    pub(crate) file_bytes: u64,
     epoch: Epoch,
     next: Offset,
     max_time_us: i64,
@@ -65,6 +66,8 @@ pub(crate) struct Writer {
     epoch: Epoch,
     segment: Arc<Segment>,
     file: Box<dyn LogFile>,
+    /// Size of the active segment's file.
+    file_bytes: u64,
     position: u64,
     counter: u64,
     next: Offset,
@@ -83,13 +86,23 @@ impl Writer {
     ) -> Result<Start, OpenError> {
         let mut epoch = Epoch::new(keys)?;
         let file = first_file(bounds, storage, recovered)?;
+        let file_bytes = file.bytes()?;
         let segment =
-            activate(bounds, storage, &*file, &mut epoch, recovered.next).map_err(|error| match error {
-                WriteError::Io(error) => OpenError::Io(error),
-                WriteError::Key(error) => OpenError::Key(error),
-                other => OpenError::Io(io::Error::other(other)),
-            })?;
-        Ok(Start { segment, file, epoch, next: recovered.next, max_time_us: recovered.max_time_us })
+            activate(storage, &*file, file_bytes, &mut epoch, recovered.next).map_err(
+                |error| match error {
+                    WriteError::Io(error) => OpenError::Io(error),
+                    WriteError::Key(error) => OpenError::Key(error),
+                    other => OpenError::Io(io::Error::other(other)),
+                },
+            )?;
+        Ok(Start {
+            segment,
+            file,
+            file_bytes,
+            epoch,
+            next: recovered.next,
+            max_time_us: recovered.max_time_us,
+        })
     }
 
     pub(crate) fn new(shared: Arc<Shared>, start: Start, publisher: DurablePublisher) -> Self {
@@ -99,6 +112,7 @@ impl Writer {
             epoch: start.epoch,
             segment: start.segment,
             file: start.file,
+            file_bytes: start.file_bytes,
             position: SEGMENT_HEADER_BYTES as u64,
             counter: 0,
             next: start.next,
@@ -111,10 +125,17 @@ impl Writer {
     /// Runs until the log is closed or fails.
     pub(crate) fn run(mut self) {
         if let Err(error) = self.write_until_closed() {
-            lock(&self.shared.queue).phase = Phase::Failed;
-            self.publisher.fail();
+            self.fail();
             tracing::error!(%error, durable_end = %self.next, "the journal has failed, it takes nothing more");
         }
+    }
+
+    fn fail(&self) {
+        let mut queue = lock(&self.shared.queue);
+        queue.phase = Phase::Failed;
+        queue.records = VecDeque::new();
+        drop(queue);
+        self.publisher.fail();
     }
 
     fn write_until_closed(&mut self) -> Result<(), WriteError> {
@@ -192,30 +213,42 @@ impl Writer {
             entries.push(Entry { offset: self.next, time_us: self.max_time_us, partition, class, payload });
             self.next = self.next.next();
         }
-        lock(&self.shared.tail).push(entries);
+        let evicted = lock(&self.shared.tail).push(entries);
         self.publisher.publish(self.next);
         let room = self.room();
         let mut queue = lock(&self.shared.queue);
         queue.cost -= cost;
         queue.active_room = room;
+        drop(queue);
+        drop(evicted);
     }
 
     /// Bytes that batches may still take in the active segment; the end batch's place is kept.
     fn room(&self) -> u64 {
-        self.shared.bounds.segment_bytes - self.position - BATCH_OVERHEAD_BYTES as u64
+        self.file_bytes - self.position - BATCH_OVERHEAD_BYTES as u64
     }
 
     /// Seals the active segment and goes on in the spare.
     fn roll(&mut self) -> Result<(), WriteError> {
-        if self.counter == 0 {
+        let is_empty = self.counter == 0;
+        if is_empty && self.file_bytes == self.shared.bounds.segment_bytes {
             return Err(WriteError::NoSpare);
         }
         let spare = self.shared.spare.take().ok_or(WriteError::NoSpare)?;
-        self.end_segment()?;
-        let bounds = &self.shared.bounds;
-        let segment = activate(bounds, &*self.shared.storage, &*spare, &mut self.epoch, self.next)?;
-        lock(&self.shared.segments).push_back(segment.clone());
-        (self.segment, self.file) = (segment, spare);
+        if !is_empty {
+            self.end_segment()?;
+        }
+        let (shared, bounds) = (&self.shared, &self.shared.bounds);
+        let bytes = bounds.segment_bytes;
+        let segment = activate(&*shared.storage, &*spare, bytes, &mut self.epoch, self.next)?;
+        let mut segments = lock(&shared.segments);
+        if is_empty {
+            // A small first segment that the record did not fit: the new one has taken its name.
+            segments.pop_back();
+        }
+        segments.push_back(segment.clone());
+        drop(segments);
+        (self.segment, self.file, self.file_bytes) = (segment, spare, bytes);
         (self.position, self.counter) = (SEGMENT_HEADER_BYTES as u64, 0);
         let mut queue = lock(&self.shared.queue);
         (queue.active_room, queue.spare_room) = (bounds.segment_room(), 0);
@@ -243,10 +276,9 @@ impl Writer {
 impl Drop for Writer {
     /// Covers a panic of the thread: a log without a writer takes nothing more.
     fn drop(&mut self) {
-        let mut queue = lock(&self.shared.queue);
-        if queue.phase == Phase::Open {
-            queue.phase = Phase::Failed;
-            self.publisher.fail();
+        let is_open = lock(&self.shared.queue).phase == Phase::Open;
+        if is_open {
+            self.fail();
         }
     }
 }
@@ -284,9 +316,9 @@ impl Epoch {
 /// Turns a preallocated file into the segment at `base`: header, sync, final name, sync of the folder. So a file with
 /// a segment's name always has a whole header.
 fn activate(
-    bounds: &Bounds,
     storage: &dyn Storage,
     file: &dyn LogFile,
+    file_bytes: u64,
     epoch: &mut Epoch,
     base: Offset,
 ) -> Result<Arc<Segment>, WriteError> {
@@ -295,10 +327,11 @@ fn activate(
     file.sync_data()?;
     storage.rename(SPARE_NAME, &segment_name(base))?;
     storage.sync_dir()?;
-    Ok(Arc::new(Segment::active(base, bounds.segment_bytes, cipher)))
+    Ok(Arc::new(Segment::active(base, file_bytes, cipher)))
 }
 
-/// Returns the spare of the former process when it is whole and unused, or makes a file.
+/// Returns the spare of the former process when it is whole and unused, or makes a file. At the log's bound or the disk
+/// reserve the file is of the smallest size: a full log must open, or it could never be drained.
 fn first_file(
     bounds: &Bounds,
     storage: &dyn Storage,
@@ -317,10 +350,8 @@ fn first_file(
     let sealed: u64 =
         recovered.segments.iter().map(|s| s.bytes.load(std::sync::atomic::Ordering::Relaxed)).sum();
     let fits = sealed + bounds.segment_bytes <= bounds.total_bytes_max;
-    if !fits || storage.free_bytes()? < bounds.segment_bytes + bounds.reserve_bytes {
-        return Err(OpenError::NoSpace);
-    }
-    match storage.create(SPARE_NAME, bounds.segment_bytes) {
+    let fits = fits && storage.free_bytes()? >= bounds.segment_bytes + bounds.reserve_bytes;
+    match storage.create(SPARE_NAME, if fits { bounds.segment_bytes } else { SEGMENT_BYTES_MIN }) {
         Err(error) if error.kind() == io::ErrorKind::StorageFull => Err(OpenError::NoSpace),
         created => Ok(created?),
     }

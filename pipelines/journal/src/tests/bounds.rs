@@ -64,8 +64,36 @@ fn the_reserve_is_kept_free() {
     let journal = open_with(&disk, options.clone()).unwrap();
     fill(&journal, Class::Alarm);
     assert_eq!(journal.stats().segments, 1, "a second segment would go below the reserve");
-    let poor = FaultStorage::new(1, 30 * 1024);
+    let poor = FaultStorage::new(1, 10 * 1024);
     assert!(matches!(open_with(&poor, options), Err(OpenError::NoSpace)));
+}
+
+/// A log that could not open when full could never be drained.
+#[test]
+fn a_full_log_opens_is_drained_and_goes_on() {
+    let disk = FaultStorage::new(1, DISK_BYTES);
+    let options = JournalOptions { segment_bytes: 64 * 1024, total_bytes_max: 256 * 1024, ..small() };
+    let journal = open_with(&disk, options.clone()).unwrap();
+    let mut taken = 0;
+    eventually("the bound", || {
+        taken += fill(&journal, Class::Alarm);
+        journal.stats().segments == 4
+    });
+    taken += fill(&journal, Class::Alarm);
+    drop(journal);
+    let journal = open_with(&disk, options).unwrap();
+    assert!(
+        matches!(journal.append(record(vec![0; 500])), Err(AppendError::Full(_))),
+        "no room for telemetry"
+    );
+    assert_eq!(read_all(&journal).len() as u64, taken);
+    assert_eq!(journal.retain_from(journal.durable_end()).unwrap(), 4);
+    eventually("a spare", || journal.stats().room_bytes > 32 * 1024);
+    let large = append(&journal, vec![0; 15 * 1024]);
+    assert_eq!(large.offset().get(), taken, "it did not fit the small first segment, which was replaced");
+    append(&journal, *b"x");
+    journal.close();
+    assert_eq!(read_all(&open(&disk).unwrap()).len(), 2);
 }
 
 #[test]
