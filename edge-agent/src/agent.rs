@@ -65,6 +65,9 @@ impl Agent {
         let link = LinkServer::bind(&options.link, Arc::clone(&spool), Arc::clone(&counters), options.clock);
         let link = link.await.map_err(|error| AgentError::Link { addr: options.link.clone(), error })?;
         let link_addr = link.addr().clone();
+        if link_addr.tcp().is_some_and(|addr| !addr.ip().is_loopback()) {
+            tracing::warn!(link = %link_addr, "the link proves no identity: whoever reaches it can send readings");
+        }
         let publisher =
             Publisher::new(publish_options(&options, &device), Arc::clone(&spool), Arc::clone(&counters))?;
         let keeper = Keeper::new(&options, &device, Arc::clone(&spool), Arc::clone(&counters));
@@ -87,7 +90,7 @@ async fn open_spool(
     device: &DeviceKey,
     counters: &Arc<Counters>,
 ) -> Result<Arc<Spool>, AgentError> {
-    let spool = SpoolOptions { dir: options.spool_dir.clone(), bytes_max: options.spool_bytes_max };
+    let spool = SpoolOptions::on_disk(&options.spool_dir, options.spool_bytes_max);
     let (device, counters) = (device.clone(), Arc::clone(counters));
     let open = move || Spool::open(&spool, &device, counters);
     let opened = tokio::task::spawn_blocking(open).await.map_err(|_| AgentError::Aborted)?;

@@ -51,12 +51,17 @@ pub(crate) struct Counters {
     pub(crate) link_damaged: Count,
     pub(crate) duplicates: Count,
     /// When the oldest frame that is on its way was taken, edge clock; 0 when none is.
-    pub(crate) oldest_taken_at_us: AtomicI64,
+    oldest_taken_at_us: AtomicI64,
 }
 
 impl Counters {
     pub(crate) fn lane(&self, lane: LaneIndex) -> &LaneCounters {
         &self.lanes[lane.get()]
+    }
+
+    /// Notes when the oldest frame that is on its way was taken.
+    pub(crate) fn note_oldest(&self, taken_at_us: Option<i64>) {
+        self.oldest_taken_at_us.store(taken_at_us.unwrap_or(0), Ordering::Relaxed);
     }
 
     pub(crate) fn snapshot(&self, now_us: i64) -> AgentStats {

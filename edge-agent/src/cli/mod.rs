@@ -26,6 +26,7 @@ Examples:
   Give it a simulated monitor:
     firmware-sim --link tcp://127.0.0.1:7071
 
+Logs go to standard error; RUST_LOG=error|warn|info|debug chooses how much. They hold no readings.
 Exit codes: 0 stopped when asked, 1 failed, 64 the configuration is wrong (every error is printed).";
 
 /// The agent beside a medical device: spools, seals, sends, deletes only on acknowledgement.

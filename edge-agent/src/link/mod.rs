@@ -6,6 +6,8 @@
 mod addr;
 mod connection;
 mod order;
+#[cfg(test)]
+mod tests;
 
 pub use addr::{LinkAddr, LinkAddrError};
 

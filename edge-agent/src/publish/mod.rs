@@ -102,6 +102,7 @@ impl Publisher {
     pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), SpoolError> {
         while !*stop.borrow() {
             self.feeds.refill().await?;
+            self.counters.note_oldest(self.feeds.oldest_taken_at_us());
             match self.connect() {
                 Ok((client, eventloop, window)) => {
                     let end = self.serve(client, eventloop, window, &mut stop).await;

@@ -267,7 +267,7 @@ impl Session<'_> {
     fn note_lag(&self) {
         let in_flight = self.shared.state().window.oldest_taken_at_us();
         let oldest = in_flight.into_iter().chain(self.feeds.oldest_taken_at_us()).min();
-        self.counters.oldest_taken_at_us.store(oldest.unwrap_or(0), Ordering::Relaxed);
+        self.counters.note_oldest(oldest);
     }
 }
 

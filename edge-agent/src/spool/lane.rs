@@ -1,12 +1,12 @@
 //! One lane's log, and the parts that a link message falls into.
 
-use super::SpoolError;
+use super::{SpoolError, SpoolOptions};
 use crate::lanes::{LANES, LaneIndex};
 use bytes::Bytes;
 use std::path::Path;
 use std::sync::Arc;
 use wardline_journal::{
-    AppendError, Class, DiskStorage, Journal, JournalOptions, KeyProvider, Offset, ReadError, Reader, Record,
+    AppendError, Class, Journal, JournalOptions, KeyProvider, Offset, ReadError, Reader, Record,
 };
 use wardline_proto::PartitionId;
 use wardline_proto::frame::encode_body;
@@ -62,13 +62,12 @@ pub(crate) struct LaneLog {
 
 impl LaneLog {
     pub(super) fn open(
-        dir: &Path,
+        spool: &SpoolOptions,
         lane: LaneIndex,
-        bytes_max: u64,
         keys: Arc<dyn KeyProvider>,
     ) -> Result<Self, SpoolError> {
-        let dir = dir.join(lane.name());
-        let journal = Journal::open(options(&dir, lane, bytes_max), Arc::new(DiskStorage::new(&dir)), keys)
+        let dir = spool.dir.join(lane.name());
+        let journal = Journal::open(options(&dir, lane, spool.bytes_max), (spool.storage)(&dir), keys)
             .map_err(|error| SpoolError::Open { lane: lane.name(), error })?;
         Ok(Self { lane, journal })
     }

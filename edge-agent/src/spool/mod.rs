@@ -43,10 +43,12 @@ use policy::Policy;
 use record::{Content, LinkPosition, Spooled};
 use refused::RefusedLog;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use wardline_journal::{AppendError, DurableState, DurableWatch, KeyError, OpenError, ReadError, Reader};
+use wardline_journal::{
+    AppendError, DiskStorage, DurableState, DurableWatch, KeyError, OpenError, ReadError, Reader, Storage,
+};
 use wardline_proto::PartitionId;
 use wardline_proto::v1::Clock;
 
@@ -55,6 +57,15 @@ use wardline_proto::v1::Clock;
 pub(crate) struct SpoolOptions {
     pub(crate) dir: PathBuf,
     pub(crate) bytes_max: u64,
+    /// Makes the storage of a lane's folder.
+    pub(crate) storage: fn(&Path) -> Arc<dyn Storage>,
+}
+
+impl SpoolOptions {
+    /// A spool on disk.
+    pub(crate) fn on_disk(dir: &Path, bytes_max: u64) -> Self {
+        Self { dir: dir.to_path_buf(), bytes_max, storage: |dir| Arc::new(DiskStorage::new(dir)) }
+    }
 }
 
 /// Says why the spool cannot be used.

@@ -77,7 +77,7 @@ impl Spool {
 fn open_lanes(options: &SpoolOptions, keys: &Arc<dyn KeyProvider>) -> Result<[LaneLog; LANES], SpoolError> {
     let mut lanes = Vec::with_capacity(LANES);
     for lane in LaneIndex::ALL {
-        lanes.push(LaneLog::open(&options.dir, lane, options.bytes_max, Arc::clone(keys))?);
+        lanes.push(LaneLog::open(options, lane, Arc::clone(keys))?);
     }
     lanes.try_into().map_err(|_| SpoolError::Failed)
 }

@@ -14,7 +14,7 @@ fn key() -> DeviceKey {
 
 fn open(dir: &std::path::Path, bytes_max: u64) -> (Spool, Arc<Counters>) {
     let counters = Arc::new(Counters::default());
-    let options = SpoolOptions { dir: dir.to_path_buf(), bytes_max };
+    let options = SpoolOptions::on_disk(dir, bytes_max);
     (Spool::open(&options, &key(), Arc::clone(&counters)).unwrap(), counters)
 }
 
@@ -197,7 +197,7 @@ fn a_lost_watermark_only_means_sending_again_and_a_cut_log_is_refused() {
     close(spool);
     // A new log under the old epoch would give old numbers to new readings.
     std::fs::remove_dir_all(dir.path().join("numerics")).unwrap();
-    let options = SpoolOptions { dir: dir.path().to_path_buf(), bytes_max: MIB };
+    let options = SpoolOptions::on_disk(dir.path(), MIB);
     let opened = Spool::open(&options, &key(), Arc::new(Counters::default()));
     assert!(matches!(opened.err(), Some(SpoolError::Damaged(_))));
 }
