@@ -23,7 +23,7 @@ use wardline_proto::v1::{LinkDown, LinkHello, LinkTime, LinkUp, link_up};
 const TIME_EVERY: Duration = Duration::from_secs(10);
 /// When acknowledgements stay away this long, the window is sent again; then after twice as long, up to the maximum:
 /// an agent with a full spool takes nothing, however often it is told.
-const RESEND_AFTER: Duration = Duration::from_secs(2);
+const RESEND_AFTER: Duration = Duration::from_secs(1);
 const RESEND_AFTER_MAX: Duration = Duration::from_secs(16);
 /// Bytes that are collected before they are written.
 const WRITE_BYTES: usize = 32 * 1024;
