@@ -140,7 +140,9 @@ async fn one_line_of_json_becomes_the_same_record() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_small_bound_commits_often_and_loses_nothing() {
     let rig = Rig::new().await;
-    (1..=200).for_each(|seq| drop(rig.frame(seq, &readings(&[seq as f64; 20]))));
+    for seq in 1..=200 {
+        rig.frame(seq, &readings(&[seq as f64; 20]));
+    }
     let options = wardline_archive::ArchiveOptions {
         flush_rows_max: 100,
         streams_cached_max: 0,

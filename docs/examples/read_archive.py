@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""Reads Wardline's archive with PyArrow and the keyring.
+
+    pip install pyarrow cryptography
+    python read_archive.py --data-dir DIR --table numerics --newest 5
+
+Each file is encrypted Parquet with key-tools material. PyArrow's CryptoFactory asks `KeyringClient` below to unwrap
+its keys; any other key service is the same two methods. Without the keyring nothing is readable, not even a
+column's name. A keyring that holds only some keys reads only the columns under those keys: pass --columns.
+"""
+
+import argparse
+import base64
+import json
+import sqlite3
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyarrow.parquet.encryption as pe
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+NONCE_BYTES = 12
+TABLES = ["numerics", "waveforms", "alarms", "events", "quarantine", "audit"]
+
+
+class KeyringClient(pe.KmsClient):
+    """Unwraps keys with a Wardline keyring: base64 of nonce(12) | ciphertext | tag(16), AES-256-GCM, AAD = key id."""
+
+    def __init__(self, keyring: Path):
+        super().__init__()
+        keys = json.loads(keyring.read_text())["keys"]
+        self.keys = {key["id"]: base64.b64decode(key["key"]) for key in keys}
+
+    def wrap_key(self, key_bytes, master_key_identifier):
+        raise PermissionError("this client reads only")
+
+    def unwrap_key(self, wrapped_key, master_key_identifier):
+        key = self.keys.get(master_key_identifier)
+        if key is None:
+            raise PermissionError(f"the keyring has no key {master_key_identifier}")
+        wrapped = base64.b64decode(wrapped_key)
+        nonce, sealed = wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:]
+        try:
+            return AESGCM(key).decrypt(nonce, sealed, master_key_identifier.encode())
+        except InvalidTag as error:
+            raise PermissionError(f"key {master_key_identifier} is not the one that wrapped this") from error
+
+
+def files(data_dir: Path, table: str) -> list[Path]:
+    """Lists the committed files of a table: what the catalog does not name is no part of the archive."""
+    database = f"{(data_dir / 'wardline.db').resolve().as_uri()}?mode=rw"
+    with sqlite3.connect(database, uri=True) as catalog:
+        catalog.execute("PRAGMA query_only = ON")
+        query = "SELECT path FROM archive_file WHERE table_name = ? ORDER BY offset_first"
+        return [data_dir / "archive" / path for (path,) in catalog.execute(query, (table,))]
+
+
+def read(data_dir: Path, table: str, keyring: Path, columns: list[str] | None = None) -> pa.Table | None:
+    """Reads a whole table; None when it has no rows. For more than fits in memory, go file by file."""
+    factory = pe.CryptoFactory(lambda _config: KeyringClient(keyring))
+    parts = []
+    for path in files(data_dir, table):
+        decryption = factory.file_decryption_properties(pe.KmsConnectionConfig())
+        # Without background threads: one that still holds a decryptor when Python ends aborts the process.
+        with pq.ParquetFile(path, decryption_properties=decryption, pre_buffer=False) as file:
+            parts.append(file.read(columns=columns, use_threads=False))
+    return pa.concat_tables(parts) if parts else None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-dir", type=Path, required=True, help="the gateway's data directory")
+    parser.add_argument("--keyring", type=Path, help="default: keyring.json in the data directory")
+    parser.add_argument("--table", choices=TABLES, default="numerics")
+    parser.add_argument("--columns", help="names, separated by commas; default: all")
+    parser.add_argument("--newest", type=int, default=10, help="rows to print, default 10")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, every row")
+    options = parser.parse_args()
+    keyring = options.keyring or options.data_dir / "keyring.json"
+    columns = options.columns.split(",") if options.columns else None
+    try:
+        table = read(options.data_dir, options.table, keyring, columns)
+    except (OSError, PermissionError, sqlite3.Error, ValueError, pa.ArrowException) as error:
+        print(f"read_archive: cannot read {options.table}: {error}", file=sys.stderr)
+        return 1
+    rows = table.num_rows if table else 0
+    if options.json:
+        for row in table.to_pylist() if table else []:
+            print(json.dumps(row, default=lambda value: value.hex() if isinstance(value, bytes) else str(value)))
+        return 0
+    print(f"{options.table}: {rows} rows")
+    if table:
+        for row in table.slice(max(0, rows - options.newest)).to_pylist():
+            print("  " + "  ".join(f"{name}={value}" for name, value in row.items() if value is not None))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
