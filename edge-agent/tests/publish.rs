@@ -1,5 +1,7 @@
 //! From the spool to the gateway: nothing lost, nothing twice, alarms first, whatever the gateway does.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod support;
 
 use rumqttc::v5::mqttbytes::v5::{DisconnectReasonCode, PubAckReason};

@@ -20,6 +20,7 @@ pub mod v1 {
     #![allow(
         missing_docs,
         clippy::too_many_lines,
+        clippy::large_enum_variant,
         unreachable_pub,
         reason = "generated from the .proto files"
     )]

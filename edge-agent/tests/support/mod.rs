@@ -7,6 +7,7 @@
     missing_docs,
     reason = "each test file uses a part of it"
 )]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod device;
 mod gateway;
