@@ -7,3 +7,7 @@
 pub mod alert_service;
 pub mod cli;
 pub mod demo;
+pub mod front;
+pub mod node;
+pub mod operate;
+pub mod pki;

@@ -102,8 +102,8 @@ impl DeviceKey {
     }
 }
 
-/// Names a partition, below [`PARTITIONS`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// Names a partition, below [`PARTITIONS`]. The default is the first one, where records of no device go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct PartitionId(u16);
 
 impl PartitionId {

@@ -2,6 +2,8 @@
 
 pub mod alerts;
 pub mod archive;
+pub mod serve;
+pub mod setup;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -20,6 +22,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make a data directory with certificates and keys.
+    Init(setup::InitCommand),
+    /// Issue and revoke devices' certificates.
+    Device(setup::DeviceCommand),
+    /// Issue certificates of services, such as subscribers to alerts.
+    Service(setup::ServiceCommand),
+    /// Run the gateway.
+    Serve(serve::ServeCommand),
     /// Show what the archive holds, without a SQL engine.
     Archive(archive::ArchiveCommand),
     /// Follow and list alerts over gRPC.
@@ -53,6 +63,10 @@ pub fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Init(command) => command.run().await,
+        Command::Device(command) => command.run().await,
+        Command::Service(command) => command.run().await,
+        Command::Serve(command) => command.run().await,
         Command::Archive(command) => command.run().await,
         Command::Alerts(command) => command.run().await,
         Command::Demo(command) => command.run().await,

@@ -15,3 +15,10 @@ CREATE TABLE certificate (
     not_after_us BIGINT NOT NULL,
     revoked_at_us BIGINT
 );
+CREATE INDEX certificate_by_uri ON certificate (spiffe_uri);
+-- One row: rises with every change of the two tables above, so that a front reloads only then.
+CREATE TABLE registry_version (
+    id BIGINT PRIMARY KEY CHECK (id = 1),
+    version BIGINT NOT NULL
+);
+INSERT INTO registry_version (id, version) VALUES (1, 1);

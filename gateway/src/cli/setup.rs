@@ -1,0 +1,134 @@
+//! `wardline init`, `wardline device`, `wardline service`: a data directory and its certificates.
+
+use crate::operate;
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use wardline_proto::{DeviceId, DeviceKey, Identity, TenantId};
+use wardline_store::registry::IssuedCertificate;
+
+/// Makes a data directory: certificate authority, the gateway's certificate, keyring, database.
+#[derive(Debug, Args)]
+pub struct InitCommand {
+    /// Folder to make.
+    #[arg(long, value_name = "DIR", env = "WARDLINE_DATA_DIR")]
+    data_dir: PathBuf,
+    /// Trust domain of all identities, such as wardline.st-mary.example.
+    #[arg(long, default_value = "wardline.local")]
+    trust_domain: String,
+    /// Names and addresses that devices reach the gateway by.
+    #[arg(long = "host", value_name = "HOST", default_values = ["localhost", "127.0.0.1", "::1"])]
+    hosts: Vec<String>,
+}
+
+impl InitCommand {
+    /// Runs the command.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        operate::init(&self.data_dir, &self.trust_domain, &self.hosts).await?;
+        let dir = self.data_dir.display();
+        println!("data directory {dir}, trust domain {}", self.trust_domain);
+        println!("Keep {dir}/pki/root.key and {dir}/keyring.json safe; without the keyring the archive is unreadable.");
+        println!("Next:");
+        println!("  wardline device issue --data-dir {dir} --tenant T --device D --out certs/T/D");
+        println!("  wardline serve --data-dir {dir}");
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Issues and revokes devices' certificates.
+#[derive(Debug, Args)]
+pub struct DeviceCommand {
+    #[command(subcommand)]
+    action: DeviceAction,
+}
+
+#[derive(Debug, Subcommand)]
+enum DeviceAction {
+    /// Register a device and write its cert.pem, key.pem and ca.pem.
+    Issue(DeviceIssue),
+    /// Revoke all certificates of a device; its live session is cut.
+    Revoke(DeviceName),
+}
+
+#[derive(Debug, Args)]
+struct DeviceName {
+    /// Data directory.
+    #[arg(long, value_name = "DIR", env = "WARDLINE_DATA_DIR")]
+    data_dir: PathBuf,
+    /// Tenant that owns the device.
+    #[arg(long)]
+    tenant: TenantId,
+    /// The device's id within the tenant.
+    #[arg(long)]
+    device: DeviceId,
+}
+
+#[derive(Debug, Args)]
+struct DeviceIssue {
+    #[command(flatten)]
+    name: DeviceName,
+    /// Folder for the three files.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+impl DeviceCommand {
+    /// Runs the command.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        match self.action {
+            DeviceAction::Issue(DeviceIssue { name, out }) => {
+                let key = DeviceKey { tenant: name.tenant, device: name.device };
+                say(&operate::issue_device(&name.data_dir, &key, &out).await?, &out);
+            }
+            DeviceAction::Revoke(name) => {
+                let key = DeviceKey { tenant: name.tenant, device: name.device };
+                let revoked = operate::revoke(&name.data_dir, &Identity::Device(key.clone())).await?;
+                println!("{revoked} certificates of {key} revoked");
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Issues and revokes certificates of services, such as subscribers to alerts.
+#[derive(Debug, Args)]
+pub struct ServiceCommand {
+    #[command(subcommand)]
+    action: ServiceAction,
+}
+
+#[derive(Debug, Subcommand)]
+enum ServiceAction {
+    /// Write a service's cert.pem, key.pem and ca.pem.
+    Issue(ServiceIssue),
+}
+
+#[derive(Debug, Args)]
+struct ServiceIssue {
+    /// Data directory.
+    #[arg(long, value_name = "DIR", env = "WARDLINE_DATA_DIR")]
+    data_dir: PathBuf,
+    /// Tenant whose alerts the service sees.
+    #[arg(long)]
+    tenant: TenantId,
+    /// The service's name within the tenant.
+    #[arg(long)]
+    name: DeviceId,
+    /// Folder for the three files.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+impl ServiceCommand {
+    /// Runs the command.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        let ServiceAction::Issue(ServiceIssue { data_dir, tenant, name, out }) = self.action;
+        say(&operate::issue_service(&data_dir, &tenant, &name, &out).await?, &out);
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn say(certificate: &IssuedCertificate, out: &std::path::Path) {
+    println!("{} serial {}", certificate.spiffe_uri, certificate.serial);
+    println!("cert.pem, key.pem and ca.pem in {}", out.display());
+}

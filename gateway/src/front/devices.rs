@@ -1,0 +1,163 @@
+//! What the front keeps per device: budget, counters, and its one live session.
+
+use super::budget::{Budget, BudgetOptions};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+use tokio::sync::Notify;
+use wardline_proto::DeviceKey;
+use wardline_proto::refusal::Refusal;
+use wardline_store::registry::Serial;
+
+/// Counters of one device since the front started.
+#[derive(Debug, Default)]
+pub struct DeviceCounters {
+    /// Publishes that were taken into the journal.
+    pub accepted: AtomicU64,
+    /// Publishes that were acknowledged.
+    pub acked: AtomicU64,
+    /// Refusals.
+    pub refused: AtomicU64,
+    refused_by_code: Mutex<HashMap<Refusal, u64>>,
+}
+
+/// The counters at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeviceStats {
+    /// Publishes that were taken into the journal.
+    pub accepted: u64,
+    /// Publishes that were acknowledged.
+    pub acked: u64,
+    /// Refusals by code.
+    pub refused: Vec<(Refusal, u64)>,
+    /// Whether a session is open.
+    pub connected: bool,
+}
+
+/// One device.
+#[derive(Debug)]
+pub struct Device {
+    /// Who it is.
+    pub key: DeviceKey,
+    /// What it did.
+    pub counters: DeviceCounters,
+    budget: Mutex<Budget>,
+}
+
+impl Device {
+    /// Takes a publish out of the device's budget.
+    pub fn spend(&self, options: &BudgetOptions, now: Instant, bytes: usize, json: bool) -> bool {
+        lock(&self.budget).take(options, now, bytes, json)
+    }
+
+    /// Counts a refusal.
+    pub fn count_refusal(&self, refusal: Refusal) {
+        self.counters.refused.fetch_add(1, Ordering::Relaxed);
+        *lock(&self.counters.refused_by_code).entry(refusal).or_default() += 1;
+    }
+}
+
+/// Ends a session from outside.
+#[derive(Debug)]
+pub struct SessionControl {
+    id: u64,
+    serial: Serial,
+    cut: Mutex<Option<Refusal>>,
+    wake: Notify,
+}
+
+impl SessionControl {
+    /// Ends the session with a reason; the first reason stands.
+    pub fn cut(&self, refusal: Refusal) {
+        lock(&self.cut).get_or_insert(refusal);
+        self.wake.notify_one();
+    }
+
+    /// Returns why the session must end.
+    pub fn reason(&self) -> Option<Refusal> {
+        *lock(&self.cut)
+    }
+
+    /// Waits until the session must end.
+    pub async fn ended(&self) -> Refusal {
+        loop {
+            if let Some(refusal) = self.reason() {
+                return refusal;
+            }
+            self.wake.notified().await;
+        }
+    }
+}
+
+/// All devices that have connected, and all live sessions. Bounded by the registry: only its devices come here.
+#[derive(Debug, Default)]
+pub struct Devices {
+    devices: Mutex<HashMap<DeviceKey, Arc<Device>>>,
+    sessions: Mutex<HashMap<DeviceKey, Arc<SessionControl>>>,
+    next_session: AtomicU64,
+}
+
+impl Devices {
+    /// Returns what is kept of a device.
+    pub fn get(&self, key: &DeviceKey, options: &BudgetOptions) -> Arc<Device> {
+        let fresh = || {
+            let budget = Mutex::new(Budget::new(options, Instant::now()));
+            Arc::new(Device { key: key.clone(), counters: DeviceCounters::default(), budget })
+        };
+        lock(&self.devices).entry(key.clone()).or_insert_with(fresh).clone()
+    }
+
+    /// Opens the device's session. An older one is cut: the newest wins.
+    pub fn open(&self, key: &DeviceKey, serial: Serial) -> Arc<SessionControl> {
+        let id = self.next_session.fetch_add(1, Ordering::Relaxed);
+        let control = Arc::new(SessionControl { id, serial, cut: Mutex::default(), wake: Notify::new() });
+        if let Some(older) = lock(&self.sessions).insert(key.clone(), control.clone()) {
+            older.cut(Refusal::MqttTakenOver);
+        }
+        control
+    }
+
+    /// Forgets a session that has ended, unless a newer one took its place.
+    pub fn close(&self, key: &DeviceKey, control: &SessionControl) {
+        let mut sessions = lock(&self.sessions);
+        if sessions.get(key).is_some_and(|current| current.id == control.id) {
+            sessions.remove(key);
+        }
+    }
+
+    /// Cuts every session for which `verdict` has a reason.
+    pub fn cut_where(&self, verdict: impl Fn(&DeviceKey, &Serial) -> Option<Refusal>) {
+        for (key, control) in &*lock(&self.sessions) {
+            if let Some(refusal) = verdict(key, &control.serial) {
+                control.cut(refusal);
+            }
+        }
+    }
+
+    /// Returns how many sessions are open.
+    pub fn session_count(&self) -> usize {
+        lock(&self.sessions).len()
+    }
+
+    /// Returns every device's counters.
+    pub fn stats(&self) -> HashMap<DeviceKey, DeviceStats> {
+        let devices: Vec<Arc<Device>> = lock(&self.devices).values().cloned().collect();
+        let sessions = lock(&self.sessions);
+        let one = |device: Arc<Device>| {
+            let counters = &device.counters;
+            let stats = DeviceStats {
+                accepted: counters.accepted.load(Ordering::Relaxed),
+                acked: counters.acked.load(Ordering::Relaxed),
+                refused: lock(&counters.refused_by_code).iter().map(|(code, count)| (*code, *count)).collect(),
+                connected: sessions.contains_key(&device.key),
+            };
+            (device.key.clone(), stats)
+        };
+        devices.into_iter().map(one).collect()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

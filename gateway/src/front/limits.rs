@@ -1,0 +1,64 @@
+//! Every bound of the front that is not the wire's own, in one place (LIM-1).
+
+use std::time::Duration;
+use wardline_proto::limits::{ID_BYTES_MAX, PACKET_BYTES_MAX, PAYLOAD_BYTES_MAX, RECEIVE_MAXIMUM};
+
+/// Largest packet other than PUBLISH, bytes of remaining length.
+pub const CONTROL_BYTES_MAX: usize = 4 * 1024;
+/// Longest topic that can be one of ours, bytes: `wl/1/{tenant}/{device}/up/telemetry`.
+pub const TOPIC_BYTES_MAX: usize = 2 * ID_BYTES_MAX + 32;
+/// Longest property section of a v5 PUBLISH, bytes.
+pub const PROPERTIES_BYTES_MAX: usize = 1024;
+/// Most filters in one SUBSCRIBE or UNSUBSCRIBE.
+pub const FILTERS_MAX: usize = 16;
+/// Connections that shake hands at the same time; more wait in the kernel's accept queue.
+pub const HANDSHAKES_MAX: usize = 256;
+/// Plaintext that rustls may buffer per session in each direction, bytes.
+pub const TLS_BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// Publishes to one device that wait for its PUBACK.
+pub const DOWN_INFLIGHT_MAX: usize = 16;
+/// Notices that wait for the router.
+pub const NOTICES_MAX: usize = 1024;
+/// Actors whose repeated refusals are counted apart within one second; more share one entry.
+pub const AUDIT_ACTORS_MAX: usize = 4096;
+/// How long equal refusals of one actor are counted into one audit event.
+pub const AUDIT_WINDOW: Duration = Duration::from_secs(1);
+/// How often the registry's version is looked at. A revocation acts within two of these and the time of a reload.
+pub const REGISTRY_POLL: Duration = Duration::from_millis(500);
+/// Greatest keep-alive a v5 device is granted; it also gets this one when it asks for none.
+pub const KEEP_ALIVE_SECONDS_MAX: u16 = 1200;
+/// How long a v3.1.1 session that asked for no keep-alive may say nothing.
+pub const IDLE_MAX: Duration = Duration::from_secs(1200);
+/// Data syncs of the journal outlast this only when the disk is failing.
+pub const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+const _: () = assert!(PAYLOAD_BYTES_MAX + TOPIC_BYTES_MAX + PROPERTIES_BYTES_MAX + 16 <= PACKET_BYTES_MAX);
+const _: () = assert!(CONTROL_BYTES_MAX < PACKET_BYTES_MAX);
+const _: () = assert!(DOWN_INFLIGHT_MAX <= RECEIVE_MAXIMUM as usize);
+const _: () = assert!(KEEP_ALIVE_SECONDS_MAX as u64 <= IDLE_MAX.as_secs());
+// SEC-2: a revoked certificate's sessions are cut within 2 s.
+const _: () = assert!(2 * REGISTRY_POLL.as_millis() <= 1_000);
+
+/// Times that a peer has; shorter in tests.
+#[derive(Debug, Clone)]
+pub struct Deadlines {
+    /// For the TLS handshake.
+    pub handshake: Duration,
+    /// From the handshake to a whole CONNECT.
+    pub connect: Duration,
+    /// From a packet's first byte to its last.
+    pub packet: Duration,
+    /// For the peer to take what is written.
+    pub write: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            connect: Duration::from_secs(10),
+            packet: Duration::from_secs(30),
+            write: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The accept loop and the front's housekeeping.
+
+use super::devices::Devices;
+use super::downlink::{Downlink, DownlinkHandle};
+use super::limits::{AUDIT_WINDOW, DRAIN_MAX, HANDSHAKES_MAX, REGISTRY_POLL};
+use super::{
+    Auditor, CONNECTIONS_MAX, DeviceStats, Directory, Front, FrontMetrics, FrontOptions, LiveTls, connection,
+};
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{interval, sleep, timeout};
+use wardline_journal::Journal;
+use wardline_proto::DeviceKey;
+use wardline_proto::refusal::Refusal;
+
+/// How long the accept loop rests when the system has no more file descriptors.
+const ACCEPT_REST: Duration = Duration::from_millis(50);
+
+/// What a front is made of.
+pub struct FrontParts {
+    /// Trust domain of devices' SAN URIs.
+    pub trust_domain: String,
+    /// Its side of TLS.
+    pub tls: Arc<LiveTls>,
+    /// Where publishes go.
+    pub journal: Journal,
+    /// Who may connect.
+    pub directory: Arc<Directory>,
+    /// Writes what must be audited.
+    pub auditor: Arc<Auditor>,
+    /// Its counters.
+    pub metrics: Arc<FrontMetrics>,
+}
+
+/// The front, ready to run.
+pub struct FrontService {
+    front: Arc<Front>,
+    listener: TcpListener,
+    notices: mpsc::Receiver<(DeviceKey, Bytes)>,
+    downlink: DownlinkHandle,
+}
+
+/// Looks at the front and reaches into it. Cheap to clone.
+#[derive(Clone)]
+pub struct FrontHandle {
+    front: Arc<Front>,
+    downlink: DownlinkHandle,
+}
+
+impl FrontHandle {
+    /// Returns every device's counters.
+    pub fn stats(&self) -> HashMap<DeviceKey, DeviceStats> {
+        self.front.devices.stats()
+    }
+
+    /// Returns how many sessions are open.
+    pub fn session_count(&self) -> usize {
+        self.front.devices.session_count()
+    }
+
+    /// Returns what sends to devices.
+    pub fn downlink(&self) -> DownlinkHandle {
+        self.downlink.clone()
+    }
+
+    /// Says whether audit events can be journaled: a front that cannot audit does not serve (AUD-1).
+    pub fn can_audit(&self) -> bool {
+        !self.front.auditor.is_broken()
+    }
+}
+
+impl FrontService {
+    /// Makes the front on a bound listener.
+    pub fn new(options: FrontOptions, listener: TcpListener, parts: FrontParts) -> Self {
+        let FrontParts { trust_domain, tls, journal, directory, auditor, metrics } = parts;
+        let (devices, down) = (Devices::default(), Downlink::default());
+        let (downlink, notices) = Downlink::channel();
+        let front =
+            Front { options, trust_domain, tls, journal, directory, auditor, devices, downlink: down, metrics };
+        Self { front: Arc::new(front), listener, notices, downlink }
+    }
+
+    /// Returns a handle.
+    pub fn handle(&self) -> FrontHandle {
+        FrontHandle { front: self.front.clone(), downlink: self.downlink.clone() }
+    }
+
+    /// Accepts until `shutdown` is true; then ends the sessions, each after its last acknowledgement.
+    pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
+        let Self { front, listener, mut notices, downlink: _handle } = self;
+        let connections = Arc::new(Semaphore::new(front.options.connections_max.min(CONNECTIONS_MAX)));
+        let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+        let mut tasks = JoinSet::new();
+        let (mut registry, mut audit) = (interval(REGISTRY_POLL), interval(AUDIT_WINDOW));
+        let mut changes = front.directory.changes();
+        loop {
+            tokio::select! {
+                biased;
+                () = told_to_stop(&mut shutdown) => break,
+                _ = registry.tick() => { front.directory.refresh().await; }
+                _ = audit.tick() => front.flush_audit(false),
+                Ok(()) = changes.changed() => front.cut_unwelcome(),
+                Some((key, payload)) = notices.recv() => front.downlink.publish(&key, "notice", payload),
+                Some(ended) = tasks.join_next() => report(ended),
+                // The permit comes before the accept: what is past the bound waits in the kernel's queue.
+                (permit, accepted) = accept(&listener, &handshakes) => {
+                    let Some(tcp) = accepted else { continue };
+                    let Ok(connection) = connections.clone().try_acquire_owned() else {
+                        front.refused_unnamed(Refusal::QuotaConnections);
+                        continue;
+                    };
+                    front.metrics.connections.inc();
+                    let front = front.clone();
+                    tasks.spawn(async move {
+                        connection::serve(front, tcp, permit).await;
+                        drop(connection);
+                    });
+                }
+            }
+        }
+        drop(listener);
+        front.devices.cut_where(|_key, _serial| Some(Refusal::Draining));
+        let drain = async { while let Some(ended) = tasks.join_next().await { report(ended) } };
+        if timeout(DRAIN_MAX, drain).await.is_err() {
+            tracing::warn!("sessions did not end in time");
+        }
+        front.flush_audit(true);
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    handshakes: &Arc<Semaphore>,
+) -> (tokio::sync::OwnedSemaphorePermit, Option<TcpStream>) {
+    loop {
+        let Ok(permit) = handshakes.clone().acquire_owned().await else {
+            // Never closed; rest rather than spin if it ever were.
+            sleep(ACCEPT_REST).await;
+            continue;
+        };
+        match listener.accept().await {
+            Ok((tcp, _peer)) => {
+                if let Err(error) = tcp.set_nodelay(true) {
+                    tracing::debug!(%error, "no TCP_NODELAY");
+                }
+                return (permit, Some(tcp));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "accept failed");
+                sleep(ACCEPT_REST).await;
+                return (permit, None);
+            }
+        }
+    }
+}
+
+/// Waits until the flag is true; a sender that is gone means the same.
+async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
+    // Nothing of the guard may live on: it is not `Send`.
+    let _gone = stop.wait_for(|stop| *stop).await.map(drop);
+}
+
+/// A connection's panic costs that connection; it is told once here.
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(panicked = error.is_panic(), "a connection's task failed");
+    }
+}
+
+impl Front {
+    /// Cuts the sessions of revoked certificates and of devices that are no longer active (SEC-2).
+    fn cut_unwelcome(&self) {
+        self.devices.cut_where(|key, serial| {
+            if self.directory.is_revoked(serial) {
+                Some(Refusal::IdentityRevoked)
+            } else {
+                (!self.directory.is_active(key)).then_some(Refusal::IdentityUnknown)
+            }
+        });
+    }
+
+    fn flush_audit(&self, all: bool) {
+        if self.auditor.flush(all).is_err() {
+            tracing::error!("counted refusals could not be audited");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The front: accepts devices over mTLS and takes their publishes into the journal.
+//!
+//! ```text
+//! accept -> TLS -> identity -> CONNECT -> { decode -> topic -> budget -> frame header -> append } -> durable -> PUBACK
+//! ```
+//! **Invariant:** identity comes from the verified certificate alone (SEC-1). **Invariant:** a device's PUBLISH never
+//! reaches the router of the way down; the writer of a PUBACK takes a `Durable` (ACK-1).
+
+mod audit;
+mod budget;
+mod codec;
+mod connection;
+mod devices;
+mod directory;
+mod downlink;
+mod identity;
+pub mod limits;
+mod listener;
+mod metrics;
+mod reply;
+mod session;
+mod tls;
+
+pub use audit::{Auditor, CannotAudit};
+pub use budget::{BudgetOptions, Rate};
+pub use devices::DeviceStats;
+pub use directory::Directory;
+pub use downlink::{DownlinkHandle, NoticesFull};
+pub use limits::Deadlines;
+pub use listener::{FrontHandle, FrontParts, FrontService};
+pub use metrics::FrontMetrics;
+pub use tls::{LiveTls, TlsError, server_config};
+
+use codec::{Connect, Version};
+use devices::Devices;
+use downlink::Downlink;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use wardline_journal::Journal;
+use wardline_proto::DeviceKey;
+use wardline_proto::refusal::Refusal;
+
+/// Most connections that a front may be set to.
+pub const CONNECTIONS_MAX: usize = 65_536;
+
+/// The front's settings.
+#[derive(Debug, Clone)]
+pub struct FrontOptions {
+    /// Most connections at the same time, at most [`CONNECTIONS_MAX`].
+    pub connections_max: usize,
+    /// What each device may send.
+    pub budget: BudgetOptions,
+    /// Times that a peer has.
+    pub deadlines: Deadlines,
+}
+
+impl Default for FrontOptions {
+    fn default() -> Self {
+        Self {
+            connections_max: 20_000,
+            budget: BudgetOptions::default(),
+            deadlines: Deadlines::default(),
+        }
+    }
+}
+
+/// What all connections share.
+struct Front {
+    options: FrontOptions,
+    trust_domain: String,
+    tls: Arc<LiveTls>,
+    journal: Journal,
+    directory: Arc<Directory>,
+    auditor: Arc<Auditor>,
+    devices: Devices,
+    downlink: Downlink,
+    metrics: Arc<FrontMetrics>,
+}
+
+impl Front {
+    /// Checks what a CONNECT claims against the certificate.
+    fn check_connect(&self, connect: &Connect, key: &DeviceKey) -> Result<(), Refusal> {
+        let id = connect.client_id.as_str();
+        let is_own = id.is_empty()
+            || id == key.device.as_str()
+            || id.split_once('/') == Some((key.tenant.as_str(), key.device.as_str()));
+        if !is_own {
+            return Err(Refusal::IdentityClientId);
+        }
+        // A will would be published in the device's name without it. 3.1.1 cannot say so: there it is left unused.
+        if connect.has_will && connect.version == Version::V5 {
+            return Err(Refusal::TopicNotAuthorized);
+        }
+        if self.auditor.is_broken() { Err(Refusal::JournalFull) } else { Ok(()) }
+    }
+
+    /// Counts and audits a refusal before there is a session.
+    fn refused_peer(&self, actor: &str, refusal: Refusal) {
+        self.metrics.refused(refusal);
+        if self.auditor.refused(actor, refusal, "connect").is_err() {
+            tracing::error!(%refusal, "a refusal could not be audited");
+        }
+    }
+
+    /// The same for a certificate that names nobody.
+    fn refused_unnamed(&self, refusal: Refusal) {
+        self.refused_peer("", refusal);
+    }
+}
+
+/// The wall clock, unix microseconds.
+pub(crate) fn now_us() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64)
+}

@@ -1,0 +1,242 @@
+//! One device's session, without a socket: packets in, appended records and replies out.
+//!
+//! Replies to publishes leave in the order of the publishes [MQTT-4.6.0-2]: a refusal waits behind earlier
+//! publishes that are not durable yet, so a device never sees it overtake an acknowledgement.
+
+use super::codec::{Packet, Publish, Version};
+use super::devices::Device;
+use super::{Front, now_us, reply};
+use bytes::{Bytes, BytesMut};
+use prost::Message;
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+use wardline_journal::{AppendError, Class, DurableState, DurableWatch, Record, Ticket};
+use wardline_proto::frame;
+use wardline_proto::limits::{PAYLOAD_BYTES_MAX, RECEIVE_MAXIMUM};
+use wardline_proto::refusal::Refusal;
+use wardline_proto::v1::journal_record::Kind;
+use wardline_proto::v1::{self, JournalRecord, PayloadFormat, UpChannel};
+use wardline_proto::{Identity, topic};
+
+/// What waits for its turn to be answered.
+enum Pending {
+    Durable { ticket: Ticket, qos: u8, packet_id: u16 },
+    Refused { refusal: Refusal, qos: u8, packet_id: u16 },
+}
+
+/// What the connection has to do about a packet.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Go on.
+    Continue,
+    /// The device said goodbye.
+    Goodbye,
+    /// Something of the way down.
+    Down(Packet),
+}
+
+/// A session after its CONNECT.
+pub struct Session {
+    front: Arc<Front>,
+    device: Arc<Device>,
+    actor: String,
+    version: Version,
+    /// The record of a publish, filled in anew for each.
+    template: JournalRecord,
+    pending: VecDeque<Pending>,
+    /// QoS 2 ids from PUBLISH to PUBREL. At most [`RECEIVE_MAXIMUM`].
+    unreleased: HashSet<u16>,
+}
+
+impl Session {
+    /// Makes the session of a device.
+    pub fn new(front: Arc<Front>, device: Arc<Device>, version: Version, serial: &[u8]) -> Self {
+        let publish = v1::Publish {
+            tenant: device.key.tenant.to_string(),
+            device: device.key.device.to_string(),
+            certificate_serial: serial.to_vec(),
+            ..v1::Publish::default()
+        };
+        let template = JournalRecord { ingested_at_us: 0, kind: Some(Kind::Publish(publish)) };
+        let actor = Identity::Device(device.key.clone()).uri(&front.trust_domain);
+        let (pending, unreleased) = (VecDeque::new(), HashSet::new());
+        Self { front, device, actor, version, template, pending, unreleased }
+    }
+
+    /// Returns the protocol version.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Returns who it is, as the audit names it.
+    pub fn actor(&self) -> &str {
+        &self.actor
+    }
+
+    /// Says whether replies wait for the journal.
+    pub fn is_waiting(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Says whether more publishes may be read. A 3.1.1 device knows no receive maximum: it is made to wait.
+    pub fn has_room(&self) -> bool {
+        self.version == Version::V5 || self.pending.len() < usize::from(RECEIVE_MAXIMUM)
+    }
+
+    /// Handles one packet. The error ends the session.
+    pub fn handle(&mut self, packet: Packet, out: &mut BytesMut) -> Result<Next, Refusal> {
+        match packet {
+            Packet::Publish(publish) => self.publish(publish, out)?,
+            Packet::PubRel(id) => {
+                self.unreleased.remove(&id);
+                reply::pubcomp(out, id);
+            }
+            Packet::PingReq => reply::pingresp(out),
+            Packet::Disconnect => return Ok(Next::Goodbye),
+            down => return Ok(Next::Down(down)),
+        }
+        Ok(Next::Continue)
+    }
+
+    /// Writes the replies that are due. The error ends the session: what waits will never be durable.
+    pub fn release(&mut self, watch: &DurableWatch, out: &mut BytesMut) -> Result<(), Refusal> {
+        while let Some(first) = self.pending.pop_front() {
+            let (ticket, qos, packet_id) = match first {
+                Pending::Refused { refusal, qos, packet_id } => {
+                    reply::publish_refused(out, qos, packet_id, refusal);
+                    continue;
+                }
+                Pending::Durable { ticket, qos, packet_id } => (ticket, qos, packet_id),
+            };
+            match ticket.redeem(watch) {
+                Ok(proof) if qos == 2 => reply::pubrec(out, packet_id, &proof),
+                Ok(proof) => reply::puback(out, packet_id, &proof),
+                Err(ticket) => {
+                    self.pending.push_front(Pending::Durable { ticket, qos, packet_id });
+                    let failed = watch.current() == DurableState::Failed;
+                    return if failed { Err(Refusal::JournalFailed) } else { Ok(()) };
+                }
+            }
+            self.device.counters.acked.fetch_add(1, Ordering::Relaxed);
+            self.front.metrics.acked.inc();
+        }
+        Ok(())
+    }
+
+    /// Counts and audits a refusal of this device.
+    pub fn refused(&self, refusal: Refusal, target: &str) -> Result<(), Refusal> {
+        self.device.count_refusal(refusal);
+        self.front.metrics.refused(refusal);
+        self.front.auditor.refused(&self.actor, refusal, target).map_err(|_| Refusal::JournalFailed)
+    }
+
+    fn publish(&mut self, publish: Publish, out: &mut BytesMut) -> Result<(), Refusal> {
+        let (qos, packet_id) = (publish.qos, publish.packet_id);
+        if qos == 2 && self.unreleased.contains(&packet_id) {
+            // Sent again: while the first waits, its PUBREC answers both.
+            let waits = |p: &Pending| matches!(p, Pending::Durable { qos: 2, packet_id: id, .. } if *id == packet_id);
+            if !self.pending.iter().any(waits) {
+                reply::pubrec_again(out, packet_id);
+            }
+            return Ok(());
+        }
+        let in_flight = self.pending.len() + self.unreleased.len();
+        if self.version == Version::V5 && qos > 0 && in_flight >= usize::from(RECEIVE_MAXIMUM) {
+            return Err(Refusal::MqttReceiveMaximum);
+        }
+        if qos == 2 && self.unreleased.len() >= usize::from(RECEIVE_MAXIMUM) {
+            return Err(Refusal::MqttReceiveMaximum);
+        }
+        match self.take(publish) {
+            Ok(ticket) => {
+                self.device.counters.accepted.fetch_add(1, Ordering::Relaxed);
+                self.front.metrics.accepted.inc();
+                if qos == 2 {
+                    self.unreleased.insert(packet_id);
+                }
+                if qos > 0 {
+                    self.pending.push_back(Pending::Durable { ticket, qos, packet_id });
+                }
+                Ok(())
+            }
+            Err(refusal) => self.refuse(refusal, qos, packet_id),
+        }
+    }
+
+    /// Answers a publish that was not taken: by a reason code where the protocol has one, else by ending the session.
+    fn refuse(&mut self, refusal: Refusal, qos: u8, packet_id: u16) -> Result<(), Refusal> {
+        let ends = matches!(refusal, Refusal::JournalFailed | Refusal::PayloadTooLarge);
+        if ends || (self.version == Version::V4 && !(qos == 0 && is_passing(refusal))) {
+            return Err(refusal);
+        }
+        self.refused(refusal, "publish")?;
+        if qos > 0 {
+            self.pending.push_back(Pending::Refused { refusal, qos, packet_id });
+        }
+        Ok(())
+    }
+
+    /// Checks a publish and appends it.
+    fn take(&mut self, publish: Publish) -> Result<Ticket, Refusal> {
+        let channel = topic::parse_up(&self.device.key, &publish.topic).ok_or(Refusal::TopicNotAuthorized)?;
+        if publish.payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(Refusal::PayloadTooLarge);
+        }
+        let is_json = publish.says_json || publish.payload.first() == Some(&b'{');
+        let options = &self.front.options.budget;
+        if !self.device.spend(options, Instant::now(), publish.payload.len(), is_json) {
+            return Err(Refusal::QuotaRate);
+        }
+        let (content, class) = if is_json {
+            check_json(channel, &publish.payload)?;
+            (PayloadFormat::Json, Class::Telemetry)
+        } else {
+            let (header, _frame) = frame::decode(publish.payload.clone())?;
+            if !topic::carries(channel, header.lane) {
+                return Err(Refusal::FrameHeader);
+            }
+            let is_alarm = channel == UpChannel::Alarm;
+            (PayloadFormat::Frame, if is_alarm { Class::Alarm } else { Class::Telemetry })
+        };
+        self.append(publish.payload, channel, content, class)
+    }
+
+    fn append(
+        &mut self,
+        payload: Bytes,
+        channel: UpChannel,
+        content: PayloadFormat,
+        class: Class,
+    ) -> Result<Ticket, Refusal> {
+        self.template.ingested_at_us = now_us();
+        let Some(Kind::Publish(record)) = &mut self.template.kind else { return Err(Refusal::JournalFailed) };
+        record.payload = payload;
+        record.channel = channel.into();
+        record.content = content.into();
+        let encoded = Bytes::from(self.template.encode_to_vec());
+        if let Some(Kind::Publish(record)) = &mut self.template.kind {
+            // Lets the read buffer go.
+            record.payload = Bytes::new();
+        }
+        let record = Record { partition: self.device.key.partition(), class, payload: encoded };
+        self.front.journal.append(record).map_err(|error| match error {
+            AppendError::Full(_) => Refusal::JournalFull,
+            AppendError::TooLarge(_) => Refusal::PayloadTooLarge,
+            AppendError::Failed | AppendError::Closed => Refusal::JournalFailed,
+        })
+    }
+}
+
+/// Says whether the same publish may be taken later.
+fn is_passing(refusal: Refusal) -> bool {
+    matches!(refusal, Refusal::QuotaRate | Refusal::JournalFull)
+}
+
+/// Looks at the edges only; the pipeline reads the rest.
+fn check_json(channel: UpChannel, payload: &[u8]) -> Result<(), Refusal> {
+    let trimmed = payload.trim_ascii();
+    let is_object = trimmed.first() == Some(&b'{') && trimmed.last() == Some(&b'}');
+    if channel == UpChannel::Telemetry && is_object { Ok(()) } else { Err(Refusal::PayloadFormat) }
+}

@@ -1,0 +1,150 @@
+//! `wardline.toml`: read whole, every error told, nothing guessed.
+
+use super::NodeOptions;
+use crate::front::{BudgetOptions, CONNECTIONS_MAX};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Everything that is wrong with a configuration.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<String>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Listen {
+    mqtt: Option<SocketAddr>,
+    grpc: Option<SocketAddr>,
+    http: Option<SocketAddr>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Front {
+    connections_max: Option<usize>,
+    tls12: Option<bool>,
+    budget: Option<BudgetOptions>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct JournalSection {
+    segment_bytes: Option<u64>,
+    total_bytes_max: Option<u64>,
+    reserve_bytes: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Archive {
+    flush_interval_ms: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Alert {
+    rules: Option<PathBuf>,
+}
+
+/// Puts the file's settings over `options`. A missing file changes nothing.
+pub fn load(path: &Path, options: &mut NodeOptions) -> Result<(), ConfigErrors> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(ConfigErrors(vec![format!("{}: {error}", path.display())])),
+    };
+    apply(&text, options)
+}
+
+fn apply(text: &str, options: &mut NodeOptions) -> Result<(), ConfigErrors> {
+    let table: toml::Table = text.parse().map_err(|error| ConfigErrors(vec![format!("{error}")]))?;
+    let mut file = File { table, errors: Vec::new() };
+    let listen: Listen = file.section("listen");
+    options.mqtt = listen.mqtt.unwrap_or(options.mqtt);
+    options.grpc = listen.grpc.unwrap_or(options.grpc);
+    options.http = listen.http.unwrap_or(options.http);
+    let front: Front = file.section("front");
+    options.tls12 = front.tls12.unwrap_or(options.tls12);
+    options.front.budget = front.budget.unwrap_or(options.front.budget);
+    options.front.connections_max = front.connections_max.unwrap_or(options.front.connections_max);
+    file.check((1..=CONNECTIONS_MAX).contains(&options.front.connections_max), || {
+        format!("front.connections_max: 1 to {CONNECTIONS_MAX}")
+    });
+    let budget = &options.front.budget;
+    let rates = [("messages", budget.messages), ("bytes", budget.bytes), ("json_messages", budget.json_messages)];
+    for (name, rate) in rates {
+        let positive = rate.per_second > 0.0 && rate.burst >= 1.0;
+        file.check(positive, || format!("front.budget.{name}: per_second above 0 and burst at least 1"));
+    }
+    let journal: JournalSection = file.section("journal");
+    options.journal.segment_bytes = journal.segment_bytes.unwrap_or(options.journal.segment_bytes);
+    options.journal.total_bytes_max = journal.total_bytes_max.unwrap_or(options.journal.total_bytes_max);
+    options.journal.reserve_bytes = journal.reserve_bytes.unwrap_or(options.journal.reserve_bytes);
+    file.check(options.journal.segment_bytes <= options.journal.total_bytes_max / 4, || {
+        "journal.segment_bytes: at most a quarter of total_bytes_max".to_owned()
+    });
+    let archive: Archive = file.section("archive");
+    let interval = archive.flush_interval_ms.map(Duration::from_millis);
+    options.archive.flush_interval = interval.unwrap_or(options.archive.flush_interval);
+    let alert: Alert = file.section("alert");
+    options.alert.rules = alert.rules.or(options.alert.rules.take());
+    file.finish()
+}
+
+struct File {
+    table: toml::Table,
+    errors: Vec<String>,
+}
+
+impl File {
+    /// Takes a section out; what it does not read as is an error, and its default goes on.
+    fn section<T: DeserializeOwned + Default>(&mut self, name: &str) -> T {
+        let Some(value) = self.table.remove(name) else { return T::default() };
+        value.try_into().unwrap_or_else(|error: toml::de::Error| {
+            self.errors.push(format!("{name}: {}", error.message()));
+            T::default()
+        })
+    }
+
+    fn check(&mut self, holds: bool, message: impl FnOnce() -> String) {
+        if !holds {
+            self.errors.push(message());
+        }
+    }
+
+    fn finish(mut self) -> Result<(), ConfigErrors> {
+        self.errors.extend(self.table.keys().map(|name| format!("{name}: no such section")));
+        if self.errors.is_empty() { Ok(()) } else { Err(ConfigErrors(self.errors)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_replace_defaults() {
+        let mut options = NodeOptions::new("data");
+        apply("[listen]\nmqtt = \"127.0.0.1:1\"\n[front]\ntls12 = true\n", &mut options).unwrap();
+        assert_eq!(options.mqtt.port(), 1);
+        assert!(options.tls12);
+    }
+
+    #[test]
+    fn every_error_is_told() {
+        let text = "[listen]\nmqtt = 1\n[front]\nconnections_max = 0\n[journal]\nsize = 1\n[who]\n";
+        let errors = apply(text, &mut NodeOptions::new("data")).unwrap_err();
+        assert_eq!(errors.0.len(), 4, "{errors}");
+    }
+}

@@ -1,0 +1,323 @@
+//! One gateway process: its ports, its roles, and how it stops.
+//!
+//! [`Node::start`] binds every port before anything else happens, opens what is durable, and spawns the roles as
+//! supervised tasks. The drain order is written once, in [`Node::shutdown`]: stop accepting, finish what was
+//! appended, sync, acknowledge, close sessions; then the consumers commit their positions; then everything closes.
+
+mod config;
+mod http;
+mod options;
+mod retention;
+mod tasks;
+
+pub use config::{ConfigErrors, load as load_config};
+pub use options::{NodeOptions, Role, Roles};
+pub use tasks::TaskKind;
+
+use crate::alert_service::{self, AlertServiceOptions, TlsMaterial};
+use crate::front::{
+    Auditor, DeviceStats, Directory, DownlinkHandle, FrontHandle, FrontMetrics, FrontService, LiveTls, TlsError,
+};
+use crate::operate::{self, DataDir, OperateError};
+use crate::pki::{PkiDir, PkiError};
+use http::{HttpState, JournalMetrics};
+use prometheus_client::registry::Registry;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tasks::Tasks;
+use tokio::net::TcpListener;
+use wardline_alert::{AlertError, AlertFeed, AlertMetrics, AlertWorker};
+use wardline_archive::{ArchiveHandle, ArchiveMetrics, ArchiveService};
+use wardline_journal::{DiskStorage, Journal, KeyError, Keyring, OpenError, Storage};
+use wardline_proto::DeviceKey;
+use wardline_store::{Store, StoreError};
+
+/// Says why a node did not start or did not stop in order.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// A port could not be bound.
+    #[error("{what} on {addr}: {error}")]
+    Bind {
+        /// Which listener.
+        what: &'static str,
+        /// Where.
+        addr: SocketAddr,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The data directory is not one.
+    #[error(transparent)]
+    DataDir(#[from] OperateError),
+    /// Certificates.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// The TLS configuration.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Keys.
+    #[error("keyring.json: {0}")]
+    Key(#[from] KeyError),
+    /// The journal.
+    #[error("journal: {0}")]
+    Journal(#[from] OpenError),
+    /// The database.
+    #[error("wardline.db: {0}")]
+    Store(#[from] StoreError),
+    /// The alarm engine.
+    #[error("alert worker: {0}")]
+    Alert(#[from] AlertError),
+    /// A task panicked or was cut off.
+    #[error("{0:?} did not end in order")]
+    Task(TaskKind),
+}
+
+/// Where a node listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeAddrs {
+    /// MQTT over mTLS.
+    pub mqtt: SocketAddr,
+    /// gRPC over mTLS.
+    pub grpc: SocketAddr,
+    /// Metrics and health.
+    pub http: SocketAddr,
+}
+
+/// A running gateway.
+pub struct Node {
+    addrs: NodeAddrs,
+    journal: Journal,
+    store: Store,
+    tls: Arc<LiveTls>,
+    front: Option<FrontHandle>,
+    archive: Option<ArchiveHandle>,
+    feed: Option<AlertFeed>,
+    tasks: Tasks,
+}
+
+struct Listeners {
+    mqtt: TcpListener,
+    grpc: TcpListener,
+    http: TcpListener,
+}
+
+/// What every role needs.
+struct Parts {
+    options: NodeOptions,
+    data: DataDir,
+    trust_domain: String,
+    keyring: Arc<Keyring>,
+    store: Store,
+    journal: Journal,
+    tls: Arc<LiveTls>,
+    registry: Registry,
+    tasks: Tasks,
+}
+
+impl Node {
+    /// Binds, opens and starts. The journal lies on disk.
+    pub async fn start(options: NodeOptions) -> Result<Self, NodeError> {
+        let storage = Arc::new(DiskStorage::new(DataDir::new(&options.data_dir).journal()));
+        Self::start_with(options, storage).await
+    }
+
+    /// The same with another storage of the journal, as tests of failing disks need.
+    pub async fn start_with(options: NodeOptions, storage: Arc<dyn Storage>) -> Result<Self, NodeError> {
+        let data = operate::initialised(&options.data_dir)?;
+        let listeners = Listeners {
+            mqtt: bind("MQTT", options.mqtt).await?,
+            grpc: bind("gRPC", options.grpc).await?,
+            http: bind("HTTP", options.http).await?,
+        };
+        let addrs = listeners.addrs(&options);
+        let tls = Arc::new(LiveTls::load(data.pki(), options.tls12)?);
+        let trust_domain = crate::pki::trust_domain(&data.pki().read("issuing.pem")?)?;
+        let keyring = Arc::new(Keyring::open(&data.keyring())?);
+        let store = Store::open(&data.store()).await?;
+        let (mut journal_options, keys) = (options.journal.clone(), keyring.clone());
+        journal_options.dir = data.journal();
+        let open = move || Journal::open(journal_options, storage, keys);
+        let journal = tokio::task::spawn_blocking(open)
+            .await
+            .map_err(|_panicked| NodeError::Task(TaskKind::Front))??;
+        let (registry, tasks) = (Registry::default(), Tasks::default());
+        let parts =
+            Parts { options, data, trust_domain, keyring, store, journal, tls, registry, tasks };
+        parts.run(listeners, addrs).await
+    }
+
+    /// Returns where it listens.
+    pub fn addrs(&self) -> NodeAddrs {
+        self.addrs
+    }
+
+    /// Returns the journal.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Returns the database.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Returns the archive worker's handle when that role runs.
+    pub fn archive(&self) -> Option<ArchiveHandle> {
+        self.archive.clone()
+    }
+
+    /// Returns what alert subscribers read when that role runs.
+    pub fn alerts(&self) -> Option<AlertFeed> {
+        self.feed.clone()
+    }
+
+    /// Returns the front's counters per device; empty without that role.
+    pub fn front_stats(&self) -> HashMap<DeviceKey, DeviceStats> {
+        self.front.as_ref().map(FrontHandle::stats).unwrap_or_default()
+    }
+
+    /// Returns how many sessions are open.
+    pub fn session_count(&self) -> usize {
+        self.front.as_ref().map_or(0, FrontHandle::session_count)
+    }
+
+    /// Returns what sends to devices when the front runs.
+    pub fn downlink(&self) -> Option<DownlinkHandle> {
+        self.front.as_ref().map(FrontHandle::downlink)
+    }
+
+    /// Loads the certificates again; the last good ones stay in force when the new ones are not usable.
+    pub fn reload_tls(&self) -> Result<(), TlsError> {
+        self.tls.reload()
+    }
+
+    /// Waits until a task that the node cannot do without has ended.
+    pub async fn failed(&mut self) -> TaskKind {
+        self.tasks.vital_ended().await
+    }
+
+    /// Stops in order. What was acknowledged is durable before and after.
+    pub async fn shutdown(self) -> Result<(), NodeError> {
+        let Self { journal, store, mut tasks, front, archive, feed, .. } = self;
+        tasks.stop(&[TaskKind::Front]).await?;
+        tasks.stop(&[TaskKind::Archive, TaskKind::Alert, TaskKind::Retention]).await?;
+        tasks.stop(&[TaskKind::Grpc, TaskKind::Http]).await?;
+        drop((front, archive, feed));
+        let closed = tokio::task::spawn_blocking(move || journal.close()).await;
+        store.close().await;
+        closed.map_err(|_panicked| NodeError::Task(TaskKind::Front))
+    }
+}
+
+impl Listeners {
+    fn addrs(&self, options: &NodeOptions) -> NodeAddrs {
+        NodeAddrs {
+            mqtt: self.mqtt.local_addr().unwrap_or(options.mqtt),
+            grpc: self.grpc.local_addr().unwrap_or(options.grpc),
+            http: self.http.local_addr().unwrap_or(options.http),
+        }
+    }
+}
+
+impl Parts {
+    async fn run(mut self, listeners: Listeners, addrs: NodeAddrs) -> Result<Node, NodeError> {
+        let Listeners { mqtt, grpc, http } = listeners;
+        let roles = self.options.roles.clone();
+        let archive = roles.has(Role::Archive).then(|| self.archive());
+        // The engine notes the journal's end before the front can move it.
+        let alert = if roles.has(Role::Alert) { Some(self.alert()?) } else { None };
+        if let Some((feed, metrics)) = &alert {
+            if roles.has(Role::Api) {
+                self.grpc(grpc, feed.clone(), metrics.clone())?;
+            }
+        }
+        let front = if roles.has(Role::Front) { Some(self.front(mqtt).await?) } else { None };
+        if archive.is_some() && alert.is_some() {
+            let (journal, store) = (self.journal.clone(), self.store.clone());
+            self.tasks.spawn(TaskKind::Retention, |stop| retention::run(journal, store, stop));
+        }
+        let registry = std::mem::take(&mut self.registry);
+        self.http(http, registry, front.clone());
+        let feed = alert.map(|(feed, _metrics)| feed);
+        let Self { journal, store, tls, tasks, .. } = self;
+        Ok(Node { addrs, journal, store, tls, front, archive, feed, tasks })
+    }
+
+    fn archive(&mut self) -> ArchiveHandle {
+        let metrics = Arc::new(ArchiveMetrics::default());
+        metrics.register(&mut self.registry);
+        let mut options = self.options.archive.clone();
+        options.dir = self.data.archive();
+        let (journal, store) = (self.journal.clone(), self.store.clone());
+        let service = ArchiveService::new(options, journal, store, self.keyring.clone(), metrics);
+        let handle = service.handle();
+        self.tasks.spawn(TaskKind::Archive, |stop| async move {
+            service.run(stop).await.map_err(|error| error.to_string())
+        });
+        handle
+    }
+
+    fn alert(&mut self) -> Result<(AlertFeed, Arc<AlertMetrics>), NodeError> {
+        let metrics = Arc::new(AlertMetrics::default());
+        metrics.register(&mut self.registry);
+        let (journal, store) = (self.journal.clone(), self.store.clone());
+        let options = self.options.alert.clone();
+        let worker = AlertWorker::new(options, journal, store, self.keyring.clone(), metrics.clone())?;
+        let feed = worker.feed();
+        self.tasks.spawn(TaskKind::Alert, |stop| async move {
+            worker.run(stop).await.map_err(|error| error.to_string())
+        });
+        Ok((feed, metrics))
+    }
+
+    fn grpc(&mut self, on: TcpListener, feed: AlertFeed, metrics: Arc<AlertMetrics>) -> Result<(), NodeError> {
+        let options = AlertServiceOptions::new(tls_material(&self.data.pki())?, self.trust_domain.clone());
+        self.tasks.spawn(TaskKind::Grpc, |stop| async move {
+            alert_service::serve(on, options, feed, metrics, stop).await.map_err(|error| error.to_string())
+        });
+        Ok(())
+    }
+
+    async fn front(&mut self, on: TcpListener) -> Result<FrontHandle, NodeError> {
+        let metrics = Arc::new(FrontMetrics::default());
+        metrics.register(&mut self.registry);
+        let service = FrontService::new(
+            self.options.front.clone(),
+            on,
+            crate::front::FrontParts {
+                trust_domain: self.trust_domain.clone(),
+                tls: self.tls.clone(),
+                journal: self.journal.clone(),
+                directory: Arc::new(Directory::load(self.store.clone()).await?),
+                auditor: Arc::new(Auditor::new(self.journal.clone())),
+                metrics,
+            },
+        );
+        let handle = service.handle();
+        self.tasks.spawn(TaskKind::Front, |stop| async move {
+            service.run(stop).await;
+            Ok(())
+        });
+        Ok(handle)
+    }
+
+    fn http(&mut self, on: TcpListener, mut registry: Registry, front: Option<FrontHandle>) {
+        let metrics = JournalMetrics::default();
+        metrics.register(&mut registry);
+        let (journal, ended) = (self.journal.clone(), self.tasks.ended());
+        let state = HttpState { registry, journal, metrics, front, ended };
+        self.tasks.spawn(TaskKind::Http, |stop| http::serve(on, Arc::new(state), stop));
+    }
+}
+
+async fn bind(what: &'static str, addr: SocketAddr) -> Result<TcpListener, NodeError> {
+    TcpListener::bind(addr).await.map_err(|error| NodeError::Bind { what, addr, error })
+}
+
+fn tls_material(pki: &PkiDir) -> Result<TlsMaterial, PkiError> {
+    Ok(TlsMaterial {
+        chain_pem: pki.read("server.pem")?.into(),
+        key_pem: pki.read("server.key")?.into(),
+        client_ca_pem: pki.read("ca.pem")?.into(),
+    })
+}

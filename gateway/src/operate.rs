@@ -1,0 +1,149 @@
+//! What an operator does to a data directory: makes it, issues certificates, revokes them.
+//!
+//! All of it works beside a running gateway: the store is the meeting point, and a front sees a change within
+//! [`REGISTRY_POLL`](crate::front::limits::REGISTRY_POLL).
+
+use crate::front::now_us;
+use crate::pki::{Authority, PkiDir, PkiError, Profile, write_identity};
+use std::path::{Path, PathBuf};
+use wardline_journal::{KeyError, KeyPurpose, Keyring};
+use wardline_proto::{DeviceId, DeviceKey, Identity, TenantId};
+use wardline_store::registry::IssuedCertificate;
+use wardline_store::{Store, StoreError};
+
+/// Says why an operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum OperateError {
+    /// Certificates.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// Keys.
+    #[error("keyring.json: {0}")]
+    Key(#[from] KeyError),
+    /// The database.
+    #[error("wardline.db: {0}")]
+    Store(#[from] StoreError),
+    /// The trust domain is no host name.
+    #[error("a trust domain is 1 to 255 of a-z 0-9 . - _")]
+    TrustDomain,
+    /// The folder is not a data directory.
+    #[error("{} is no data directory; make one with `wardline init`", .0.display())]
+    NotInitialised(PathBuf),
+    /// A folder could not be made.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// Which one.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+}
+
+/// Paths of a data directory.
+#[derive(Debug, Clone)]
+pub struct DataDir(PathBuf);
+
+impl DataDir {
+    /// Names a data directory.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Returns the directory.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Returns the certificates' folder.
+    pub fn pki(&self) -> PkiDir {
+        PkiDir::of(&self.0)
+    }
+
+    /// Returns the keyring's path.
+    pub fn keyring(&self) -> PathBuf {
+        self.0.join("keyring.json")
+    }
+
+    /// Returns the database's path.
+    pub fn store(&self) -> PathBuf {
+        self.0.join("wardline.db")
+    }
+
+    /// Returns the journal's folder.
+    pub fn journal(&self) -> PathBuf {
+        self.0.join("journal")
+    }
+
+    /// Returns the root of the archive's files.
+    pub fn archive(&self) -> PathBuf {
+        self.0.join("archive")
+    }
+
+    /// Returns the configuration file's path; it need not exist.
+    pub fn config(&self) -> PathBuf {
+        self.0.join("wardline.toml")
+    }
+}
+
+/// Makes a data directory: authority, the gateway's certificate for `hosts`, keyring, database. Refuses when there
+/// is an authority already; a run that was cut short can be repeated.
+pub async fn init(dir: &Path, trust_domain: &str, hosts: &[String]) -> Result<(), OperateError> {
+    let is_name = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_');
+    if trust_domain.is_empty() || trust_domain.len() > 255 || !trust_domain.bytes().all(is_name) {
+        return Err(OperateError::TrustDomain);
+    }
+    let data = DataDir::new(dir);
+    if data.pki().exists() {
+        return Err(PkiError::Exists(data.pki().path("")).into());
+    }
+    std::fs::create_dir_all(dir).map_err(|error| OperateError::Io { path: dir.to_owned(), error })?;
+    let keyring = Keyring::create_or_open(&data.keyring())?;
+    keyring.ensure(KeyPurpose::Journal, None)?;
+    keyring.ensure(KeyPurpose::State, None)?;
+    Store::open(&data.store()).await?.close().await;
+    data.pki().create(trust_domain, hosts)?;
+    Ok(())
+}
+
+/// Issues a device's certificate into `out` and registers the device.
+pub async fn issue_device(dir: &Path, key: &DeviceKey, out: &Path) -> Result<IssuedCertificate, OperateError> {
+    issue(dir, Identity::Device(key.clone()), out).await
+}
+
+/// Issues the certificate of a service, such as a subscriber to alerts, into `out`.
+pub async fn issue_service(
+    dir: &Path,
+    tenant: &TenantId,
+    name: &DeviceId,
+    out: &Path,
+) -> Result<IssuedCertificate, OperateError> {
+    issue(dir, Identity::Service { tenant: tenant.clone(), name: name.clone() }, out).await
+}
+
+/// Revokes every certificate of an identity; returns how many. A front cuts its sessions within 2 s (SEC-2).
+pub async fn revoke(dir: &Path, identity: &Identity) -> Result<u64, OperateError> {
+    let data = initialised(dir)?;
+    let authority = Authority::load(&data.pki())?;
+    let store = Store::open(&data.store()).await?;
+    let revoked = store.revoke_identity(&identity.uri(authority.trust_domain()), now_us()).await;
+    store.close().await;
+    Ok(revoked?)
+}
+
+/// Checks that a folder is a data directory.
+pub fn initialised(dir: &Path) -> Result<DataDir, OperateError> {
+    let data = DataDir::new(dir);
+    if data.pki().exists() { Ok(data) } else { Err(OperateError::NotInitialised(dir.to_owned())) }
+}
+
+async fn issue(dir: &Path, identity: Identity, out: &Path) -> Result<IssuedCertificate, OperateError> {
+    let data = initialised(dir)?;
+    let issued = Authority::load(&data.pki())?.issue(&Profile::Client(identity.clone()))?;
+    let store = Store::open(&data.store()).await?;
+    // Recorded first: a certificate that exists can then always be revoked.
+    let enrolled = store.enrol(&identity, &issued.certificate, now_us()).await;
+    store.close().await;
+    enrolled?;
+    write_identity(out, &issued, &data.pki().read("ca.pem")?)?;
+    Ok(issued.certificate)
+}

@@ -1,0 +1,166 @@
+//! The authority: makes itself, and signs leaves for identities that its operator names.
+
+use super::{PkiDir, PkiError};
+use rcgen::string::Ia5String;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType, SerialNumber,
+};
+use ring::rand::{SecureRandom, SystemRandom};
+use std::net::IpAddr;
+use time::{Duration, OffsetDateTime};
+use wardline_proto::Identity;
+use wardline_store::registry::{IssuedCertificate, Serial};
+
+const ROOT_LIFE: Duration = Duration::days(3650);
+const ISSUING_LIFE: Duration = Duration::days(1825);
+const SERVER_LIFE: Duration = Duration::days(365);
+const LEAF_LIFE: Duration = Duration::days(30);
+/// Certificates begin this long before they are made: clocks of devices differ.
+const BACKDATE: Duration = Duration::minutes(5);
+const SERIAL_BYTES: usize = 16;
+
+/// What a leaf certificate is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Profile {
+    /// A client: a device, a service or a person. 30 days.
+    Client(Identity),
+    /// The gateway itself under these names or addresses. One year.
+    Server(Vec<String>),
+}
+
+/// A leaf that was issued, with its chain and key.
+#[derive(Debug)]
+pub struct Issued {
+    /// The leaf and the issuing certificate, PEM.
+    pub chain_pem: String,
+    /// Its private key, PKCS#8 PEM.
+    pub key_pem: String,
+    /// What the registry keeps of it.
+    pub certificate: IssuedCertificate,
+}
+
+/// The issuing authority, loaded.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    issuing_pem: String,
+    trust_domain: String,
+}
+
+/// The PEM files of a new authority, by name.
+pub(super) struct NewAuthority {
+    pub(super) certificates: [(&'static str, String); 3],
+    pub(super) keys: [(&'static str, String); 2],
+}
+
+impl Authority {
+    /// Makes root and issuing authority of a trust domain, in memory.
+    pub(super) fn generate(trust_domain: &str) -> Result<NewAuthority, PkiError> {
+        let (root_key, issuing_key) = (KeyPair::generate()?, KeyPair::generate()?);
+        let mut root = ca_params(&format!("{trust_domain} root"), ROOT_LIFE)?;
+        root.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+        let root_pem = root.self_signed(&root_key)?.pem();
+        let mut issuing = ca_params(&format!("{trust_domain} issuing"), ISSUING_LIFE)?;
+        issuing.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        issuing.subject_alt_names.push(SanType::URI(Ia5String::try_from(format!("spiffe://{trust_domain}"))?));
+        let issuer = Issuer::from_params(&root, &root_key);
+        let issuing_pem = issuing.signed_by(&issuing_key, &issuer)?.pem();
+        let ca_pem = format!("{root_pem}{issuing_pem}");
+        Ok(NewAuthority {
+            certificates: [("root.pem", root_pem), ("issuing.pem", issuing_pem), ("ca.pem", ca_pem)],
+            keys: [("root.key", root_key.serialize_pem()), ("issuing.key", issuing_key.serialize_pem())],
+        })
+    }
+
+    /// Loads the issuing authority of a folder.
+    pub fn load(dir: &PkiDir) -> Result<Self, PkiError> {
+        let issuing_pem = dir.read("issuing.pem")?;
+        let key = KeyPair::from_pem(&dir.read("issuing.key")?)?;
+        let trust_domain = trust_domain(&issuing_pem)?;
+        Ok(Self { issuer: Issuer::from_ca_cert_pem(&issuing_pem, key)?, issuing_pem, trust_domain })
+    }
+
+    /// Returns the trust domain that it issues for.
+    pub fn trust_domain(&self) -> &str {
+        &self.trust_domain
+    }
+
+    /// Makes a key and a certificate for it.
+    pub fn issue(&self, profile: &Profile) -> Result<Issued, PkiError> {
+        let key = KeyPair::generate()?;
+        let (name, life, usage) = match profile {
+            Profile::Client(identity) => {
+                (identity.uri(&self.trust_domain), LEAF_LIFE, ExtendedKeyUsagePurpose::ClientAuth)
+            }
+            Profile::Server(hosts) => (
+                hosts.first().cloned().unwrap_or_default(),
+                SERVER_LIFE,
+                ExtendedKeyUsagePurpose::ServerAuth,
+            ),
+        };
+        let mut params = params(life)?;
+        params.subject_alt_names = match profile {
+            Profile::Client(_) => vec![SanType::URI(Ia5String::try_from(name.clone())?)],
+            Profile::Server(hosts) => hosts.iter().map(|host| san(host)).collect::<Result<_, _>>()?,
+        };
+        params.extended_key_usages = vec![usage];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.use_authority_key_identifier_extension = true;
+        let (not_before_us, not_after_us) = (micros(params.not_before), micros(params.not_after));
+        let serial = params.serial_number.as_ref().and_then(|s| Serial::new(&s.to_bytes())).ok_or(PkiError::Random)?;
+        let leaf = params.signed_by(&key, &self.issuer)?;
+        Ok(Issued {
+            chain_pem: format!("{}{}", leaf.pem(), self.issuing_pem),
+            key_pem: key.serialize_pem(),
+            certificate: IssuedCertificate { serial, spiffe_uri: name, not_before_us, not_after_us },
+        })
+    }
+}
+
+fn ca_params(name: &str, life: Duration) -> Result<CertificateParams, PkiError> {
+    let mut params = params(life)?;
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(params)
+}
+
+fn params(life: Duration) -> Result<CertificateParams, PkiError> {
+    let mut params = CertificateParams::default();
+    let now = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap_or_else(|_| OffsetDateTime::now_utc());
+    params.distinguished_name = DistinguishedName::new();
+    params.not_before = now - BACKDATE;
+    params.not_after = now + life;
+    params.serial_number = Some(SerialNumber::from_slice(&random_serial()?));
+    Ok(params)
+}
+
+/// Makes a positive serial whose first byte is never zero: so its DER bytes are these bytes.
+fn random_serial() -> Result<[u8; SERIAL_BYTES], PkiError> {
+    let mut serial = [0; SERIAL_BYTES];
+    SystemRandom::new().fill(&mut serial).map_err(|_unspecified| PkiError::Random)?;
+    serial[0] = (serial[0] & 0x3f) | 0x40;
+    Ok(serial)
+}
+
+fn san(host: &str) -> Result<SanType, PkiError> {
+    match host.parse::<IpAddr>() {
+        Ok(ip) => Ok(SanType::IpAddress(ip)),
+        Err(_name) => Ok(SanType::DnsName(Ia5String::try_from(host)?)),
+    }
+}
+
+fn micros(time: OffsetDateTime) -> i64 {
+    time.unix_timestamp() * 1_000_000
+}
+
+/// Reads the trust domain that an issuing certificate names.
+pub fn trust_domain(issuing_pem: &str) -> Result<String, PkiError> {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(issuing_pem.as_bytes()).map_err(|_| PkiError::TrustDomain)?;
+    let certificate = pem.parse_x509().map_err(|_| PkiError::TrustDomain)?;
+    let names = certificate.subject_alternative_name().ok().flatten().ok_or(PkiError::TrustDomain)?;
+    let uri = names.value.general_names.iter().find_map(|name| match name {
+        x509_parser::extensions::GeneralName::URI(uri) => uri.strip_prefix("spiffe://"),
+        _ => None,
+    });
+    uri.filter(|domain| !domain.is_empty()).map(str::to_owned).ok_or(PkiError::TrustDomain)
+}
