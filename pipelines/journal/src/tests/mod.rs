@@ -7,6 +7,7 @@ mod faults;
 mod golden;
 mod keys;
 mod model;
+mod nonces;
 
 use crate::fault::FaultStorage;
 use crate::*;
