@@ -4,9 +4,10 @@
 use crate::observation::Observation;
 use bytes::Bytes;
 use prost::Message;
+use wardline_proto::frame::FrameHeader;
 use wardline_proto::v1::journal_record::Kind;
 use wardline_proto::v1::{JournalRecord, Lane, PayloadFormat, Publish};
-use wardline_proto::{DeviceId, DeviceKey, TenantId, frame};
+use wardline_proto::{DeviceId, DeviceKey, TenantId, frame, json};
 
 /// What a journal record is to the engine.
 #[derive(Debug, PartialEq)]
@@ -38,7 +39,7 @@ fn read(publish: Publish, ingested_at_us: i64) -> Option<Decoded> {
         device: DeviceId::new(&publish.device).ok()?,
     };
     if publish.content() == PayloadFormat::Json {
-        return None;
+        return json_of(key, &publish.payload, ingested_at_us);
     }
     let (header, frame) = frame::decode(publish.payload).ok()?;
     if header.lane == Lane::Events {
@@ -46,5 +47,13 @@ fn read(publish: Publish, ingested_at_us: i64) -> Option<Decoded> {
     }
     let body = frame::decode_body(&frame).ok()?;
     let seen = Observation::of_frame(key, header, frame.clock, ingested_at_us, body);
+    Some(Decoded::Seen(Box::new(seen)))
+}
+
+fn json_of(key: DeviceKey, payload: &[u8], ingested_at_us: i64) -> Option<Decoded> {
+    let json::JsonPublish { position, body, .. } = json::decode(payload, ingested_at_us).ok()?;
+    // A device that numbers its messages numbers them across lanes: one window sees them all.
+    let header = position.map(|(epoch, seq)| FrameHeader { epoch, seq, lane: Lane::Unspecified });
+    let seen = Observation { key, header, ingested_at_us, device_offset_us: 0, body };
     Some(Decoded::Seen(Box::new(seen)))
 }

@@ -229,6 +229,21 @@ async fn a_second_engine_on_the_same_name_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn plain_json_is_watched_too() {
+    let rig = Rig::new().await;
+    let running = rig.start();
+    let now = now_us();
+    for second in 0..8 {
+        let time = now - (7 - second) * 1_000_000;
+        let reading = format!(r#"{{"code":"MDC_PULS_OXIM_SAT_O2","value":84,"unit":"%","time":{time}}}"#);
+        rig.append(record(PayloadFormat::Json, format!(r#"{{"readings":[{reading}]}}"#).into_bytes(), now));
+    }
+    let told = events(&running.feed, 1).await;
+    assert_eq!(told[0].alert.as_ref().unwrap().rule_id, "spo2-low");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_engine_is_quick() {
     let rig = Rig::new().await;
     let running = rig.start();
