@@ -61,6 +61,8 @@ impl Ca {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.subject_alt_names = names;
+        // A leaf named as its issuer is self-signed to OpenSSL.
+        params.distinguished_name.push(rcgen::DnType::CommonName, "leaf");
         let chain = params.signed_by(&key, &self.issuer).unwrap().pem();
         Certified { chain, key: key.serialize_pem() }
     }
