@@ -3,6 +3,10 @@
 //! Works beside a running gateway: it changes nothing, and one listing is one commit's view. A file is checked
 //! against the catalog before it is decrypted, so a file that was swapped is never taken for another.
 
+mod cells;
+
+pub use cells::{Row, newest_rows};
+
 use crate::dedup::Intervals;
 use crate::error::ArchiveError;
 use crate::keys::ArchiveKeys;
