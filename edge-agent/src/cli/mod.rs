@@ -10,9 +10,10 @@ use std::path::PathBuf;
 
 const AFTER_HELP: &str = "\
 What it does:
-  Takes a device's messages on --link, makes them durable and sealed in --spool, acknowledges them to the
-  device, publishes them to --server over mutual TLS, alarms first, and deletes them when the gateway has
-  acknowledged. It starts without a gateway, and what waits survives a kill.
+  Takes a device's messages on --link, makes them durable and sealed in --spool, acknowledges
+  them to the device, publishes them to --server over mutual TLS, alarms first, and deletes
+  them when the gateway has acknowledged. It starts without a gateway, and what waits survives
+  a kill.
 
 Examples:
   Get certificates from the gateway's operator (cert.pem, key.pem, ca.pem in one folder):
@@ -24,7 +25,7 @@ Examples:
   See what waits:
     wardline-edge status --spool /var/lib/wardline-edge
   Give it a simulated monitor:
-    firmware-sim --link tcp://127.0.0.1:7071
+    firmware-sim device --link tcp://127.0.0.1:7071
 
 Logs go to standard error; RUST_LOG=error|warn|info|debug chooses how much. They hold no readings.
 Exit codes: 0 stopped when asked, 1 failed, 64 the configuration is wrong (every error is printed).";

@@ -9,7 +9,8 @@ use super::{Intake, Spool, SpoolError, SpoolOptions, watermark};
 use crate::clock::now_us;
 use crate::lanes::{LANES, LaneIndex};
 use crate::stats::Counters;
-use std::fs;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use wardline_journal::{Entry, KeyProvider, KeyPurpose, Keyring};
@@ -34,7 +35,7 @@ impl Spool {
         counters: Arc<Counters>,
     ) -> Result<Self, SpoolError> {
         let dir = options.dir.clone();
-        fs::create_dir_all(&dir)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
         let holds_logs = LaneIndex::ALL.iter().any(|lane| dir.join(lane.name()).exists());
         let meta = Meta::open(&dir, key, now_us(), holds_logs)?;
         let keyring = Keyring::create_or_open(&dir.join("keyring.json"))?;
