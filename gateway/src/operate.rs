@@ -106,7 +106,11 @@ pub async fn init(dir: &Path, trust_domain: &str, hosts: &[String]) -> Result<()
 }
 
 /// Issues a device's certificate into `out` and registers the device.
-pub async fn issue_device(dir: &Path, key: &DeviceKey, out: &Path) -> Result<IssuedCertificate, OperateError> {
+pub async fn issue_device(
+    dir: &Path,
+    key: &DeviceKey,
+    out: &Path,
+) -> Result<IssuedCertificate, OperateError> {
     issue(dir, Identity::Device(key.clone()), out).await
 }
 

@@ -12,6 +12,9 @@ use tracing_subscriber::EnvFilter;
 /// What a configuration or command line error ends with (`EX_USAGE`).
 pub const EXIT_USAGE: u8 = 64;
 
+/// The router of the way down tells of every link; ours is told by the audit.
+const LOG_DEFAULT: &str = "info,rumqttd=warn";
+
 /// Wardline: takes in the telemetry of medical devices; an acknowledgement means durable.
 #[derive(Debug, Parser)]
 #[command(name = "wardline", version, about, max_term_width = 100)]
@@ -49,7 +52,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    let filter = EnvFilter::try_from_env("WARDLINE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("WARDLINE_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::debug!("a crypto provider was installed before");

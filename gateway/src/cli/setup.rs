@@ -27,7 +27,9 @@ impl InitCommand {
         operate::init(&self.data_dir, &self.trust_domain, &self.hosts).await?;
         let dir = self.data_dir.display();
         println!("data directory {dir}, trust domain {}", self.trust_domain);
-        println!("Keep {dir}/pki/root.key and {dir}/keyring.json safe; without the keyring the archive is unreadable.");
+        println!(
+            "Keep {dir}/pki/root.key and {dir}/keyring.json safe; without the keyring the archive is unreadable."
+        );
         println!("Next:");
         println!("  wardline device issue --data-dir {dir} --tenant T --device D --out certs/T/D");
         println!("  wardline serve --data-dir {dir}");

@@ -52,7 +52,13 @@ impl Auditor {
     }
 
     /// Writes one event.
-    pub fn record(&self, action: &str, actor: &str, outcome: &str, target: String) -> Result<(), CannotAudit> {
+    pub fn record(
+        &self,
+        action: &str,
+        actor: &str,
+        outcome: &str,
+        target: String,
+    ) -> Result<(), CannotAudit> {
         let at_us = now_us();
         let (action, actor, outcome) = (action.to_owned(), actor.to_owned(), outcome.to_owned());
         let event = AuditEvent { at_us, action, actor, outcome, target };

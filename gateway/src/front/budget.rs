@@ -47,7 +47,7 @@ impl Bucket {
 
 /// The state of a device's budgets.
 #[derive(Debug)]
-pub struct Budget {
+pub(super) struct Budget {
     messages: Bucket,
     bytes: Bucket,
     json_messages: Bucket,
@@ -56,7 +56,7 @@ pub struct Budget {
 
 impl Budget {
     /// Makes full buckets.
-    pub fn new(options: &BudgetOptions, now: Instant) -> Self {
+    pub(super) fn new(options: &BudgetOptions, now: Instant) -> Self {
         let full = |rate: Rate| Bucket { level: rate.burst };
         let [messages, bytes, json_messages] =
             [full(options.messages), full(options.bytes), full(options.json_messages)];
@@ -64,7 +64,7 @@ impl Budget {
     }
 
     /// Takes one publish of `bytes`; says whether the budget held it. What is refused costs nothing.
-    pub fn take(&mut self, options: &BudgetOptions, now: Instant, bytes: usize, json: bool) -> bool {
+    pub(super) fn take(&mut self, options: &BudgetOptions, now: Instant, bytes: usize, json: bool) -> bool {
         let seconds = now.saturating_duration_since(self.refilled_at).as_secs_f64();
         self.refilled_at = now;
         self.messages.refill(options.messages, seconds);
@@ -94,7 +94,8 @@ mod tests {
         options.messages = Rate { per_second: 1.0, burst: 2.0 };
         let start = Instant::now();
         let mut budget = Budget::new(&options, start);
-        let takes = |budget: &mut Budget, at| budget.take(&options, start + Duration::from_secs(at), 10, false);
+        let takes =
+            |budget: &mut Budget, at| budget.take(&options, start + Duration::from_secs(at), 10, false);
         assert!(takes(&mut budget, 0) && takes(&mut budget, 0));
         assert!(!takes(&mut budget, 0));
         assert!(takes(&mut budget, 1));

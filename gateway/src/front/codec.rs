@@ -24,7 +24,7 @@ const DISCONNECT: u8 = 14;
 
 /// The protocol version of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Version {
+pub(super) enum Version {
     /// MQTT 3.1.1.
     V4,
     /// MQTT 5.
@@ -33,40 +33,40 @@ pub enum Version {
 
 /// The first packet of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Connect {
+pub(super) struct Connect {
     /// Protocol version.
-    pub version: Version,
+    pub(super) version: Version,
     /// Client id; may be empty.
-    pub client_id: String,
+    pub(super) client_id: String,
     /// Keep-alive, seconds.
-    pub keep_alive: u16,
+    pub(super) keep_alive: u16,
     /// Whether it carries a will.
-    pub has_will: bool,
+    pub(super) has_will: bool,
     /// How many unacknowledged publishes the device takes.
-    pub receive_maximum: u16,
+    pub(super) receive_maximum: u16,
 }
 
 /// A publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Publish {
+pub(super) struct Publish {
     /// 0, 1 or 2.
-    pub qos: u8,
+    pub(super) qos: u8,
     /// Packet id; 0 for QoS 0.
-    pub packet_id: u16,
+    pub(super) packet_id: u16,
     /// Topic, as it came.
-    pub topic: Bytes,
+    pub(super) topic: Bytes,
     /// Payload.
-    pub payload: Bytes,
+    pub(super) payload: Bytes,
     /// Whether its v5 content type says JSON.
-    pub says_json: bool,
+    pub(super) says_json: bool,
 }
 
 /// A subscription's filter with the quality of service asked for.
-pub type Filter = (String, u8);
+pub(super) type Filter = (String, u8);
 
 /// Any later packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Packet {
+pub(super) enum Packet {
     /// A publish.
     Publish(Publish),
     /// Acknowledges a QoS 1 publish to the device.
@@ -95,7 +95,7 @@ struct Header {
 }
 
 /// Takes the CONNECT off the front of `stream`; `None` while it is not whole.
-pub fn read_connect(stream: &mut BytesMut) -> Result<Option<Connect>, Refusal> {
+pub(super) fn read_connect(stream: &mut BytesMut) -> Result<Option<Connect>, Refusal> {
     let Some(header) = peek(stream, |kind| kind == CONNECT)? else { return Ok(None) };
     let body = stream.get(header.header_bytes..).unwrap_or_default();
     // Protocol name, level and flags. [MQTT-3.1.2-1], [MQTT-3.1.2-3]
@@ -135,7 +135,7 @@ pub fn read_connect(stream: &mut BytesMut) -> Result<Option<Connect>, Refusal> {
 }
 
 /// Takes the next packet off the front of `stream`; `None` while it is not whole.
-pub fn read_packet(version: Version, stream: &mut BytesMut) -> Result<Option<Packet>, Refusal> {
+pub(super) fn read_packet(version: Version, stream: &mut BytesMut) -> Result<Option<Packet>, Refusal> {
     let Some(header) = peek(stream, is_of_a_session)? else { return Ok(None) };
     match header.kind {
         PUBLISH => {
@@ -249,7 +249,8 @@ fn read_publish(version: Version, stream: &mut BytesMut) -> Result<Publish, Refu
 /// Reads the packet id, all that we need of an acknowledgement.
 fn read_ack(version: Version, header: &Header, stream: &mut BytesMut) -> Result<Packet, Refusal> {
     let packet = stream.split_to(header.header_bytes + header.remaining);
-    let id = packet.get(header.header_bytes..header.header_bytes + 2).map(|b| u16::from_be_bytes([b[0], b[1]]));
+    let id =
+        packet.get(header.header_bytes..header.header_bytes + 2).map(|b| u16::from_be_bytes([b[0], b[1]]));
     let id = id.filter(|id| *id != 0).ok_or(Refusal::MqttMalformed)?;
     if version == Version::V4 && header.remaining != 2 {
         return Err(Refusal::MqttMalformed);

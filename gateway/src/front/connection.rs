@@ -270,10 +270,7 @@ impl Connection {
                     changed.map(drop).map_err(|_lost| Refusal::JournalFailed.into())
                 }
                 read = read_some(&mut self.socket, &mut self.buffer), if has_room => self.heard(read),
-                down = Link::next(&mut self.link) => {
-                    self.forward(down);
-                    Ok(())
-                }
+                down = Link::next(&mut self.link) => self.forward(down),
                 () = timer.as_mut() => {
                     let late = self.late();
                     timer.as_mut().reset(self.deadline());
@@ -335,11 +332,10 @@ impl Connection {
         }
     }
 
-    fn forward(&mut self, down: Option<BytesMut>) {
-        match down {
-            Some(bytes) => self.out.extend_from_slice(&bytes),
-            None => self.link = None,
-        }
+    /// Passes on what comes down. Without the router the subscriptions are gone: the device connects and asks anew.
+    fn forward(&mut self, down: Option<BytesMut>) -> Result<(), End> {
+        self.out.extend_from_slice(&down.ok_or(Refusal::Draining)?);
+        Ok(())
     }
 
     async fn flush(&mut self) -> Result<(), End> {

@@ -12,13 +12,13 @@ use wardline_store::registry::Serial;
 
 /// Counters of one device since the front started.
 #[derive(Debug, Default)]
-pub struct DeviceCounters {
+pub(super) struct DeviceCounters {
     /// Publishes that were taken into the journal.
-    pub accepted: AtomicU64,
+    pub(super) accepted: AtomicU64,
     /// Publishes that were acknowledged.
-    pub acked: AtomicU64,
+    pub(super) acked: AtomicU64,
     /// Refusals.
-    pub refused: AtomicU64,
+    pub(super) refused: AtomicU64,
     refused_by_code: Mutex<HashMap<Refusal, u64>>,
 }
 
@@ -37,22 +37,22 @@ pub struct DeviceStats {
 
 /// One device.
 #[derive(Debug)]
-pub struct Device {
+pub(super) struct Device {
     /// Who it is.
-    pub key: DeviceKey,
+    pub(super) key: DeviceKey,
     /// What it did.
-    pub counters: DeviceCounters,
+    pub(super) counters: DeviceCounters,
     budget: Mutex<Budget>,
 }
 
 impl Device {
     /// Takes a publish out of the device's budget.
-    pub fn spend(&self, options: &BudgetOptions, now: Instant, bytes: usize, json: bool) -> bool {
+    pub(super) fn spend(&self, options: &BudgetOptions, now: Instant, bytes: usize, json: bool) -> bool {
         lock(&self.budget).take(options, now, bytes, json)
     }
 
     /// Counts a refusal.
-    pub fn count_refusal(&self, refusal: Refusal) {
+    pub(super) fn count_refusal(&self, refusal: Refusal) {
         self.counters.refused.fetch_add(1, Ordering::Relaxed);
         *lock(&self.counters.refused_by_code).entry(refusal).or_default() += 1;
     }
@@ -60,7 +60,7 @@ impl Device {
 
 /// Ends a session from outside.
 #[derive(Debug)]
-pub struct SessionControl {
+pub(super) struct SessionControl {
     id: u64,
     serial: Serial,
     cut: Mutex<Option<Refusal>>,
@@ -69,18 +69,18 @@ pub struct SessionControl {
 
 impl SessionControl {
     /// Ends the session with a reason; the first reason stands.
-    pub fn cut(&self, refusal: Refusal) {
+    pub(super) fn cut(&self, refusal: Refusal) {
         lock(&self.cut).get_or_insert(refusal);
         self.wake.notify_one();
     }
 
     /// Returns why the session must end.
-    pub fn reason(&self) -> Option<Refusal> {
+    pub(super) fn reason(&self) -> Option<Refusal> {
         *lock(&self.cut)
     }
 
     /// Waits until the session must end.
-    pub async fn ended(&self) -> Refusal {
+    pub(super) async fn ended(&self) -> Refusal {
         loop {
             if let Some(refusal) = self.reason() {
                 return refusal;
@@ -92,7 +92,7 @@ impl SessionControl {
 
 /// All devices that have connected, and all live sessions. Bounded by the registry: only its devices come here.
 #[derive(Debug, Default)]
-pub struct Devices {
+pub(super) struct Devices {
     devices: Mutex<HashMap<DeviceKey, Arc<Device>>>,
     sessions: Mutex<HashMap<DeviceKey, Arc<SessionControl>>>,
     next_session: AtomicU64,
@@ -100,7 +100,7 @@ pub struct Devices {
 
 impl Devices {
     /// Returns what is kept of a device.
-    pub fn get(&self, key: &DeviceKey, options: &BudgetOptions) -> Arc<Device> {
+    pub(super) fn get(&self, key: &DeviceKey, options: &BudgetOptions) -> Arc<Device> {
         let fresh = || {
             let budget = Mutex::new(Budget::new(options, Instant::now()));
             Arc::new(Device { key: key.clone(), counters: DeviceCounters::default(), budget })
@@ -109,7 +109,7 @@ impl Devices {
     }
 
     /// Opens the device's session. An older one is cut: the newest wins.
-    pub fn open(&self, key: &DeviceKey, serial: Serial) -> Arc<SessionControl> {
+    pub(super) fn open(&self, key: &DeviceKey, serial: Serial) -> Arc<SessionControl> {
         let id = self.next_session.fetch_add(1, Ordering::Relaxed);
         let control = Arc::new(SessionControl { id, serial, cut: Mutex::default(), wake: Notify::new() });
         if let Some(older) = lock(&self.sessions).insert(key.clone(), control.clone()) {
@@ -119,7 +119,7 @@ impl Devices {
     }
 
     /// Forgets a session that has ended, unless a newer one took its place.
-    pub fn close(&self, key: &DeviceKey, control: &SessionControl) {
+    pub(super) fn close(&self, key: &DeviceKey, control: &SessionControl) {
         let mut sessions = lock(&self.sessions);
         if sessions.get(key).is_some_and(|current| current.id == control.id) {
             sessions.remove(key);
@@ -127,7 +127,7 @@ impl Devices {
     }
 
     /// Cuts every session for which `verdict` has a reason.
-    pub fn cut_where(&self, verdict: impl Fn(&DeviceKey, &Serial) -> Option<Refusal>) {
+    pub(super) fn cut_where(&self, verdict: impl Fn(&DeviceKey, &Serial) -> Option<Refusal>) {
         for (key, control) in &*lock(&self.sessions) {
             if let Some(refusal) = verdict(key, &control.serial) {
                 control.cut(refusal);
@@ -136,12 +136,12 @@ impl Devices {
     }
 
     /// Returns how many sessions are open.
-    pub fn session_count(&self) -> usize {
+    pub(super) fn session_count(&self) -> usize {
         lock(&self.sessions).len()
     }
 
     /// Returns every device's counters.
-    pub fn stats(&self) -> HashMap<DeviceKey, DeviceStats> {
+    pub(super) fn stats(&self) -> HashMap<DeviceKey, DeviceStats> {
         let devices: Vec<Arc<Device>> = lock(&self.devices).values().cloned().collect();
         let sessions = lock(&self.sessions);
         let one = |device: Arc<Device>| {
@@ -149,7 +149,10 @@ impl Devices {
             let stats = DeviceStats {
                 accepted: counters.accepted.load(Ordering::Relaxed),
                 acked: counters.acked.load(Ordering::Relaxed),
-                refused: lock(&counters.refused_by_code).iter().map(|(code, count)| (*code, *count)).collect(),
+                refused: lock(&counters.refused_by_code)
+                    .iter()
+                    .map(|(code, count)| (*code, *count))
+                    .collect(),
                 connected: sessions.contains_key(&device.key),
             };
             (device.key.clone(), stats)

@@ -65,7 +65,8 @@ impl Directory {
             return Ok(false);
         }
         let snapshot = self.store.registry_snapshot(now_us()).await?;
-        let (revoked, active) = (snapshot.revoked.into_iter().collect(), snapshot.active.into_iter().collect());
+        let (revoked, active) =
+            (snapshot.revoked.into_iter().collect(), snapshot.active.into_iter().collect());
         self.known.store(Known { version: snapshot.version, revoked, active }.into());
         self.changed.send_replace(snapshot.version);
         Ok(true)

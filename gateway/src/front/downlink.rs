@@ -2,7 +2,7 @@
 //!
 //! A session gets a link to the router at its first SUBSCRIBE, so telemetry sessions cost the router nothing. The
 //! router sees only filters that were checked and publishes that were made here, without v5 properties. Its thread
-//! is supervised: when it dies a new one is started at the next use, and sessions link again.
+//! is supervised: when it dies, linked sessions are ended so that their devices ask anew, and a new one is started.
 
 use super::codec::{Packet, Version};
 use super::limits::{DOWN_INFLIGHT_MAX, NOTICES_MAX};
@@ -157,8 +157,10 @@ impl Link {
             (Packet::Subscribe(packet_id, filters), link) => {
                 let codes: Vec<u8> = filters.iter().map(|filter| code(key, version, filter)).collect();
                 if codes.iter().all(|code| *code > 2) {
-                    front.refused_peer(&wardline_proto::Identity::Device(key.clone()).uri(&front.trust_domain),
-                        Refusal::TopicNotAuthorized);
+                    front.refused_peer(
+                        &wardline_proto::Identity::Device(key.clone()).uri(&front.trust_domain),
+                        Refusal::TopicNotAuthorized,
+                    );
                     reply::suback(out, version, packet_id, &codes);
                     return Ok(());
                 }
@@ -175,7 +177,8 @@ impl Link {
             (Packet::Unsubscribe(packet_id, filters), link) => {
                 reply::unsuback(out, version, packet_id, filters.len());
                 let Some(link) = link else { return Ok(()) };
-                let filters = filters.into_iter().filter(|filter| topic::may_subscribe(key, filter)).collect();
+                let filters =
+                    filters.into_iter().filter(|filter| topic::may_subscribe(key, filter)).collect();
                 let ask = protocol::Unsubscribe { pkid: packet_id, filters };
                 link.send(protocol::Packet::Unsubscribe(ask, None)).await
             }
@@ -185,7 +188,8 @@ impl Link {
     }
 
     async fn open(front: &Arc<Front>, key: &DeviceKey, version: Version) -> Option<Self> {
-        let (front, client) = (front.clone(), key.to_string());
+        // The router refuses a slash in a client id; a colon stands in no id of ours.
+        let (front, client) = (front.clone(), format!("{}:{}", key.tenant, key.device));
         let made = tokio::task::spawn_blocking(move || front.downlink.link(&client)).await;
         let (tx, rx) = made.ok()?.ok()?;
         Some(Self { tx, rx, version, asked: Vec::new(), unacknowledged: Vec::new() })

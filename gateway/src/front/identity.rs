@@ -10,17 +10,21 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// What a verified certificate says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Credential {
+pub(super) struct Credential {
     /// Whom it speaks for.
-    pub identity: Identity,
+    pub(super) identity: Identity,
     /// Its serial.
-    pub serial: Serial,
+    pub(super) serial: Serial,
     /// End of its life, unix seconds.
-    pub not_after_s: i64,
+    pub(super) not_after_s: i64,
 }
 
 /// Reads the leaf of a verified chain. Exactly one SAN URI, of this trust domain, within its life.
-pub fn read(chain: &[CertificateDer<'_>], trust_domain: &str, now_us: i64) -> Result<Credential, Refusal> {
+pub(super) fn read(
+    chain: &[CertificateDer<'_>],
+    trust_domain: &str,
+    now_us: i64,
+) -> Result<Credential, Refusal> {
     let leaf = chain.first().ok_or(Refusal::IdentityMissing)?;
     let (_, leaf) = X509Certificate::from_der(leaf).map_err(|_| Refusal::IdentityMissing)?;
     let names = leaf.subject_alternative_name().ok().flatten().ok_or(Refusal::IdentityMissing)?;
@@ -40,7 +44,7 @@ pub fn read(chain: &[CertificateDer<'_>], trust_domain: &str, now_us: i64) -> Re
 }
 
 /// Admits a device: not revoked, registered, active. Anybody else is no device.
-pub async fn admit(credential: &Credential, directory: &Directory) -> Result<DeviceKey, Refusal> {
+pub(super) async fn admit(credential: &Credential, directory: &Directory) -> Result<DeviceKey, Refusal> {
     let Identity::Device(key) = &credential.identity else { return Err(Refusal::IdentityMissing) };
     if directory.is_revoked(&credential.serial) {
         return Err(Refusal::IdentityRevoked);

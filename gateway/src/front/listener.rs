@@ -80,8 +80,17 @@ impl FrontService {
         let FrontParts { trust_domain, tls, journal, directory, auditor, metrics } = parts;
         let (devices, down) = (Devices::default(), Downlink::default());
         let (downlink, notices) = Downlink::channel();
-        let front =
-            Front { options, trust_domain, tls, journal, directory, auditor, devices, downlink: down, metrics };
+        let front = Front {
+            options,
+            trust_domain,
+            tls,
+            journal,
+            directory,
+            auditor,
+            devices,
+            downlink: down,
+            metrics,
+        };
         Self { front: Arc::new(front), listener, notices, downlink }
     }
 
@@ -125,7 +134,11 @@ impl FrontService {
         }
         drop(listener);
         front.devices.cut_where(|_key, _serial| Some(Refusal::Draining));
-        let drain = async { while let Some(ended) = tasks.join_next().await { report(ended) } };
+        let drain = async {
+            while let Some(ended) = tasks.join_next().await {
+                report(ended)
+            }
+        };
         if timeout(DRAIN_MAX, drain).await.is_err() {
             tracing::warn!("sessions did not end in time");
         }

@@ -50,7 +50,11 @@ impl FrontMetrics {
         registry.register("publishes_accepted", "Publishes taken into the journal", self.accepted.clone());
         registry.register("publishes_acked", "Publishes acknowledged", self.acked.clone());
         registry.register("connections", "Connections accepted", self.connections.clone());
-        registry.register("handshakes_failed", "Connections that never got past TLS", self.handshakes_failed.clone());
+        registry.register(
+            "handshakes_failed",
+            "Connections that never got past TLS",
+            self.handshakes_failed.clone(),
+        );
         registry.register("sessions", "Open sessions", self.sessions.clone());
         registry.register("refusals", "Refusals by code", self.refusals.clone());
     }

@@ -56,11 +56,7 @@ pub struct FrontOptions {
 
 impl Default for FrontOptions {
     fn default() -> Self {
-        Self {
-            connections_max: 20_000,
-            budget: BudgetOptions::default(),
-            deadlines: Deadlines::default(),
-        }
+        Self { connections_max: 20_000, budget: BudgetOptions::default(), deadlines: Deadlines::default() }
     }
 }
 

@@ -8,12 +8,17 @@ use wardline_proto::limits::{PACKET_BYTES_MAX, RECEIVE_MAXIMUM};
 use wardline_proto::refusal::Refusal;
 
 /// Reason code of a filter that is not one of the device's own.
-pub const SUBSCRIBE_REFUSED_V5: u8 = 0x87;
+pub(super) const SUBSCRIBE_REFUSED_V5: u8 = 0x87;
 /// The same for 3.1.1.
-pub const SUBSCRIBE_REFUSED_V4: u8 = 0x80;
+pub(super) const SUBSCRIBE_REFUSED_V4: u8 = 0x80;
 
 /// Accepts a CONNECT. `assigned` is the client id of a device that gave none.
-pub fn connack(out: &mut BytesMut, version: Version, server_keep_alive: Option<u16>, assigned: Option<&str>) {
+pub(super) fn connack(
+    out: &mut BytesMut,
+    version: Version,
+    server_keep_alive: Option<u16>,
+    assigned: Option<&str>,
+) {
     let mut properties = BytesMut::new();
     if version == Version::V5 {
         properties.put_u8(0x11); // session expiry: the session ends with the connection
@@ -39,7 +44,7 @@ pub fn connack(out: &mut BytesMut, version: Version, server_keep_alive: Option<u
 }
 
 /// Refuses a CONNECT.
-pub fn connack_refused(out: &mut BytesMut, version: Version, refusal: Refusal) {
+pub(super) fn connack_refused(out: &mut BytesMut, version: Version, refusal: Refusal) {
     let code = match version {
         Version::V5 => match refusal.mqtt5_reason() {
             0x8b => 0x88,
@@ -48,7 +53,9 @@ pub fn connack_refused(out: &mut BytesMut, version: Version, refusal: Refusal) {
         Version::V4 => match refusal {
             Refusal::MqttVersion => 1,
             Refusal::IdentityClientId => 2,
-            Refusal::JournalFailed | Refusal::JournalFull | Refusal::QuotaConnections | Refusal::Draining => 3,
+            Refusal::JournalFailed | Refusal::JournalFull | Refusal::QuotaConnections | Refusal::Draining => {
+                3
+            }
             _ => 5,
         },
     };
@@ -58,43 +65,43 @@ pub fn connack_refused(out: &mut BytesMut, version: Version, refusal: Refusal) {
 }
 
 /// Acknowledges a QoS 1 publish that is durable.
-pub fn puback(out: &mut BytesMut, packet_id: u16, _proof: &Durable) {
+pub(super) fn puback(out: &mut BytesMut, packet_id: u16, _proof: &Durable) {
     out.put_slice(&[0x40, 2]);
     out.put_u16(packet_id);
 }
 
 /// Takes over a QoS 2 publish that is durable.
-pub fn pubrec(out: &mut BytesMut, packet_id: u16, _proof: &Durable) {
+pub(super) fn pubrec(out: &mut BytesMut, packet_id: u16, _proof: &Durable) {
     out.put_slice(&[0x50, 2]);
     out.put_u16(packet_id);
 }
 
 /// Repeats the PUBREC of a publish that was taken over before.
-pub fn pubrec_again(out: &mut BytesMut, packet_id: u16) {
+pub(super) fn pubrec_again(out: &mut BytesMut, packet_id: u16) {
     out.put_slice(&[0x50, 2]);
     out.put_u16(packet_id);
 }
 
 /// Refuses a v5 publish.
-pub fn publish_refused(out: &mut BytesMut, qos: u8, packet_id: u16, refusal: Refusal) {
+pub(super) fn publish_refused(out: &mut BytesMut, qos: u8, packet_id: u16, refusal: Refusal) {
     out.put_slice(&[if qos == 2 { 0x50 } else { 0x40 }, 3]);
     out.put_u16(packet_id);
     out.put_u8(refusal.mqtt5_reason());
 }
 
 /// Ends a QoS 2 exchange.
-pub fn pubcomp(out: &mut BytesMut, packet_id: u16) {
+pub(super) fn pubcomp(out: &mut BytesMut, packet_id: u16) {
     out.put_slice(&[0x70, 2]);
     out.put_u16(packet_id);
 }
 
 /// Answers a SUBSCRIBE.
-pub fn suback(out: &mut BytesMut, version: Version, packet_id: u16, codes: &[u8]) {
+pub(super) fn suback(out: &mut BytesMut, version: Version, packet_id: u16, codes: &[u8]) {
     acknowledge_filters(out, 0x90, version, packet_id, codes);
 }
 
 /// Answers an UNSUBSCRIBE.
-pub fn unsuback(out: &mut BytesMut, version: Version, packet_id: u16, filters: usize) {
+pub(super) fn unsuback(out: &mut BytesMut, version: Version, packet_id: u16, filters: usize) {
     let codes = match version {
         Version::V5 => vec![0; filters],
         Version::V4 => Vec::new(),
@@ -103,12 +110,12 @@ pub fn unsuback(out: &mut BytesMut, version: Version, packet_id: u16, filters: u
 }
 
 /// Answers a PINGREQ.
-pub fn pingresp(out: &mut BytesMut) {
+pub(super) fn pingresp(out: &mut BytesMut) {
     out.put_slice(&[0xd0, 0]);
 }
 
 /// Ends a v5 session with a reason.
-pub fn disconnect(out: &mut BytesMut, refusal: Refusal) {
+pub(super) fn disconnect(out: &mut BytesMut, refusal: Refusal) {
     let reason = match refusal.mqtt5_reason() {
         // These are not among the reasons of a DISCONNECT.
         0x84 | 0x85 => 0x87,

@@ -28,7 +28,7 @@ enum Pending {
 
 /// What the connection has to do about a packet.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Next {
+pub(super) enum Next {
     /// Go on.
     Continue,
     /// The device said goodbye.
@@ -38,7 +38,7 @@ pub enum Next {
 }
 
 /// A session after its CONNECT.
-pub struct Session {
+pub(super) struct Session {
     front: Arc<Front>,
     device: Arc<Device>,
     actor: String,
@@ -52,7 +52,7 @@ pub struct Session {
 
 impl Session {
     /// Makes the session of a device.
-    pub fn new(front: Arc<Front>, device: Arc<Device>, version: Version, serial: &[u8]) -> Self {
+    pub(super) fn new(front: Arc<Front>, device: Arc<Device>, version: Version, serial: &[u8]) -> Self {
         let publish = v1::Publish {
             tenant: device.key.tenant.to_string(),
             device: device.key.device.to_string(),
@@ -66,27 +66,22 @@ impl Session {
     }
 
     /// Returns the protocol version.
-    pub fn version(&self) -> Version {
+    pub(super) fn version(&self) -> Version {
         self.version
     }
 
-    /// Returns who it is, as the audit names it.
-    pub fn actor(&self) -> &str {
-        &self.actor
-    }
-
     /// Says whether replies wait for the journal.
-    pub fn is_waiting(&self) -> bool {
+    pub(super) fn is_waiting(&self) -> bool {
         !self.pending.is_empty()
     }
 
     /// Says whether more publishes may be read. A 3.1.1 device knows no receive maximum: it is made to wait.
-    pub fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         self.version == Version::V5 || self.pending.len() < usize::from(RECEIVE_MAXIMUM)
     }
 
     /// Handles one packet. The error ends the session.
-    pub fn handle(&mut self, packet: Packet, out: &mut BytesMut) -> Result<Next, Refusal> {
+    pub(super) fn handle(&mut self, packet: Packet, out: &mut BytesMut) -> Result<Next, Refusal> {
         match packet {
             Packet::Publish(publish) => self.publish(publish, out)?,
             Packet::PubRel(id) => {
@@ -101,7 +96,7 @@ impl Session {
     }
 
     /// Writes the replies that are due. The error ends the session: what waits will never be durable.
-    pub fn release(&mut self, watch: &DurableWatch, out: &mut BytesMut) -> Result<(), Refusal> {
+    pub(super) fn release(&mut self, watch: &DurableWatch, out: &mut BytesMut) -> Result<(), Refusal> {
         while let Some(first) = self.pending.pop_front() {
             let (ticket, qos, packet_id) = match first {
                 Pending::Refused { refusal, qos, packet_id } => {
@@ -126,7 +121,7 @@ impl Session {
     }
 
     /// Counts and audits a refusal of this device.
-    pub fn refused(&self, refusal: Refusal, target: &str) -> Result<(), Refusal> {
+    pub(super) fn refused(&self, refusal: Refusal, target: &str) -> Result<(), Refusal> {
         self.device.count_refusal(refusal);
         self.front.metrics.refused(refusal);
         self.front.auditor.refused(&self.actor, refusal, target).map_err(|_| Refusal::JournalFailed)
@@ -136,7 +131,8 @@ impl Session {
         let (qos, packet_id) = (publish.qos, publish.packet_id);
         if qos == 2 && self.unreleased.contains(&packet_id) {
             // Sent again: while the first waits, its PUBREC answers both.
-            let waits = |p: &Pending| matches!(p, Pending::Durable { qos: 2, packet_id: id, .. } if *id == packet_id);
+            let waits =
+                |p: &Pending| matches!(p, Pending::Durable { qos: 2, packet_id: id, .. } if *id == packet_id);
             if !self.pending.iter().any(waits) {
                 reply::pubrec_again(out, packet_id);
             }

@@ -82,7 +82,8 @@ fn apply(text: &str, options: &mut NodeOptions) -> Result<(), ConfigErrors> {
         format!("front.connections_max: 1 to {CONNECTIONS_MAX}")
     });
     let budget = &options.front.budget;
-    let rates = [("messages", budget.messages), ("bytes", budget.bytes), ("json_messages", budget.json_messages)];
+    let rates =
+        [("messages", budget.messages), ("bytes", budget.bytes), ("json_messages", budget.json_messages)];
     for (name, rate) in rates {
         let positive = rate.per_second > 0.0 && rate.burst >= 1.0;
         file.check(positive, || format!("front.budget.{name}: per_second above 0 and burst at least 1"));

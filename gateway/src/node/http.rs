@@ -106,7 +106,9 @@ async fn ready(State(state): State<Arc<HttpState>>) -> (StatusCode, String) {
     } else {
         (*state.ended.borrow()).map(|kind| format!("{kind:?} has ended"))
     };
-    why.map_or((StatusCode::OK, "ok\n".to_owned()), |why| (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")))
+    why.map_or((StatusCode::OK, "ok\n".to_owned()), |why| {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"))
+    })
 }
 
 fn has_failed(journal: &Journal) -> bool {

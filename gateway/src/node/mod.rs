@@ -16,7 +16,8 @@ pub use tasks::TaskKind;
 
 use crate::alert_service::{self, AlertServiceOptions, TlsMaterial};
 use crate::front::{
-    Auditor, DeviceStats, Directory, DownlinkHandle, FrontHandle, FrontMetrics, FrontService, LiveTls, TlsError,
+    Auditor, DeviceStats, Directory, DownlinkHandle, FrontHandle, FrontMetrics, FrontService, LiveTls,
+    TlsError,
 };
 use crate::operate::{self, DataDir, OperateError};
 use crate::pki::{PkiDir, PkiError};
@@ -141,8 +142,7 @@ impl Node {
             .await
             .map_err(|_panicked| NodeError::Task(TaskKind::Front))??;
         let (registry, tasks) = (Registry::default(), Tasks::default());
-        let parts =
-            Parts { options, data, trust_domain, keyring, store, journal, tls, registry, tasks };
+        let parts = Parts { options, data, trust_domain, keyring, store, journal, tls, registry, tasks };
         parts.run(listeners, addrs).await
     }
 
@@ -270,7 +270,12 @@ impl Parts {
         Ok((feed, metrics))
     }
 
-    fn grpc(&mut self, on: TcpListener, feed: AlertFeed, metrics: Arc<AlertMetrics>) -> Result<(), NodeError> {
+    fn grpc(
+        &mut self,
+        on: TcpListener,
+        feed: AlertFeed,
+        metrics: Arc<AlertMetrics>,
+    ) -> Result<(), NodeError> {
         let options = AlertServiceOptions::new(tls_material(&self.data.pki())?, self.trust_domain.clone());
         self.tasks.spawn(TaskKind::Grpc, |stop| async move {
             alert_service::serve(on, options, feed, metrics, stop).await.map_err(|error| error.to_string())

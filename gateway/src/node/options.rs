@@ -8,11 +8,11 @@ use wardline_archive::ArchiveOptions;
 use wardline_journal::JournalOptions;
 
 /// Default port of MQTT over TLS.
-pub const MQTT_PORT: u16 = 8883;
+const MQTT_PORT: u16 = 8883;
 /// Default port of gRPC.
-pub const GRPC_PORT: u16 = 8443;
+const GRPC_PORT: u16 = 8443;
 /// Default port of metrics and health.
-pub const HTTP_PORT: u16 = 9464;
+const HTTP_PORT: u16 = 9464;
 
 /// A part of the gateway that a process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]

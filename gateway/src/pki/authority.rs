@@ -3,8 +3,8 @@
 use super::{PkiDir, PkiError};
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, SanType, SerialNumber,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use std::net::IpAddr;
@@ -62,7 +62,9 @@ impl Authority {
         let root_pem = root.self_signed(&root_key)?.pem();
         let mut issuing = ca_params(&format!("{trust_domain} issuing"), ISSUING_LIFE)?;
         issuing.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        issuing.subject_alt_names.push(SanType::URI(Ia5String::try_from(format!("spiffe://{trust_domain}"))?));
+        issuing
+            .subject_alt_names
+            .push(SanType::URI(Ia5String::try_from(format!("spiffe://{trust_domain}"))?));
         let issuer = Issuer::from_params(&root, &root_key);
         let issuing_pem = issuing.signed_by(&issuing_key, &issuer)?.pem();
         let ca_pem = format!("{root_pem}{issuing_pem}");
@@ -92,11 +94,9 @@ impl Authority {
             Profile::Client(identity) => {
                 (identity.uri(&self.trust_domain), LEAF_LIFE, ExtendedKeyUsagePurpose::ClientAuth)
             }
-            Profile::Server(hosts) => (
-                hosts.first().cloned().unwrap_or_default(),
-                SERVER_LIFE,
-                ExtendedKeyUsagePurpose::ServerAuth,
-            ),
+            Profile::Server(hosts) => {
+                (hosts.first().cloned().unwrap_or_default(), SERVER_LIFE, ExtendedKeyUsagePurpose::ServerAuth)
+            }
         };
         let mut params = params(life)?;
         params.subject_alt_names = match profile {
@@ -107,7 +107,8 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
         let (not_before_us, not_after_us) = (micros(params.not_before), micros(params.not_after));
-        let serial = params.serial_number.as_ref().and_then(|s| Serial::new(&s.to_bytes())).ok_or(PkiError::Random)?;
+        let serial =
+            params.serial_number.as_ref().and_then(|s| Serial::new(&s.to_bytes())).ok_or(PkiError::Random)?;
         let leaf = params.signed_by(&key, &self.issuer)?;
         Ok(Issued {
             chain_pem: format!("{}{}", leaf.pem(), self.issuing_pem),
@@ -155,7 +156,8 @@ fn micros(time: OffsetDateTime) -> i64 {
 
 /// Reads the trust domain that an issuing certificate names.
 pub fn trust_domain(issuing_pem: &str) -> Result<String, PkiError> {
-    let (_, pem) = x509_parser::pem::parse_x509_pem(issuing_pem.as_bytes()).map_err(|_| PkiError::TrustDomain)?;
+    let (_, pem) =
+        x509_parser::pem::parse_x509_pem(issuing_pem.as_bytes()).map_err(|_| PkiError::TrustDomain)?;
     let certificate = pem.parse_x509().map_err(|_| PkiError::TrustDomain)?;
     let names = certificate.subject_alternative_name().ok().flatten().ok_or(PkiError::TrustDomain)?;
     let uri = names.value.general_names.iter().find_map(|name| match name {

@@ -1,0 +1,122 @@
+//! Publishes that are taken, in every quality and both versions, and never acknowledged before they are durable.
+
+use crate::support::{Stand, TOPIC, key, numerics, packet, publish};
+use wardline_journal::fault::{Fault, FaultStorage};
+
+#[tokio::test]
+async fn every_quality_of_service_in_both_versions_is_journaled_before_it_is_acknowledged() {
+    let stand = Stand::new().await;
+    let mut seq = 0;
+    for version in [4, 5] {
+        let mut client = stand.session("mon-1", version).await;
+        for qos in [1, 2, 0] {
+            seq += 1;
+            client.send(&publish(version, qos, 7, TOPIC, &numerics(seq))).await;
+            match qos {
+                1 => assert_eq!(client.packet().await, Some(vec![0x40, 2, 0, 7])),
+                2 => {
+                    assert_eq!(client.packet().await, Some(vec![0x50, 2, 0, 7]));
+                    client.send(&[0x62, 2, 0, 7]).await;
+                    assert_eq!(client.packet().await, Some(vec![0x70, 2, 0, 7]));
+                }
+                _ => {
+                    client.send(&[0xc0, 0]).await;
+                    assert_eq!(client.packet().await, Some(vec![0xd0, 0]));
+                    continue;
+                }
+            }
+            let last = stand.publishes().pop().unwrap();
+            assert_eq!((last.device.as_str(), last.payload.to_vec()), ("mon-1", numerics(seq)));
+        }
+        client.send(&[0xe0, 0]).await;
+        stand.audited("session_closed", "ok").await;
+    }
+    let stats = stand.node.front_stats();
+    assert_eq!((stats[&key("mon-1")].accepted, stats[&key("mon-1")].acked), (6, 4));
+}
+
+#[tokio::test]
+async fn acknowledgements_keep_the_order_of_publishes_and_a_refusal_does_not_overtake() {
+    let stand = Stand::new().await;
+    let mut client = stand.session("mon-1", 5).await;
+    let mut bytes = Vec::new();
+    for id in 1..=20 {
+        let topic = if id == 10 { "wl/1/demo/mon-2/up/telemetry" } else { TOPIC };
+        bytes.extend(publish(5, 1, id, topic, &numerics(u64::from(id))));
+    }
+    client.send(&bytes).await;
+    for id in 1..=20 {
+        let ack = client.packet().await.unwrap();
+        assert_eq!(ack[3], id);
+        assert_eq!(ack.get(4).copied(), (id == 10).then_some(0x87));
+    }
+    assert_eq!(stand.publishes().len(), 19);
+}
+
+#[tokio::test]
+async fn a_repeated_qos_2_publish_is_journaled_once() {
+    let stand = Stand::new().await;
+    let mut client = stand.session("mon-1", 4).await;
+    client.send(&publish(4, 2, 9, TOPIC, &numerics(1))).await;
+    assert_eq!(client.packet().await, Some(vec![0x50, 2, 0, 9]));
+    let mut again = publish(4, 2, 9, TOPIC, &numerics(1));
+    again[0] |= 0b1000;
+    client.send(&again).await;
+    assert_eq!(client.packet().await, Some(vec![0x50, 2, 0, 9]));
+    assert_eq!(stand.publishes().len(), 1);
+}
+
+#[tokio::test]
+async fn no_acknowledgement_leaves_when_the_disk_cannot_sync() {
+    let disk = FaultStorage::new(7, 1 << 30);
+    let stand = Stand::on(Some(disk.process()), |options| {
+        options.journal.reserve_bytes = 0;
+        options.journal.segment_bytes = 1 << 20;
+    })
+    .await;
+    let mut client = stand.session("mon-1", 5).await;
+    client.send(&publish(5, 1, 1, TOPIC, &numerics(1))).await;
+    assert_eq!(client.packet().await, Some(vec![0x40, 2, 0, 1]));
+    disk.inject(Fault::Sync, 0);
+    client.send(&publish(5, 1, 2, TOPIC, &numerics(2))).await;
+    let answer = client.packet().await;
+    assert!(answer.is_none() || answer.as_ref().is_some_and(|a| a[0] == 0xe0), "{answer:?}");
+    let mut late = stand.dial("mon-2").await;
+    late.send(&crate::support::connect(5, "mon-2", 60)).await;
+    assert!(
+        late.packet().await.is_none_or(|connack| connack[3] != 0),
+        "a front that cannot audit serves nobody"
+    );
+}
+
+#[tokio::test]
+async fn json_is_taken_on_telemetry_alone() {
+    let stand = Stand::new().await;
+    let mut client = stand.session("mon-1", 5).await;
+    client.send(&publish(5, 1, 1, TOPIC, b"{\"readings\":[]}")).await;
+    assert_eq!(client.packet().await, Some(vec![0x40, 2, 0, 1]));
+    client.send(&publish(5, 1, 2, "wl/1/demo/mon-1/up/alarm", b"{\"readings\":[]}")).await;
+    assert_eq!(client.packet().await, Some(vec![0x40, 3, 0, 2, 0x99]));
+}
+
+#[tokio::test]
+async fn a_notice_reaches_the_device_that_subscribed() {
+    let stand = Stand::new().await;
+    for version in [4, 5] {
+        let mut client = stand.session("mon-1", version).await;
+        let mut body = vec![0, 3];
+        body.extend(if version == 5 { &[0][..] } else { &[] });
+        let filter = b"wl/1/demo/mon-1/down/#";
+        body.extend((filter.len() as u16).to_be_bytes());
+        body.extend(filter);
+        body.push(1);
+        client.send(&packet(0x82, &body)).await;
+        let suback = client.packet().await.unwrap();
+        assert_eq!((suback[0], suback.last()), (0x90, Some(&1)));
+        let downlink = stand.node.downlink().unwrap();
+        downlink.notify(&key("mon-1"), "look".into()).unwrap();
+        let notice = client.packet().await.unwrap();
+        assert_eq!(notice[0] & 0xf0, 0x30);
+        assert!(notice.ends_with(b"look"));
+    }
+}

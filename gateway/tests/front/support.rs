@@ -1,0 +1,219 @@
+//! A node of its own for each test, and a client that can send any bytes.
+
+use prost::Message;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use wardline::front::Deadlines;
+use wardline::node::{Node, NodeOptions, Role, Roles};
+use wardline::operate;
+use wardline_journal::{DiskStorage, Storage};
+use wardline_proto::v1::journal_record::Kind;
+use wardline_proto::v1::{AuditEvent, Body, Frame, JournalRecord, Lane, NumericSeries, Publish};
+use wardline_proto::{DeviceId, DeviceKey, TenantId, frame};
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A front with its data directory.
+pub(crate) struct Stand {
+    pub(crate) dir: TempDir,
+    pub(crate) node: Node,
+}
+
+pub(crate) fn key(device: &str) -> DeviceKey {
+    DeviceKey { tenant: TenantId::new("demo").unwrap(), device: DeviceId::new(device).unwrap() }
+}
+
+impl Stand {
+    pub(crate) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub(crate) async fn with(change: impl FnOnce(&mut NodeOptions)) -> Self {
+        Self::on(None, change).await
+    }
+
+    pub(crate) async fn on(storage: Option<Arc<dyn Storage>>, change: impl FnOnce(&mut NodeOptions)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        operate::init(dir.path(), "wardline.local", &["localhost".to_owned()]).await.unwrap();
+        for device in ["mon-1", "mon-2"] {
+            operate::issue_device(dir.path(), &key(device), &dir.path().join(device)).await.unwrap();
+        }
+        let mut options = NodeOptions::on_loopback(dir.path());
+        options.roles = Roles::new(&[Role::Front]);
+        options.front.deadlines = Deadlines {
+            connect: Duration::from_millis(700),
+            packet: Duration::from_millis(700),
+            ..Deadlines::default()
+        };
+        change(&mut options);
+        let storage = storage.unwrap_or_else(|| Arc::new(DiskStorage::new(dir.path().join("journal"))));
+        let node = Node::start_with(options, storage).await.unwrap();
+        Self { dir, node }
+    }
+
+    pub(crate) fn certs(&self, device: &str) -> PathBuf {
+        self.dir.path().join(device)
+    }
+
+    /// Connects with a device's certificate as far as TLS.
+    pub(crate) async fn dial(&self, device: &str) -> Client {
+        self.dial_with(client_config(&self.certs(device))).await.unwrap()
+    }
+
+    pub(crate) async fn dial_with(&self, config: Arc<ClientConfig>) -> std::io::Result<Client> {
+        let tcp = TcpStream::connect(self.node.addrs().mqtt).await?;
+        let name = ServerName::try_from("localhost").unwrap();
+        let tls = TlsConnector::from(config).connect(name, tcp).await?;
+        Ok(Client { tls })
+    }
+
+    /// Opens a session.
+    pub(crate) async fn session(&self, device: &str, version: u8) -> Client {
+        let mut client = self.dial(device).await;
+        client.send(&connect(version, device, 60)).await;
+        let connack = client.packet().await.expect("a CONNACK");
+        assert_eq!((connack[0], connack[3]), (0x20, 0), "accepted");
+        client
+    }
+
+    pub(crate) fn records(&self) -> Vec<JournalRecord> {
+        let journal = self.node.journal();
+        let mut reader = journal.reader(journal.start()).unwrap();
+        let mut records = Vec::new();
+        loop {
+            let batch = reader.next_batch(1 << 20).unwrap();
+            if batch.is_empty() {
+                return records;
+            }
+            records.extend(batch.iter().map(|entry| JournalRecord::decode(entry.payload.clone()).unwrap()));
+        }
+    }
+
+    pub(crate) fn publishes(&self) -> Vec<Publish> {
+        let publish = |record: JournalRecord| match record.kind {
+            Some(Kind::Publish(publish)) => Some(publish),
+            _ => None,
+        };
+        self.records().into_iter().filter_map(publish).collect()
+    }
+
+    pub(crate) fn audits(&self) -> Vec<AuditEvent> {
+        let audit = |record: JournalRecord| match record.kind {
+            Some(Kind::Audit(audit)) => Some(audit),
+            _ => None,
+        };
+        self.records().into_iter().filter_map(audit).collect()
+    }
+
+    /// Waits until an audit event has this action and outcome.
+    pub(crate) async fn audited(&self, action: &str, outcome: &str) {
+        let found = |event: &AuditEvent| event.action == action && event.outcome == outcome;
+        let wait = async {
+            while !self.audits().iter().any(found) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let seen = tokio::time::timeout(PATIENCE, wait).await;
+        assert!(seen.is_ok(), "no {action} {outcome} among {:?}", self.audits());
+    }
+}
+
+pub(crate) fn client_config(certs: &Path) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    for ca in CertificateDer::pem_file_iter(certs.join("ca.pem")).unwrap() {
+        roots.add(ca.unwrap()).unwrap();
+    }
+    let chain = CertificateDer::pem_file_iter(certs.join("cert.pem")).unwrap().map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_file(certs.join("key.pem")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    Arc::new(builder.with_root_certificates(roots).with_client_auth_cert(chain, key).unwrap())
+}
+
+/// A client that says what it is told to.
+pub(crate) struct Client {
+    pub(crate) tls: TlsStream<TcpStream>,
+}
+
+impl Client {
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
+        // The front may have hung up in the middle; what it said is read next.
+        let _ = self.tls.write_all(bytes).await;
+        let _ = self.tls.flush().await;
+    }
+
+    /// Reads one packet; `None` when the connection has ended.
+    pub(crate) async fn packet(&mut self) -> Option<Vec<u8>> {
+        tokio::time::timeout(PATIENCE, self.read_packet()).await.expect("a packet or the end")
+    }
+
+    async fn read_packet(&mut self) -> Option<Vec<u8>> {
+        let mut packet = vec![0; 2];
+        self.tls.read_exact(&mut packet).await.ok()?;
+        assert!(packet[1] < 0x80, "short packets only");
+        let mut rest = vec![0; usize::from(packet[1])];
+        self.tls.read_exact(&mut rest).await.ok()?;
+        packet.extend(rest);
+        Some(packet)
+    }
+}
+
+pub(crate) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+    let mut packet = vec![first];
+    let mut length = body.len();
+    while length >= 0x80 {
+        packet.push((length & 0x7f) as u8 | 0x80);
+        length >>= 7;
+    }
+    packet.push(length as u8);
+    packet.extend(body);
+    packet
+}
+
+fn text(text: &str) -> Vec<u8> {
+    let mut bytes = (text.len() as u16).to_be_bytes().to_vec();
+    bytes.extend(text.as_bytes());
+    bytes
+}
+
+pub(crate) fn connect(version: u8, client_id: &str, keep_alive: u16) -> Vec<u8> {
+    let mut body = text("MQTT");
+    body.extend([version, 2]);
+    body.extend(keep_alive.to_be_bytes());
+    if version == 5 {
+        body.push(0);
+    }
+    body.extend(text(client_id));
+    packet(0x10, &body)
+}
+
+pub(crate) fn publish(version: u8, qos: u8, id: u16, topic: &str, payload: &[u8]) -> Vec<u8> {
+    let mut body = text(topic);
+    if qos > 0 {
+        body.extend(id.to_be_bytes());
+    }
+    if version == 5 {
+        body.push(0);
+    }
+    body.extend(payload);
+    packet(0x30 | qos << 1, &body)
+}
+
+pub(crate) const TOPIC: &str = "wl/1/demo/mon-1/up/telemetry";
+
+pub(crate) fn numerics(seq: u64) -> Vec<u8> {
+    let series = NumericSeries { mdc_code: 147_842, values: vec![72.0], ..NumericSeries::default() };
+    let (encoding, body) = frame::encode_body(&Body { numerics: vec![series], ..Body::default() });
+    let (encoding, lane) = (encoding.into(), Lane::Numerics.into());
+    Frame { epoch: 1, seq, encoding, lane, body, ..Frame::default() }.encode_to_vec()
+}
