@@ -149,11 +149,11 @@ impl Engine {
             return;
         }
         let state = self.devices.entry(seen.key.clone()).or_default();
-        if let Some(header) = seen.header {
-            if !dedup::is_fresh(&mut state.streams, header, seen.ingested_at_us) {
-                self.counts.duplicates += 1;
-                return;
-            }
+        if let Some(header) = seen.header
+            && !dedup::is_fresh(&mut state.streams, header, seen.ingested_at_us)
+        {
+            self.counts.duplicates += 1;
+            return;
         }
         state.last_us = state.last_us.max(seen.ingested_at_us);
         state.observe(&self.rules, seen, &mut Sink { out, counts: &mut self.counts });
