@@ -8,57 +8,62 @@ const ALERTS_MAX: usize = 64;
 
 /// What is known of one device at this moment.
 #[derive(Debug, Clone, Default)]
-pub struct Row {
+pub(crate) struct Row {
     /// The device's id.
-    pub device: String,
+    pub(crate) device: String,
     /// Last durable heart rate, per minute.
-    pub heart_rate: Option<f64>,
+    pub(crate) heart_rate: Option<f64>,
     /// Last durable oxygen saturation, percent.
-    pub spo2: Option<f64>,
+    pub(crate) spo2: Option<f64>,
     /// Frames that its agent made.
-    pub sent: u64,
+    pub(crate) sent: u64,
     /// Frames that the gateway acknowledged.
-    pub acked: u64,
+    pub(crate) acked: u64,
     /// Frames that are in the archive, committed.
-    pub archived: u64,
+    pub(crate) archived: u64,
     /// Frames that are in the quarantine, committed.
-    pub quarantined: u64,
+    pub(crate) quarantined: u64,
 }
 
 impl Row {
     /// Returns how many acknowledged frames the archive has yet to commit.
-    pub fn lag(&self) -> u64 {
+    pub(crate) fn lag(&self) -> u64 {
         self.acked.saturating_sub(self.archived + self.quarantined)
     }
 
     /// Says whether what was sent was acknowledged, and what was acknowledged was archived.
-    pub fn agrees(&self) -> bool {
+    pub(crate) fn agrees(&self) -> bool {
         self.sent > 0 && self.sent == self.acked && self.acked == self.archived && self.quarantined == 0
     }
 }
 
 /// The whole board.
 #[derive(Debug, Default)]
-pub struct Board {
+pub(crate) struct Board {
     /// One row per device, in order.
-    pub rows: Vec<Row>,
+    pub(crate) rows: Vec<Row>,
     /// What happens now, in a few words.
-    pub phase: String,
+    pub(crate) phase: String,
     /// Time since the first device started.
-    pub elapsed: Duration,
+    pub(crate) elapsed: Duration,
     /// How long devices measure.
-    pub duration: Duration,
+    pub(crate) duration: Duration,
     /// Alerts not printed yet, oldest first.
     fresh_alerts: VecDeque<String>,
     /// Alerts received over gRPC that began.
-    pub alerts_begun: u64,
+    pub(crate) alerts_begun: u64,
     /// Alerts received over gRPC that ended.
-    pub alerts_ended: u64,
+    pub(crate) alerts_ended: u64,
 }
 
 impl Board {
+    /// Makes the board of these devices.
+    pub(crate) fn new(rows: Vec<Row>, duration: Duration) -> Self {
+        Self { rows, duration, ..Self::default() }
+    }
+
     /// Adds an alert line.
-    pub fn alert(&mut self, line: String) {
+    pub(crate) fn alert(&mut self, line: String) {
         if self.fresh_alerts.len() == ALERTS_MAX {
             self.fresh_alerts.pop_front();
         }
@@ -66,12 +71,12 @@ impl Board {
     }
 
     /// Takes the alert lines that were not printed yet.
-    pub fn take_alerts(&mut self) -> Vec<String> {
+    pub(crate) fn take_alerts(&mut self) -> Vec<String> {
         self.fresh_alerts.drain(..).collect()
     }
 
     /// Returns the sum over all devices, as a row of its own.
-    pub fn total(&self) -> Row {
+    pub(crate) fn total(&self) -> Row {
         let zero = Row { device: "total".to_owned(), ..Row::default() };
         self.rows.iter().fold(zero, |sum, row| Row {
             sent: sum.sent + row.sent,
@@ -83,7 +88,7 @@ impl Board {
     }
 
     /// Says whether every device's account agrees.
-    pub fn agrees(&self) -> bool {
+    pub(crate) fn agrees(&self) -> bool {
         !self.rows.is_empty() && self.rows.iter().all(Row::agrees)
     }
 }

@@ -19,7 +19,7 @@ const FRAME_ROWS: usize = 4;
 const DEVICES_SHOWN_MAX: usize = 16;
 
 /// Where the board is drawn.
-pub enum View {
+pub(crate) enum View {
     /// Redrawn in place.
     Live(Box<Terminal<CrosstermBackend<Stdout>>>),
     /// One line at a time.
@@ -31,7 +31,7 @@ pub enum View {
 
 impl View {
     /// Chooses the live view when both ends are a terminal and `plain` is not asked for.
-    pub fn open(plain: bool, devices: usize) -> Self {
+    pub(crate) fn open(plain: bool, devices: usize) -> Self {
         if plain || !stdout().is_terminal() || !stdin().is_terminal() {
             return Self::Plain { last: None };
         }
@@ -44,7 +44,7 @@ impl View {
     }
 
     /// Draws the board and prints the alerts that are new.
-    pub fn draw(&mut self, board: &mut Board) -> std::io::Result<()> {
+    pub(crate) fn draw(&mut self, board: &mut Board) -> std::io::Result<()> {
         let alerts = board.take_alerts();
         match self {
             Self::Live(terminal) => {
@@ -69,7 +69,7 @@ impl View {
     }
 
     /// Leaves the terminal below the board.
-    pub fn close(mut self) {
+    pub(crate) fn close(mut self) {
         if let Self::Live(terminal) = &mut self {
             let _ = terminal.show_cursor();
             println!();
@@ -109,7 +109,8 @@ fn table(board: &Board) -> Table<'_> {
 fn table_row(row: &Row) -> TableRow<'static> {
     let vital = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |v| format!("{v:.0}"));
     let low = row.spo2.is_some_and(|v| v < 90.0);
-    let spo2 = Cell::from(vital(row.spo2)).style(if low { Style::new().fg(Color::Red) } else { Style::new() });
+    let spo2 =
+        Cell::from(vital(row.spo2)).style(if low { Style::new().fg(Color::Red) } else { Style::new() });
     TableRow::new([
         Cell::from(row.device.clone()),
         Cell::from(vital(row.heart_rate)),

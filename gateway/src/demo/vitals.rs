@@ -13,27 +13,27 @@ const SPO2: u32 = 150_456;
 
 /// Heart rate and saturation of one device.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Vitals {
+pub(crate) struct Vitals {
     /// Per minute.
-    pub heart_rate: Option<f64>,
+    pub(crate) heart_rate: Option<f64>,
     /// Percent.
-    pub spo2: Option<f64>,
+    pub(crate) spo2: Option<f64>,
 }
 
 /// Follows the journal and keeps each device's newest vital signs.
-pub struct VitalsTail {
+pub(crate) struct VitalsTail {
     reader: Reader,
     latest: HashMap<String, Vitals>,
 }
 
 impl VitalsTail {
     /// Starts at `from`.
-    pub fn new(journal: &Journal, from: Offset) -> Result<Self, ReadError> {
+    pub(crate) fn new(journal: &Journal, from: Offset) -> Result<Self, ReadError> {
         Ok(Self { reader: journal.reader(from)?, latest: HashMap::new() })
     }
 
     /// Reads what became durable since the last step.
-    pub fn step(&mut self) -> Result<(), ReadError> {
+    pub(crate) fn step(&mut self) -> Result<(), ReadError> {
         loop {
             let entries = self.reader.next_batch(STEP_BYTES_MAX)?;
             if entries.is_empty() {
@@ -46,7 +46,7 @@ impl VitalsTail {
     }
 
     /// Returns the newest vital signs of `device`.
-    pub fn of(&self, device: &str) -> Vitals {
+    pub(crate) fn of(&self, device: &str) -> Vitals {
         self.latest.get(device).copied().unwrap_or_default()
     }
 
