@@ -140,7 +140,6 @@ impl Connection {
             Some(Kind::Hello(hello)) => {
                 self.boot_id = Some(hello.boot_id);
                 self.order.begin(message.seq);
-                self.order.begin(message.seq);
                 Ok(())
             }
             Some(Kind::Time(time)) => {
