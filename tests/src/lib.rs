@@ -1,1 +1,3 @@
-//! Placeholder.
+//! What the tests and the benchmark share.
+
+pub mod mqtt_client;

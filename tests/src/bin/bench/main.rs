@@ -1,0 +1,66 @@
+//! Wardline's front beside Debian's mosquitto and rumqttd, on this machine, in one run.
+//!
+//! ```text
+//! bench [throughput|crash|connections|all] [--quick] [--rounds N] ...
+//! ```
+//! One client drives every server with the same QoS 1 publishes over mutual TLS 1.3. Each server is a process of its
+//! own; its CPU time is read from `/proc`. Progress goes to standard error, tables to standard output. Wardline is
+//! durable and sealed in every run: an acknowledgement means synced to disk. The others keep messages in memory.
+
+mod connections;
+mod crash;
+mod disk;
+mod lab;
+mod options;
+mod payload;
+mod proc;
+mod server;
+mod stats;
+mod table;
+mod throughput;
+
+use clap::Parser;
+use options::{Bench, Command};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let bench = Bench::parse();
+    match run(bench) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(bench: Bench) -> anyhow::Result<()> {
+    // One thread: the servers share the machine with it.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if let Command::Reference(reference) = &bench.command() {
+        return runtime.block_on(server::reference::serve(reference));
+    }
+    if cfg!(debug_assertions) {
+        eprintln!("bench: not a release build; its numbers say nothing about the product");
+    }
+    runtime.block_on(measure(&bench))
+}
+
+async fn measure(bench: &Bench) -> anyhow::Result<()> {
+    let command = bench.command();
+    server::prepare(&bench.setup)?;
+    let lab = lab::Lab::create(&bench.setup, lab::devices_needed(&command)).await?;
+    println!("{}\n", lab.description());
+    match &command {
+        Command::Throughput(options) => throughput::run(&lab, options).await?,
+        Command::Crash(options) => crash::run(&lab, options).await?,
+        Command::Connections(options) => connections::run(&lab, options).await?,
+        Command::All(options) => {
+            throughput::run(&lab, &options.throughput).await?;
+            crash::run(&lab, &options.crash).await?;
+            connections::run(&lab, &options.connections).await?;
+        }
+        Command::Reference(_) => {}
+    }
+    Ok(())
+}

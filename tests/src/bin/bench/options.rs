@@ -1,0 +1,201 @@
+//! The command line.
+
+use crate::server::Kind;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Measures wardline's front beside mosquitto and rumqttd; without a subcommand, publish throughput.
+#[derive(Debug, Parser)]
+#[command(name = "bench", max_term_width = 100)]
+pub(crate) struct Bench {
+    #[command(flatten)]
+    pub(crate) setup: Setup,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+impl Bench {
+    /// Returns what to run, with `--quick` applied.
+    pub(crate) fn command(&self) -> Command {
+        let command = self.command.clone().unwrap_or_default();
+        if self.setup.quick { command.quick() } else { command }
+    }
+}
+
+/// What every measurement shares.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Setup {
+    /// A tenth of everything: to see that it runs.
+    #[arg(long, global = true)]
+    pub(crate) quick: bool,
+    /// Where data folders are made; its disk is the one that is measured. Default: the system's temporary folder.
+    #[arg(long, global = true)]
+    pub(crate) dir: Option<PathBuf>,
+    /// Servers to measure.
+    #[arg(long, global = true, value_enum, value_delimiter = ',',
+        default_values_t = [Kind::Wardline, Kind::Mosquitto, Kind::Rumqttd])]
+    pub(crate) servers: Vec<Kind>,
+    /// Roles of the gateway in the throughput and connection measurements; the crash test runs all of them.
+    #[arg(long, global = true, default_value = "front")]
+    pub(crate) roles: String,
+    /// Use the binaries that lie beside this one as they are.
+    #[arg(long, global = true)]
+    pub(crate) no_build: bool,
+}
+
+/// What to measure.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Command {
+    /// CPU per acknowledged publish, publishes per second, time to acknowledgement.
+    Throughput(Throughput),
+    /// Publish, kill -9, restart, count what is left.
+    Crash(Crash),
+    /// CPU per connect, memory per idle session, the idle agent.
+    Connections(Connections),
+    /// All three.
+    All(All),
+    /// A bare TLS server, started by the measurement itself.
+    #[command(hide = true)]
+    Reference(Reference),
+}
+
+impl Default for Command {
+    fn default() -> Self {
+        let defaults = Bench::parse_from(["bench", "throughput"]);
+        defaults.command.unwrap_or(Self::Crash(Crash { messages: 10_000 }))
+    }
+}
+
+impl Command {
+    fn quick(mut self) -> Self {
+        match &mut self {
+            Self::Throughput(options) => options.quick(),
+            Self::Crash(options) => options.quick(),
+            Self::Connections(options) => options.quick(),
+            Self::All(all) => {
+                all.throughput.quick();
+                all.crash.quick();
+                all.connections.quick();
+            }
+            Self::Reference(_) => {}
+        }
+        self
+    }
+}
+
+/// Options of `throughput`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Throughput {
+    /// Rounds; the servers alternate within each.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) rounds: usize,
+    /// Scenarios, CONNECTIONSxWINDOW.
+    #[arg(long, value_delimiter = ',', default_values = ["50x16", "500x1"])]
+    pub(crate) load: Vec<Shape>,
+    /// Payload sizes, bytes.
+    #[arg(long, value_delimiter = ',', default_values_t = [200, 1024])]
+    pub(crate) payload: Vec<usize>,
+    /// Publishes in a round; default 100,000, and 40,000 with a window of 1.
+    #[arg(long)]
+    pub(crate) messages: Option<usize>,
+}
+
+impl Throughput {
+    fn quick(&mut self) {
+        self.rounds = self.rounds.min(2);
+        self.messages = Some(self.messages.unwrap_or(10_000));
+    }
+}
+
+/// How many connections, and how many publishes in flight on each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) connections: usize,
+    pub(crate) window: u16,
+}
+
+impl std::str::FromStr for Shape {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text.split_once('x').and_then(|(c, w)| Some((c.parse().ok()?, w.parse().ok()?)));
+        match parsed {
+            Some((connections @ 1.., window @ 1..=64)) => Ok(Self { connections, window }),
+            _ => Err(format!("{text} is not CONNECTIONSxWINDOW with a window of 1 to 64")),
+        }
+    }
+}
+
+/// Options of `crash`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Crash {
+    /// Publishes to acknowledge before the kill.
+    #[arg(long = "crash-messages", default_value_t = 10_000)]
+    pub(crate) messages: usize,
+}
+
+impl Crash {
+    fn quick(&mut self) {
+        self.messages = self.messages.min(1_000);
+    }
+}
+
+/// Options of `connections`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Connections {
+    /// Connects, one full handshake each.
+    #[arg(long, default_value_t = 2_000)]
+    pub(crate) connects: usize,
+    /// Idle sessions.
+    #[arg(long, default_value_t = 2_000)]
+    pub(crate) sessions: usize,
+}
+
+impl Connections {
+    fn quick(&mut self) {
+        self.connects = self.connects.min(200);
+        self.sessions = self.sessions.min(200);
+    }
+}
+
+/// Options of `all`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct All {
+    #[command(flatten)]
+    pub(crate) throughput: Throughput,
+    #[command(flatten)]
+    pub(crate) crash: Crash,
+    #[command(flatten)]
+    pub(crate) connections: Connections,
+}
+
+/// Options of the bare TLS server.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Reference {
+    /// Loopback port.
+    #[arg(long)]
+    pub(crate) port: u16,
+    /// Folder with `ca.pem`, `server.pem` and `server.key`.
+    #[arg(long)]
+    pub(crate) pki: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Bench::command().debug_assert();
+        assert!(matches!(Command::default(), Command::Throughput(options) if options.rounds == 5));
+    }
+
+    #[test]
+    fn a_shape_is_two_positive_numbers() {
+        assert_eq!("50x16".parse(), Ok(Shape { connections: 50, window: 16 }));
+        for bad in ["50", "0x1", "1x0", "1x65", "x"] {
+            assert!(bad.parse::<Shape>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Our own binaries: built with the profile of this one, found beside it.
+
+use anyhow::{Context, ensure};
+use std::path::PathBuf;
+use std::process::Command;
+
+const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
+
+/// Builds the gateway and the agent.
+pub(crate) fn build() -> anyhow::Result<()> {
+    eprintln!("building wardline and wardline-edge");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--quiet", "--bins", "-p", "wardline", "-p", "wardline-edge"]);
+    cargo.arg("--manifest-path").arg(MANIFEST);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    ensure!(cargo.status().context("cargo build")?.success(), "wardline does not build");
+    Ok(())
+}
+
+/// Returns the path of one of our binaries.
+pub(crate) fn path(name: &str) -> anyhow::Result<PathBuf> {
+    let path = std::env::current_exe()?.with_file_name(name);
+    ensure!(path.is_file(), "{} is not there; run without --no-build", path.display());
+    Ok(path)
+}
+
+/// Returns a command of one of our binaries; it logs warnings only, as the others do.
+pub(crate) fn command(name: &str) -> anyhow::Result<Command> {
+    let mut command = Command::new(path(name)?);
+    command.env("WARDLINE_LOG", "warn");
+    Ok(command)
+}
