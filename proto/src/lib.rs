@@ -19,6 +19,7 @@ pub mod topic;
 pub mod v1 {
     #![allow(
         missing_docs,
+        clippy::allow_attributes_without_reason,
         clippy::too_many_lines,
         clippy::large_enum_variant,
         unreachable_pub,
