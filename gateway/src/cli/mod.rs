@@ -6,6 +6,7 @@ pub mod serve;
 pub mod setup;
 
 use clap::{Parser, Subcommand};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -41,6 +42,13 @@ enum Command {
     Demo(crate::demo::DemoCommand),
 }
 
+impl Command {
+    /// What is logged when `WARDLINE_LOG` does not say: the demo has a board of its own.
+    fn log_default(&self) -> &'static str {
+        if matches!(self, Self::Demo(_)) { "error" } else { LOG_DEFAULT }
+    }
+}
+
 /// Parses the command line and runs the command to its end.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -52,8 +60,10 @@ pub fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    let filter = EnvFilter::try_from_env("WARDLINE_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let filter =
+        EnvFilter::try_from_env("WARDLINE_LOG").unwrap_or_else(|_| EnvFilter::new(cli.command.log_default()));
+    let ansi = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr).init();
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::debug!("a crypto provider was installed before");
     }
