@@ -11,7 +11,7 @@ use wardline_edge::{Agent, AgentHandle, AgentOptions};
 
 /// Frames that agents may still owe when the devices have stopped.
 const SEND_TIMEOUT: Duration = Duration::from_secs(60);
-const DESATURATION_START: Duration = Duration::from_secs(6);
+const DESATURATION_START: Duration = Duration::from_secs(3);
 
 /// What the cast is told.
 pub(crate) struct CastOptions {
@@ -125,11 +125,11 @@ fn device_options(
     Ok(device)
 }
 
-/// One desaturation, on the last device, over by the time that two thirds of the demo have passed.
+/// One desaturation, on the last device, over early enough that its alert ends within the demo.
 fn episodes(options: &CastOptions, number: usize) -> Vec<Episode> {
     if number + 1 != options.devices {
         return Vec::new();
     }
-    let duration = (options.duration * 2 / 3).saturating_sub(DESATURATION_START);
+    let duration = (options.duration / 2).saturating_sub(DESATURATION_START);
     vec![Episode { kind: EpisodeKind::Desaturation, level: 82.0, start: DESATURATION_START, duration }]
 }
