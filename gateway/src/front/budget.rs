@@ -90,8 +90,8 @@ mod tests {
 
     #[test]
     fn a_bucket_empties_and_refills() {
-        let mut options = BudgetOptions::default();
-        options.messages = Rate { per_second: 1.0, burst: 2.0 };
+        let messages = Rate { per_second: 1.0, burst: 2.0 };
+        let options = BudgetOptions { messages, ..BudgetOptions::default() };
         let start = Instant::now();
         let mut budget = Budget::new(&options, start);
         let takes =

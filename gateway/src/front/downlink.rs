@@ -9,7 +9,7 @@ use super::limits::{DOWN_INFLIGHT_MAX, NOTICES_MAX};
 use super::reply::{self, SUBSCRIBE_REFUSED_V4, SUBSCRIBE_REFUSED_V5};
 use super::{CONNECTIONS_MAX, Front};
 use bytes::{Bytes, BytesMut};
-use rumqttd::local::{LinkBuilder, LinkError, LinkRx, LinkTx};
+use rumqttd::local::{LinkBuilder, LinkRx, LinkTx};
 use rumqttd::protocol::{self, Protocol};
 use rumqttd::{Notification, Router, RouterConfig};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,9 +39,15 @@ impl DownlinkHandle {
     }
 }
 
+/// The router does not answer.
+#[derive(Debug, Clone, Copy)]
+struct RouterGone;
+
+type Linked = Result<(LinkTx, LinkRx), RouterGone>;
+
 struct Running {
     id: usize,
-    build: Arc<dyn Fn(&str) -> Result<(LinkTx, LinkRx), LinkError> + Send + Sync>,
+    build: Arc<dyn Fn(&str) -> Linked + Send + Sync>,
     publisher: LinkTx,
 }
 
@@ -70,7 +76,7 @@ impl Downlink {
     }
 
     /// Makes a session's link. Blocks until the router answers.
-    fn link(&self, client: &str) -> Result<(LinkTx, LinkRx), LinkError> {
+    fn link(&self, client: &str) -> Linked {
         for _attempt in 0..2 {
             let build = {
                 let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,18 +88,18 @@ impl Downlink {
             let Some((id, build)) = build else { continue };
             match build(client) {
                 Ok(link) => return Ok(link),
-                Err(error) => {
-                    tracing::error!(%error, "the router has stopped; starting a new one");
+                Err(RouterGone) => {
+                    tracing::error!("the router has stopped; starting a new one");
                     let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
                     running.take_if(|router| router.id == id);
                 }
             }
         }
-        Err(LinkError::NotConnectionAck)
+        Err(RouterGone)
     }
 }
 
-fn start() -> Result<Running, LinkError> {
+fn start() -> Result<Running, RouterGone> {
     static ROUTERS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     let id = ROUTERS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let config = RouterConfig {
@@ -106,7 +112,8 @@ fn start() -> Result<Running, LinkError> {
     };
     let sender = Router::new(id, config).spawn();
     let build = Arc::new(move |client: &str| {
-        LinkBuilder::new(client, sender.clone()).build().map(|(tx, rx, _connack)| (tx, rx))
+        let link = LinkBuilder::new(client, sender.clone()).build();
+        link.map(|(tx, rx, _connack)| (tx, rx)).map_err(|_stopped_or_refused| RouterGone)
     });
     let (publisher, _no_answers) = build("wardline")?;
     Ok(Running { id, build, publisher })

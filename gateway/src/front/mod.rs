@@ -17,6 +17,7 @@ mod identity;
 pub mod limits;
 mod listener;
 mod metrics;
+mod opening;
 mod reply;
 mod session;
 mod tls;

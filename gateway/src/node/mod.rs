@@ -226,10 +226,8 @@ impl Parts {
         let archive = roles.has(Role::Archive).then(|| self.archive());
         // The engine notes the journal's end before the front can move it.
         let alert = if roles.has(Role::Alert) { Some(self.alert()?) } else { None };
-        if let Some((feed, metrics)) = &alert {
-            if roles.has(Role::Api) {
-                self.grpc(grpc, feed.clone(), metrics.clone())?;
-            }
+        if let Some((feed, metrics)) = alert.as_ref().filter(|_| roles.has(Role::Api)) {
+            self.grpc(grpc, feed.clone(), metrics.clone())?;
         }
         let front = if roles.has(Role::Front) { Some(self.front(mqtt).await?) } else { None };
         if archive.is_some() && alert.is_some() {

@@ -1,5 +1,7 @@
 //! The front over real TLS on real sockets: what it takes, what it refuses, and that neighbours do not notice.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod bad_input;
 mod identity;
 mod publish;

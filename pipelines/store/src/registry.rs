@@ -25,7 +25,7 @@ impl Serial {
 
     /// Reads the hex form.
     pub fn from_hex(hex: &str) -> Option<Self> {
-        if !hex.is_ascii() || hex.len() % 2 != 0 {
+        if !hex.is_ascii() || !hex.len().is_multiple_of(2) {
             return None;
         }
         let byte = |at: usize| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
