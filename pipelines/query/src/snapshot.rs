@@ -1,0 +1,27 @@
+//! A session over one listing of the catalog.
+
+use crate::table::ArchiveTable;
+use datafusion::execution::context::SQLOptions;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use std::path::Path;
+use std::sync::Arc;
+use wardline_archive::Table;
+use wardline_archive::read::ArchiveReader;
+
+/// Opens the archive of a data directory: what was committed before this call, and nothing after it.
+pub(crate) async fn open(data_dir: &Path) -> anyhow::Result<SessionContext> {
+    let reader = ArchiveReader::open(data_dir).await?;
+    let files = reader.files(None).await?;
+    let config = SessionConfig::new().with_information_schema(true);
+    let session = SessionContext::new_with_config(config);
+    for table in Table::ALL {
+        let own = files.iter().filter(|file| file.table == table.name()).cloned().collect();
+        session.register_table(table.name(), Arc::new(ArchiveTable::new(table, &reader, own)?))?;
+    }
+    Ok(session)
+}
+
+/// Allows what reads: the archive is written by the gateway only.
+pub(crate) fn read_only() -> SQLOptions {
+    SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false)
+}

@@ -1,0 +1,123 @@
+//! An archive table for the SQL engine: exactly the catalog's files, decrypted with the keyring.
+//!
+//! The catalog's row counts and time ranges go along as statistics, so files outside a time range are never opened.
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::{DataType, SchemaRef, TimeUnit};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::stats::Precision;
+use datafusion::common::{ScalarValue, Statistics};
+use datafusion::config::EncryptionFactoryOptions;
+use datafusion::datasource::TableType;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::execution::parquet_encryption::EncryptionFactory;
+use datafusion::logical_expr::Expr;
+use datafusion::physical_plan::ExecutionPlan;
+use object_store::path::Path;
+use parquet::encryption::decrypt::FileDecryptionProperties;
+use parquet::encryption::encrypt::FileEncryptionProperties;
+use std::sync::Arc;
+use wardline_archive::read::ArchiveReader;
+use wardline_archive::{ArchiveKeys, Table, schema};
+use wardline_store::catalog::FileRow;
+
+/// Keys of this session's files. It only reads.
+#[derive(Debug)]
+struct Keys(Arc<ArchiveKeys>);
+
+#[async_trait]
+impl EncryptionFactory for Keys {
+    async fn get_file_encryption_properties(
+        &self,
+        _config: &EncryptionFactoryOptions,
+        _schema: &SchemaRef,
+        _path: &Path,
+    ) -> Result<Option<Arc<FileEncryptionProperties>>> {
+        Err(DataFusionError::NotImplemented("the archive is written by the gateway only".into()))
+    }
+
+    async fn get_file_decryption_properties(
+        &self,
+        _config: &EncryptionFactoryOptions,
+        _path: &Path,
+    ) -> Result<Option<Arc<FileDecryptionProperties>>> {
+        let properties = self.0.decryption().map_err(|error| DataFusionError::External(Box::new(error)))?;
+        Ok(Some(properties))
+    }
+}
+
+/// One table.
+#[derive(Debug)]
+pub(crate) struct ArchiveTable {
+    schema: SchemaRef,
+    files: Vec<PartitionedFile>,
+    keys: Arc<Keys>,
+}
+
+impl ArchiveTable {
+    /// Makes a table of `files`.
+    pub(crate) fn new(table: Table, reader: &ArchiveReader, files: Vec<FileRow>) -> anyhow::Result<Self> {
+        let schema = schema(table);
+        let root = std::path::absolute(reader.root())?;
+        let partitioned = |file: &FileRow| {
+            let path = Path::from_absolute_path(root.join(&file.path))?;
+            let statistics = statistics(table, &schema, file);
+            Ok(PartitionedFile::new(path.to_string(), file.bytes).with_statistics(Arc::new(statistics)))
+        };
+        let files = files.iter().map(partitioned).collect::<anyhow::Result<_>>()?;
+        Ok(Self { schema, files, keys: Arc::new(Keys(reader.keys())) })
+    }
+}
+
+/// What the catalog knows of a file: rows, and the range of the table's time.
+fn statistics(table: Table, schema: &SchemaRef, file: &FileRow) -> Statistics {
+    let mut statistics = Statistics::new_unknown(schema);
+    let rows = usize::try_from(file.rows);
+    statistics.num_rows = rows.map_or(Precision::Absent, Precision::Exact);
+    if let Ok(column) = schema.index_of(table.time_column()) {
+        let zone = match schema.field(column).data_type() {
+            DataType::Timestamp(TimeUnit::Microsecond, zone) => zone.clone(),
+            _ => None,
+        };
+        let micros = |us| Precision::Exact(ScalarValue::TimestampMicrosecond(Some(us), zone.clone()));
+        let of_time = &mut statistics.column_statistics[column];
+        of_time.min_value = micros(file.time_min_us);
+        of_time.max_value = micros(file.time_max_us);
+        of_time.null_count = Precision::Exact(0);
+    }
+    statistics
+}
+
+#[async_trait]
+impl TableProvider for ArchiveTable {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let source = ParquetSource::new(self.schema.clone())
+            .with_table_parquet_options(state.table_options().parquet.clone())
+            .with_encryption_factory(self.keys.clone());
+        let groups = FileGroup::new(self.files.clone()).split_files(state.config().target_partitions());
+        let scan = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
+            .with_file_groups(groups)
+            .with_projection_indices(projection.cloned())?
+            .with_limit(limit)
+            .build();
+        Ok(DataSourceExec::from_data_source(scan))
+    }
+}
