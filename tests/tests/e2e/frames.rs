@@ -44,6 +44,11 @@ pub(crate) fn frame(epoch: u64, seq: u64, body: &Body) -> Frame {
     raw_frame(epoch, seq, body.encode_to_vec())
 }
 
+/// Returns an alarm frame of `body`.
+pub(crate) fn alarm_frame(epoch: u64, seq: u64, body: &Body) -> Frame {
+    Frame { lane: Lane::Alarm.into(), ..frame(epoch, seq, body) }
+}
+
 /// Returns a numerics frame whose body is `bytes`, whatever they are.
 pub(crate) fn raw_frame(epoch: u64, seq: u64, bytes: Vec<u8>) -> Frame {
     Frame {
@@ -61,7 +66,7 @@ pub(crate) fn raw_frame(epoch: u64, seq: u64, bytes: Vec<u8>) -> Frame {
 pub(crate) struct Publisher {
     client: AsyncClient,
     events: EventLoop,
-    topic: String,
+    prefix: String,
 }
 
 impl Publisher {
@@ -77,17 +82,14 @@ impl Publisher {
                 break;
             }
         }
-        Ok(Self { client, events, topic: format!("wl/1/{tenant}/{device}/up/telemetry") })
+        Ok(Self { client, events, prefix: format!("wl/1/{tenant}/{device}/up/") })
     }
 
     /// Publishes with QoS 1 and waits for the acknowledgement. A closed connection is an error.
     pub(crate) async fn publish(&mut self, frame: &Frame) -> anyhow::Result<()> {
-        self.publish_bytes(frame.encode_to_vec()).await
-    }
-
-    /// Publishes bytes likewise.
-    pub(crate) async fn publish_bytes(&mut self, payload: Vec<u8>) -> anyhow::Result<()> {
-        self.client.publish(&self.topic, QoS::AtLeastOnce, false, payload).await?;
+        let channel = if frame.lane() == Lane::Alarm { "alarm" } else { "telemetry" };
+        let topic = format!("{}{channel}", self.prefix);
+        self.client.publish(topic, QoS::AtLeastOnce, false, frame.encode_to_vec()).await?;
         let acked = async {
             loop {
                 match self.events.poll().await? {

@@ -1,10 +1,12 @@
 //! The whole path, with real processes, real TLS, real disks and other people's software.
 
+mod alerts;
 mod archive;
 mod bad_input;
 mod clients;
 mod frames;
 mod kill;
+mod metrics;
 mod process;
 mod python;
 mod random;

@@ -7,6 +7,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 const POLL: Duration = Duration::from_millis(20);
+/// Reading a whole archive is work of its own.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Returns the path of one of our binaries, as `tests/run` builds it.
 pub(crate) fn binary(name: &str) -> anyhow::Result<PathBuf> {
@@ -128,6 +130,6 @@ pub(crate) fn eventually<T>(
             Err(error) => format!("{error:#}"),
         };
         ensure!(Instant::now() < until, "{what}: not within {limit:?}: {last}");
-        std::thread::sleep(POLL);
+        std::thread::sleep(LOOK_AGAIN);
     }
 }

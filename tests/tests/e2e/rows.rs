@@ -49,7 +49,6 @@ pub(crate) struct Audit {
     pub(crate) action: String,
     pub(crate) actor: String,
     pub(crate) outcome: String,
-    pub(crate) target: String,
 }
 
 /// A batch with its columns by name and row.
@@ -125,7 +124,6 @@ impl Table {
             action: self.text("action", row)?,
             actor: self.text("actor", row)?,
             outcome: self.text("outcome", row)?,
-            target: self.text("target", row)?,
         })
     }
 }

@@ -35,6 +35,7 @@ impl Stand {
         let [mqtt, grpc, http] = free_ports()?;
         let stand = Self { folder: tempfile::tempdir()?, gateway: None, mqtt, grpc, http };
         run(stand.wardline()?.arg("init").arg("--data-dir").arg(stand.data()))?;
+        std::fs::write(stand.data().join("wardline.toml"), "[archive]\nflush_interval_ms = 500\n")?;
         Ok(stand)
     }
 
