@@ -243,7 +243,7 @@ impl Parts {
 
     fn archive(&mut self) -> ArchiveHandle {
         let metrics = Arc::new(ArchiveMetrics::default());
-        metrics.register(&mut self.registry);
+        metrics.register(self.registry.sub_registry_with_prefix("wardline"));
         let mut options = self.options.archive.clone();
         options.dir = self.data.archive();
         let (journal, store) = (self.journal.clone(), self.store.clone());
