@@ -3,7 +3,7 @@
 use crate::rig::{NOW_US, Rig, readings, samples};
 use wardline_archive::Table;
 
-/// Rows enough that a file's footer, some 6 KB, weighs little.
+/// Rows enough that a file's footer, some 17 KB, weighs little.
 const FRAMES: u64 = 300;
 const READINGS: usize = 300;
 const SAMPLES: usize = 3600;
