@@ -19,35 +19,64 @@ pub(crate) const CONNECTIONS: usize = 10;
 const WINDOW: u16 = 16;
 const PAYLOAD_BYTES: usize = 200;
 const SUBSCRIBER: &str = "kept-subscriber";
+/// A broker that saves every second has saved the subscription by then.
+const SUBSCRIPTION_SETTLE: Duration = Duration::from_millis(2500);
 /// A broker that sends nothing for this long has nothing left.
 const QUIET: Duration = Duration::from_secs(3);
 /// The archive flushes within seconds; a loaded machine is slower.
 const ARCHIVE_WAIT: Duration = Duration::from_secs(60);
 const ARCHIVE_POLL: Duration = Duration::from_millis(200);
 
+/// How a server is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// SIGKILL.
+    Crash,
+    /// SIGTERM: shows that the counting finds what a server did keep.
+    Stop,
+}
+
+impl Ending {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Crash => "kill -9",
+            Self::Stop => "SIGTERM",
+        }
+    }
+}
+
+/// What is done to a server, with its name in the table.
+type Case = (Keeping, &'static str, Ending);
+
+const WARDLINE: &[Case] = &[(Keeping::Default, "journal, then archive", Ending::Crash)];
+const MOSQUITTO: &[Case] = &[
+    (Keeping::Default, "persistence true", Ending::Stop),
+    (Keeping::Default, "persistence true", Ending::Crash),
+    (Keeping::AutosaveSecond, "persistence true, autosave_interval 1", Ending::Crash),
+    (Keeping::AutosaveChanges, "persistence true, autosave_on_changes, 1000", Ending::Crash),
+];
+const RUMQTTD: &[Case] = &[(Keeping::Default, "memory", Ending::Crash)];
+
 /// Crashes every server and prints what each lost.
 pub(crate) async fn run(lab: &Lab, options: &Crash) -> anyhow::Result<()> {
-    let mut table = Table::new(2, &["server", "keeps", "acked", "after kill -9", "lost"]);
+    let mut table = Table::new(3, &["server", "keeps", "ended by", "acked", "still there", "lost"]);
     for kind in lab.setup.servers.iter().copied() {
-        let cases: &[(Keeping, &str)] = match kind {
-            Kind::Wardline => &[(Keeping::Default, "journal, then archive")],
-            Kind::Mosquitto => &[
-                (Keeping::Default, "persistence true"),
-                (Keeping::Autosave, "persistence true, autosave_interval 1"),
-            ],
-            Kind::Rumqttd => &[(Keeping::Default, "memory")],
+        let cases = match kind {
+            Kind::Wardline => WARDLINE,
+            Kind::Mosquitto => MOSQUITTO,
+            Kind::Rumqttd => RUMQTTD,
             Kind::Rustls => &[],
         };
-        for (keeping, what) in cases {
-            let (acked, kept) = crash(lab, kind, *keeping, options.messages).await?;
-            eprintln!("crash: {kind}, {what}: {kept} of {acked}");
-            let lost = acked.saturating_sub(kept);
+        for (keeping, what, ending) in cases.iter().copied() {
+            let (acked, kept) = crash(lab, kind, keeping, ending, options.crash_messages).await?;
+            eprintln!("crash: {kind}, {what}, {}: {kept} of {acked}", ending.name());
             table.row(vec![
                 kind.to_string(),
-                (*what).to_owned(),
+                what.to_owned(),
+                ending.name().to_owned(),
                 acked.to_string(),
                 kept.to_string(),
-                lost.to_string(),
+                acked.saturating_sub(kept).to_string(),
             ]);
         }
     }
@@ -55,15 +84,25 @@ pub(crate) async fn run(lab: &Lab, options: &Crash) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn crash(lab: &Lab, kind: Kind, keeping: Keeping, messages: usize) -> anyhow::Result<(u64, u64)> {
+async fn crash(
+    lab: &Lab,
+    kind: Kind,
+    keeping: Keeping,
+    ending: Ending,
+    messages: usize,
+) -> anyhow::Result<(u64, u64)> {
     let place = lab.place(kind)?;
     let server = Server::start(lab, kind, &place, keeping).await?;
     if kind != Kind::Wardline {
         subscriber(lab, &server).await?.disconnect().await?;
+        tokio::time::sleep(SUBSCRIPTION_SETTLE).await;
     }
     let epoch = epoch_now();
     let acked = publish(lab, &server, messages, epoch).await?;
-    server.kill()?;
+    match ending {
+        Ending::Crash => server.kill()?,
+        Ending::Stop => server.stop()?,
+    }
     let server = Server::start(lab, kind, &place, keeping).await?;
     let kept = match kind {
         Kind::Wardline => archived(&place, acked, epoch).await?,

@@ -62,7 +62,7 @@ pub(crate) enum Command {
 impl Default for Command {
     fn default() -> Self {
         let defaults = Bench::parse_from(["bench", "throughput"]);
-        defaults.command.unwrap_or(Self::Crash(Crash { messages: 10_000 }))
+        defaults.command.unwrap_or(Self::Crash(Crash { crash_messages: 10_000 }))
     }
 }
 
@@ -130,13 +130,13 @@ impl std::str::FromStr for Shape {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Crash {
     /// Publishes to acknowledge before the kill.
-    #[arg(long = "crash-messages", default_value_t = 10_000)]
-    pub(crate) messages: usize,
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) crash_messages: usize,
 }
 
 impl Crash {
     fn quick(&mut self) {
-        self.messages = self.messages.min(1_000);
+        self.crash_messages = self.crash_messages.min(1_000);
     }
 }
 

@@ -56,7 +56,9 @@ pub(crate) enum Keeping {
     /// Everything as it comes: brokers with their default persistence, the gateway with all roles.
     Default,
     /// Brokers that can save their memory every second.
-    Autosave,
+    AutosaveSecond,
+    /// Brokers that can save their memory after every 1,000 changes.
+    AutosaveChanges,
 }
 
 /// Finds or builds every binary that will be needed.
@@ -128,6 +130,14 @@ impl Server {
     /// Returns its resident memory, bytes.
     pub(crate) fn resident_bytes(&self) -> anyhow::Result<u64> {
         proc::resident_bytes(self.child.id())
+    }
+
+    /// Ends it in order: SIGTERM.
+    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+        let pid = self.child.id().to_string();
+        ensure!(Command::new("kill").args(["-TERM", &pid]).status()?.success(), "kill -TERM {pid}");
+        self.child.wait()?;
+        Ok(())
     }
 
     /// Ends it as a crash would: SIGKILL.

@@ -32,10 +32,7 @@ fn configuration(lab: &Lab, place: &Place, keeping: Keeping) -> String {
     let folder = place.folder.display();
     let persistence = match keeping {
         Keeping::Throughput => "persistence false\n".to_owned(),
-        Keeping::Default => format!("persistence true\npersistence_location {folder}/\n"),
-        Keeping::Autosave => {
-            format!("persistence true\npersistence_location {folder}/\nautosave_interval 1\n")
-        }
+        keeping => format!("persistence true\npersistence_location {folder}/\n{}", autosave(keeping)),
     };
     format!(
         "listener {} 127.0.0.1\nsocket_domain ipv4\nset_tcp_nodelay true\ncafile {pki}/ca.pem\n\
@@ -43,4 +40,12 @@ fn configuration(lab: &Lab, place: &Place, keeping: Keeping) -> String {
          allow_anonymous true\nmax_queued_messages 0\nuser root\nlog_type error\nlog_type warning\n{persistence}",
         place.ports[0]
     )
+}
+
+fn autosave(keeping: Keeping) -> &'static str {
+    match keeping {
+        Keeping::Throughput | Keeping::Default => "",
+        Keeping::AutosaveSecond => "autosave_interval 1\n",
+        Keeping::AutosaveChanges => "autosave_interval 1000\nautosave_on_changes true\n",
+    }
 }
