@@ -2,6 +2,7 @@
 
 pub mod alerts;
 pub mod archive;
+pub mod query;
 pub mod serve;
 pub mod setup;
 
@@ -36,6 +37,8 @@ enum Command {
     Serve(serve::ServeCommand),
     /// Show what the archive holds, without a SQL engine.
     Archive(archive::ArchiveCommand),
+    /// Run SQL over the archive; hands over to `wardline-query`.
+    Query(query::QueryCommand),
     /// Follow and list alerts over gRPC.
     Alerts(alerts::AlertsCommand),
     /// See the whole path at work: devices, agents, gateway, archive, one alert.
@@ -81,6 +84,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Service(command) => command.run().await,
         Command::Serve(command) => command.run().await,
         Command::Archive(command) => command.run().await,
+        Command::Query(command) => command.run(),
         Command::Alerts(command) => command.run().await,
         Command::Demo(command) => command.run().await,
     }
