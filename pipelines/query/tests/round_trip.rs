@@ -75,9 +75,13 @@ async fn every_format_gives_the_rows_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn filters_counts_and_empty_tables_work() {
     let folder = archive(&[97.5, 96.0, 95.0]).await;
-    let one = |sql: &str| text(&query(folder.path(), &[sql, "--format", "csv"])).lines().nth(1).map(str::to_owned);
+    let one =
+        |sql: &str| text(&query(folder.path(), &[sql, "--format", "csv"])).lines().nth(1).map(str::to_owned);
     assert_eq!(one("SELECT count(*) FROM numerics").as_deref(), Some("3"));
-    assert_eq!(one("SELECT count(*) FROM numerics WHERE value > 95.5 AND device = 'mon-1'").as_deref(), Some("2"));
+    assert_eq!(
+        one("SELECT count(*) FROM numerics WHERE value > 95.5 AND device = 'mon-1'").as_deref(),
+        Some("2")
+    );
     assert_eq!(one("SELECT count(*) FROM numerics WHERE device_time < '2020-01-01'").as_deref(), Some("0"));
     assert_eq!(one("SELECT count(*) FROM alarms").as_deref(), Some("0"));
 }

@@ -75,7 +75,7 @@ impl StreamState {
 
     /// Reads what [`Intervals::encode`] and [`encode_recent`](Self::encode_recent) wrote; none when it is damaged.
     pub fn decode(seen: &[u8], recent: &[u8]) -> Option<Self> {
-        if recent.len() % RECENT_BYTES != 0 || recent.len() > RECENT_MAX * RECENT_BYTES {
+        if !recent.len().is_multiple_of(RECENT_BYTES) || recent.len() > RECENT_MAX * RECENT_BYTES {
             return None;
         }
         let number = |bytes: &[u8]| bytes.try_into().ok().map(u64::from_le_bytes);
