@@ -34,16 +34,9 @@ pub(crate) enum Format {
 /// Runs the query and prints what it yields. A reader that closes the pipe ends it without complaint.
 pub(crate) async fn print(rows: DataFrame, format: Format) -> anyhow::Result<()> {
     let schema = rows.schema().as_arrow().clone();
-    if format == Format::Csv {
-        if let Some(nested) = schema.fields().iter().find(|f| f.data_type().is_nested()) {
-            let is_dictionary = matches!(nested.data_type(), DataType::Dictionary(..));
-            if !is_dictionary {
-                bail!(
-                    "column {} is a list, which CSV cannot hold: use --format json, or select others",
-                    nested.name()
-                );
-            }
-        }
+    let is_list = |kind: &DataType| kind.is_nested() && !matches!(kind, DataType::Dictionary(..));
+    if let (Format::Csv, Some(list)) = (format, schema.fields().iter().find(|f| is_list(f.data_type()))) {
+        bail!("column {} is a list, which CSV cannot hold: use --format json, or select others", list.name());
     }
     let mut stream = rows.execute_stream().await.context("the query cannot start")?;
     let mut out = BufWriter::new(io::stdout().lock());

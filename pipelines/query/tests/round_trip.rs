@@ -1,4 +1,5 @@
 //! The binary over a real archive: every format gives the rows back.
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking")]
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -29,7 +29,6 @@ pub(crate) struct Reading {
 /// A row of `waveforms`.
 #[derive(Debug, Clone)]
 pub(crate) struct Block {
-    pub(crate) position: Position,
     pub(crate) start_us: i64,
     pub(crate) mdc_code: u32,
     pub(crate) interval_ns: u64,
@@ -107,7 +106,6 @@ impl Table {
 
     fn block(&self, row: usize) -> anyhow::Result<Block> {
         Ok(Block {
-            position: self.position(row)?,
             start_us: self.number::<TimestampMicrosecondType>("device_time", row)?,
             mdc_code: self.number::<UInt32Type>("mdc_code", row)?,
             interval_ns: self.number::<UInt64Type>("interval_ns", row)?,

@@ -1,4 +1,5 @@
 //! The archive against a real journal, a real database and real files.
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking")]
 
 mod crash;
 mod foreign;

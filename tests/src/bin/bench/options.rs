@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
-        Bench::command().debug_assert();
+        <Bench as CommandFactory>::command().debug_assert();
         assert!(matches!(Command::default(), Command::Throughput(options) if options.rounds == 5));
     }
 
