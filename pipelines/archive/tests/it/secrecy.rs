@@ -35,7 +35,7 @@ async fn no_marker_is_in_any_file_of_the_data_directory() {
     assert!(files.iter().filter(|f| f.extension().is_some_and(|e| e == "parquet")).count() >= 4);
     for file in files {
         for needle in [&value[..], &sample, MARKER_TEXT.as_bytes(), MARKER_PAYLOAD, b"MDC_PULS", b"mon-1"] {
-            let registry = needle == b"mon-1" && !file.extension().is_some_and(|e| e == "parquet");
+            let registry = needle == b"mon-1" && file.extension().is_none_or(|e| e != "parquet");
             assert!(registry || !holds(&file, needle), "{} in {}", needle.escape_ascii(), file.display());
         }
     }
