@@ -10,6 +10,7 @@ mod metrics;
 mod process;
 mod python;
 mod random;
+mod readme;
 mod recordings;
 mod records;
 mod rows;

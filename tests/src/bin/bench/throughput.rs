@@ -7,6 +7,7 @@ use crate::payload::{Template, epoch_now};
 use crate::server::{Keeping, Kind, Server};
 use crate::stats::Rounds;
 use crate::table::{Table, number, times};
+use anyhow::Context;
 use hdrhistogram::Histogram;
 use std::time::Duration;
 use wardline_tests::mqtt_client::load::{self, LoadReport};
@@ -19,6 +20,10 @@ const WARM_UP_PART: usize = 10;
 const SYNCS_A_ROUND: usize = 200;
 /// What a server does after its last acknowledgement counts too.
 const SETTLE: Duration = Duration::from_millis(50);
+
+/// Sessions that were just closed are forgotten by then; some brokers cut a client that comes back sooner.
+const RECOVER: Duration = Duration::from_millis(300);
+const TRIES: usize = 3;
 
 /// One scenario.
 #[derive(Debug, Clone, Copy)]
@@ -99,7 +104,7 @@ async fn measure(
         for turn in 0..runners.len() {
             let index = (turn + round) % runners.len();
             if let Some(runner) = runners.get_mut(index) {
-                runner.round(lab, scenario, round).await?;
+                runner.round_or_again(lab, scenario, round).await?;
             }
         }
         syncs.add(disk.sync(SYNCS_A_ROUND / 2)?)?;
@@ -113,6 +118,19 @@ impl Runner {
         let server = Server::start(lab, kind, &place, Keeping::Throughput).await?;
         let [cpu_us, per_second, p50_us, p99_us] = [(); 4].map(|()| Rounds::default());
         Ok(Self { server, _place: place, cpu_us, per_second, p50_us, p99_us })
+    }
+
+    /// Measures once. A server that closes a connection meanwhile is told of, and gets another try.
+    async fn round_or_again(&mut self, lab: &Lab, scenario: Scenario, round: usize) -> anyhow::Result<()> {
+        for _ in 1..TRIES {
+            match self.round(lab, scenario, round).await {
+                Ok(()) => return Ok(()),
+                Err(error) => eprintln!("{} in round {}: {error:#}; once more", self.server.kind, round + 1),
+            }
+            tokio::time::sleep(RECOVER).await;
+        }
+        let last = self.round(lab, scenario, round).await;
+        last.with_context(|| format!("{} in round {}", self.server.kind, round + 1))
     }
 
     /// Connects, warms up, measures once and disconnects.
@@ -132,6 +150,7 @@ impl Runner {
         tokio::time::sleep(SETTLE).await;
         let cpu = self.server.cpu()? - before;
         load::disconnect_all(publishers).await;
+        tokio::time::sleep(RECOVER).await;
         self.record(&report, cpu);
         eprintln!(
             "{} B {}x{} round {}: {:9} {:6} us/ack {:7} acks/s p99 {} ms",
