@@ -9,8 +9,8 @@ use std::sync::{Arc, OnceLock};
 use wardline_journal::fault::FaultStorage;
 use wardline_journal::format::{BATCH_HEADER_BYTES, BatchHeader, SEGMENT_HEADER_BYTES, segment_base};
 use wardline_journal::{
-    Class, Entry, Journal, JournalOptions, KeyError, KeyId, KeyProvider, KeyPurpose, Offset, OpenError, Record,
-    Zeroizing,
+    Class, Entry, Journal, JournalOptions, KeyError, KeyId, KeyProvider, KeyPurpose, Offset, OpenError,
+    Record, Zeroizing,
 };
 use wardline_proto::{PartitionId, TenantId};
 
@@ -98,7 +98,9 @@ fn mend(bytes: &mut [u8]) {
 
 fn crc32c(bytes: &[u8]) -> [u8; 4] {
     let step = |crc: u32, byte: &u8| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _bit| (crc >> 1) ^ (0x82f6_3b78 & 0_u32.wrapping_sub(crc & 1)))
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _bit| {
+            (crc >> 1) ^ (0x82f6_3b78 & 0_u32.wrapping_sub(crc & 1))
+        })
     };
     (!bytes.iter().fold(!0, step)).to_le_bytes()
 }
