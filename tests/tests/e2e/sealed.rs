@@ -1,11 +1,12 @@
 //! At rest nothing is readable without keys (SEC-3): marked values go the whole way, then every file is searched.
 
-use crate::frames::{HEART_RATE, now_us, series};
+use crate::archive::block_on;
+use crate::frames::{HEART_RATE, Publisher, now_us, raw_frame, series};
 use crate::kill::agent;
 use crate::process::{eventually, run, run_to_fail};
 use crate::python;
 use crate::rows;
-use crate::stand::{Stand, files_below, free_ports};
+use crate::stand::{Stand, TENANT, files_below, free_ports};
 use anyhow::{Context, bail, ensure};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -85,6 +86,16 @@ fn measure(port: u16, bodies: &[Body]) -> anyhow::Result<()> {
     }
 }
 
+/// Publishes a marked body that does not decode: the quarantine keeps it whole, and sealed.
+fn publish_nonsense(stand: &Stand) -> anyhow::Result<()> {
+    let certs = stand.device("mon-2")?;
+    let body = [&[0xFF; 4], MARKER.as_bytes()].concat();
+    block_on(async {
+        let mut device = Publisher::connect(stand.mqtt, TENANT, "mon-2", &certs).await?;
+        device.publish(&raw_frame(1, 1, body)).await
+    })
+}
+
 /// Returns what a patient's data looks like in a file: text, a double, samples as they lie in each width and form.
 fn needles() -> Vec<Vec<u8>> {
     let wide = SAMPLES.iter().flat_map(|s| s.to_le_bytes()).collect();
@@ -129,7 +140,8 @@ fn nothing_at_rest_is_readable_without_keys() -> anyhow::Result<()> {
     search(&stand.path("spool"))?;
     stand.start()?;
     let _delivering = agent(&stand, &certs, link)?;
-    for table in ["numerics", "waveforms", "alarms", "events"] {
+    publish_nonsense(&stand)?;
+    for table in ["numerics", "waveforms", "alarms", "events", "quarantine"] {
         eventually(table, WAIT, || Ok((!rows::positions(&stand.table(table)?)?.is_empty()).then_some(())))?;
     }
     let readings = rows::readings(&stand.table("numerics")?)?;
@@ -155,9 +167,11 @@ fn read_with_pyarrow(stand: &Stand) -> anyhow::Result<()> {
         command.arg("--data-dir").arg(stand.data()).args(["--table", table]);
         Ok(command)
     };
-    for table in ["numerics", "waveforms", "alarms", "events"] {
+    for table in ["numerics", "waveforms", "alarms", "events", "quarantine", "audit"] {
         let told = run(&mut read(table)?)?;
-        println!("pyarrow: {}", told.lines().next().unwrap_or_default());
+        let head = told.lines().next().unwrap_or_default();
+        ensure!(head.contains(" rows") && !head.contains(": 0 rows"), "PyArrow read nothing: {head}");
+        println!("pyarrow: {head}");
     }
     ensure!(run(&mut read("numerics")?)?.contains("61.72451"), "PyArrow reads another value");
     let keyring = stand.data().join("keyring.json");
