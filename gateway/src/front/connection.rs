@@ -134,12 +134,12 @@ impl Connection {
             if timer.deadline() > self.deadline() {
                 timer.as_mut().reset(self.deadline());
             }
-            let (waiting, has_room) = (self.session.is_waiting(), self.session.has_room());
+            let (awaited, has_room) = (self.session.awaited(), self.session.has_room());
             let turn: Result<(), End> = tokio::select! {
                 biased;
                 refusal = control.ended() => Err(refusal.into()),
-                changed = self.watch.changed(), if waiting => {
-                    changed.map(drop).map_err(|_lost| Refusal::JournalFailed.into())
+                reached = self.watch.reached(awaited.unwrap_or_default()), if awaited.is_some() => {
+                    reached.map_err(|_lost| Refusal::JournalFailed.into())
                 }
                 read = read_some(&mut self.socket, &mut self.buffer), if has_room => self.heard(read),
                 down = Link::next(&mut self.link) => self.forward(down),
@@ -269,10 +269,8 @@ impl Connection {
     async fn settle(&mut self) -> Result<(), End> {
         loop {
             self.session.release(&self.watch, &mut self.out)?;
-            if !self.session.is_waiting() {
-                return Ok(());
-            }
-            self.watch.changed().await.map_err(|_lost| Refusal::JournalFailed)?;
+            let Some(offset) = self.session.awaited() else { return Ok(()) };
+            self.watch.reached(offset).await.map_err(|_lost| Refusal::JournalFailed)?;
         }
     }
 }

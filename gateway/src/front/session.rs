@@ -12,7 +12,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
-use wardline_journal::{AppendError, Class, DurableState, DurableWatch, Record, Ticket};
+use wardline_journal::{AppendError, Class, DurableState, DurableWatch, Offset, Record, Ticket};
 use wardline_proto::frame;
 use wardline_proto::limits::{PAYLOAD_BYTES_MAX, RECEIVE_MAXIMUM};
 use wardline_proto::refusal::Refusal;
@@ -70,9 +70,12 @@ impl Session {
         self.version
     }
 
-    /// Says whether replies wait for the journal.
-    pub(super) fn is_waiting(&self) -> bool {
-        !self.pending.is_empty()
+    /// Returns the offset that the next reply waits for, after [`Session::release`].
+    pub(super) fn awaited(&self) -> Option<Offset> {
+        match self.pending.front()? {
+            Pending::Durable { ticket, .. } => Some(ticket.offset()),
+            Pending::Refused { .. } => None,
+        }
     }
 
     /// Says whether more publishes may be read. A 3.1.1 device knows no receive maximum: it is made to wait.

@@ -1,8 +1,12 @@
 //! The proof of durability: how a queued record turns into the right to acknowledge it (ACK-1).
 
 use crate::Offset;
+use crate::turnstile::{Place, Turnstile};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use tokio::sync::watch;
 
 /// How far the log is durable.
@@ -61,20 +65,12 @@ impl Ticket {
     }
 
     /// Waits for the proof.
-    pub async fn durable(self, watch: &mut DurableWatch) -> Result<Durable, Lost> {
+    pub async fn durable(self, watch: &DurableWatch) -> Result<Durable, Lost> {
         if self.log != watch.shared.log {
             return Err(Lost);
         }
-        let mut ticket = self;
-        loop {
-            ticket = match ticket.redeem(watch) {
-                Ok(durable) => return Ok(durable),
-                Err(ticket) => ticket,
-            };
-            if watch.changed().await? == DurableState::Failed {
-                return ticket.redeem(watch).map_err(|_ticket| Lost);
-            }
-        }
+        watch.reached(self.offset).await?;
+        self.redeem(watch).map_err(|_ticket| Lost)
     }
 
     /// Blocks the thread until the proof is there. Not for async code.
@@ -112,11 +108,53 @@ impl DurableWatch {
     }
 }
 
+impl DurableWatch {
+    /// Waits until the record at `offset` is durable. `Lost` when it never will be. Wakes for nothing else.
+    pub fn reached(&self, offset: Offset) -> Reached<'_> {
+        Reached { shared: &self.shared, offset, place: None }
+    }
+}
+
+/// Waits for one offset; see [`DurableWatch::reached`].
+#[derive(Debug)]
+#[must_use = "a future does nothing unless it is polled"]
+pub struct Reached<'a> {
+    shared: &'a DurableEnd,
+    offset: Offset,
+    place: Option<Place>,
+}
+
+impl Future for Reached<'_> {
+    type Output = Result<(), Lost>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.shared.end() > self.offset {
+            return Poll::Ready(Ok(()));
+        }
+        self.place = self.shared.turnstile.enter(self.offset, self.place, context.waker());
+        let (reached, over) = (self.shared.end() > self.offset, self.place.is_none());
+        match (reached, over) {
+            (true, _) => Poll::Ready(Ok(())),
+            (false, true) => Poll::Ready(Err(Lost)),
+            (false, false) => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Reached<'_> {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            self.shared.turnstile.leave(place);
+        }
+    }
+}
+
 /// The end itself, shared by the publisher and all watches.
 #[derive(Debug)]
 pub(crate) struct DurableEnd {
     log: u32,
     end: AtomicU64,
+    turnstile: Turnstile,
     waiters: AtomicUsize,
     stopped: Mutex<bool>,
     moved: Condvar,
@@ -164,6 +202,7 @@ impl DurablePublisher {
         let shared = Arc::new(DurableEnd {
             log: LOGS.fetch_add(1, Ordering::Relaxed),
             end: AtomicU64::new(end.get()),
+            turnstile: Turnstile::default(),
             waiters: AtomicUsize::new(0),
             stopped: Mutex::new(false),
             moved: Condvar::new(),
@@ -176,17 +215,20 @@ impl DurablePublisher {
     pub(crate) fn publish(&self, end: Offset) {
         self.shared.end.store(end.get(), Ordering::SeqCst);
         self.sender.send_replace(DurableState::Open { end });
+        self.shared.turnstile.open(end);
         self.shared.wake(false);
     }
 
     /// Publishes that nothing more becomes durable.
     pub(crate) fn fail(&self) {
         self.sender.send_replace(DurableState::Failed);
+        self.shared.turnstile.close();
     }
 }
 
 impl Drop for DurablePublisher {
     fn drop(&mut self) {
+        self.shared.turnstile.close();
         self.shared.wake(true);
     }
 }

@@ -35,12 +35,13 @@ mod spare;
 mod stats;
 mod storage;
 mod tail;
+mod turnstile;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
-pub use durable::{Durable, DurableState, DurableWatch, Lost, Ticket};
+pub use durable::{Durable, DurableState, DurableWatch, Lost, Reached, Ticket};
 pub use error::{AppendError, AppendErrorKind, OpenError, ReadError, RetainError};
 pub use journal::Journal;
 pub use keyring::{KeyInfo, KeyState, Keyring};

@@ -97,8 +97,8 @@ fn payloads_are_not_on_disk_in_the_clear() {
 async fn a_ticket_waits_without_blocking() {
     let disk = OnDisk::new();
     let journal = disk.open().unwrap();
-    let mut watch = journal.durable();
+    let watch = journal.durable();
     let ticket = journal.append(record(*b"x")).unwrap();
-    assert_eq!(ticket.durable(&mut watch).await.unwrap().offset(), Offset::ZERO);
+    assert_eq!(ticket.durable(&watch).await.unwrap().offset(), Offset::ZERO);
     assert_eq!(watch.current(), DurableState::Open { end: Offset::new(1) });
 }
