@@ -6,7 +6,7 @@
 use super::codec::{self, Version};
 use super::devices::{Device, SessionControl};
 use super::downlink::Link;
-use super::limits::DRAIN_MAX;
+use super::limits::{DRAIN_MAX, STALL_STEP};
 use super::opening::{open, shake_hands};
 use super::session::{Next, Session};
 use super::{Front, reply};
@@ -227,12 +227,18 @@ impl Connection {
     }
 
     fn deadline(&self) -> Instant {
+        if self.session.is_stalled() {
+            return Instant::now() + STALL_STEP;
+        }
         let packet = self.partial_since.map(|since| since + self.guard.front.options.deadlines.packet);
         let idle = (self.heard_at + self.idle_max).min(self.expires_at);
         packet.map_or(idle, |packet| packet.min(idle))
     }
 
-    fn late(&self) -> Result<(), End> {
+    fn late(&mut self) -> Result<(), End> {
+        if self.session.is_stalled() {
+            return Ok(self.session.retry()?);
+        }
         let now = Instant::now();
         if now < self.deadline() {
             Ok(())

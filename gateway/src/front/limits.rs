@@ -29,6 +29,10 @@ pub const REGISTRY_POLL: Duration = Duration::from_millis(500);
 pub const KEEP_ALIVE_SECONDS_MAX: u16 = 1200;
 /// How long a v3.1.1 session that asked for no keep-alive may say nothing.
 pub const IDLE_MAX: Duration = Duration::from_secs(1200);
+/// How long a publish of a v3.1.1 device waits for room in the journal before its session is ended.
+pub const STALL_MAX: Duration = Duration::from_secs(2);
+/// How often such a publish is tried again.
+pub const STALL_STEP: Duration = Duration::from_millis(5);
 /// Data syncs of the journal outlast this only when the disk is failing.
 pub const DRAIN_MAX: Duration = Duration::from_secs(10);
 

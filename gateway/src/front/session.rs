@@ -5,6 +5,7 @@
 
 use super::codec::{Packet, Publish, Version};
 use super::devices::Device;
+use super::limits::STALL_MAX;
 use super::{Front, now_us, reply};
 use bytes::{Bytes, BytesMut};
 use prost::Message;
@@ -24,6 +25,14 @@ use wardline_proto::{Identity, topic};
 enum Pending {
     Durable { ticket: Ticket, qos: u8, packet_id: u16 },
     Refused { refusal: Refusal, qos: u8, packet_id: u16 },
+}
+
+/// A publish that the journal has no room for, of a device to which the protocol cannot say so.
+struct Stalled {
+    record: Record,
+    qos: u8,
+    packet_id: u16,
+    until: Instant,
 }
 
 /// What the connection has to do about a packet.
@@ -46,6 +55,8 @@ pub(super) struct Session {
     /// The record of a publish, filled in anew for each.
     template: JournalRecord,
     pending: VecDeque<Pending>,
+    /// While there is one, nothing more is read.
+    stalled: Option<Stalled>,
     /// QoS 2 ids from PUBLISH to PUBREL. At most [`RECEIVE_MAXIMUM`].
     unreleased: HashSet<u16>,
 }
@@ -62,7 +73,7 @@ impl Session {
         let template = JournalRecord { ingested_at_us: 0, kind: Some(Kind::Publish(publish)) };
         let actor = Identity::Device(device.key.clone()).uri(&front.trust_domain);
         let (pending, unreleased) = (VecDeque::new(), HashSet::new());
-        Self { front, device, actor, version, template, pending, unreleased }
+        Self { front, device, actor, version, template, pending, stalled: None, unreleased }
     }
 
     /// Returns the protocol version.
@@ -80,7 +91,8 @@ impl Session {
 
     /// Says whether more publishes may be read. A 3.1.1 device knows no receive maximum: it is made to wait.
     pub(super) fn has_room(&self) -> bool {
-        self.version == Version::V5 || self.pending.len() < usize::from(RECEIVE_MAXIMUM)
+        let answered = self.version == Version::V5 || self.pending.len() < usize::from(RECEIVE_MAXIMUM);
+        answered && self.stalled.is_none()
     }
 
     /// Handles one packet. The error ends the session.
@@ -150,17 +162,44 @@ impl Session {
         }
         match self.take(publish) {
             Ok(ticket) => {
-                self.device.counters.accepted.fetch_add(1, Ordering::Relaxed);
-                self.front.metrics.accepted.inc();
-                if qos == 2 {
-                    self.unreleased.insert(packet_id);
-                }
-                if qos > 0 {
-                    self.pending.push_back(Pending::Durable { ticket, qos, packet_id });
-                }
+                self.accept(ticket, qos, packet_id);
                 Ok(())
             }
-            Err(refusal) => self.refuse(refusal, qos, packet_id),
+            Err((Refusal::JournalFull, Some(record))) if self.version == Version::V4 && qos > 0 => {
+                let until = Instant::now() + STALL_MAX;
+                self.stalled = Some(Stalled { record, qos, packet_id, until });
+                Ok(())
+            }
+            Err((refusal, _record)) => self.refuse(refusal, qos, packet_id),
+        }
+    }
+
+    /// Says whether a publish waits for room in the journal.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stalled.is_some()
+    }
+
+    /// Tries the publish again that waits for room. The error ends the session: it has waited long enough.
+    pub(super) fn retry(&mut self) -> Result<(), Refusal> {
+        let Some(Stalled { record, qos, packet_id, until }) = self.stalled.take() else { return Ok(()) };
+        match self.front.journal.append(record) {
+            Ok(ticket) => self.accept(ticket, qos, packet_id),
+            Err(AppendError::Full(record)) if Instant::now() < until => {
+                self.stalled = Some(Stalled { record, qos, packet_id, until });
+            }
+            Err(error) => return Err(refusal_of(&error)),
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, ticket: Ticket, qos: u8, packet_id: u16) {
+        self.device.counters.accepted.fetch_add(1, Ordering::Relaxed);
+        self.front.metrics.accepted.inc();
+        if qos == 2 {
+            self.unreleased.insert(packet_id);
+        }
+        if qos > 0 {
+            self.pending.push_back(Pending::Durable { ticket, qos, packet_id });
         }
     }
 
@@ -177,8 +216,16 @@ impl Session {
         Ok(())
     }
 
-    /// Checks a publish and appends it.
-    fn take(&mut self, publish: Publish) -> Result<Ticket, Refusal> {
+    /// Checks a publish and appends it. A refusal for want of room gives the record back.
+    fn take(&mut self, publish: Publish) -> Result<Ticket, (Refusal, Option<Record>)> {
+        let record = self.check(publish).map_err(|refusal| (refusal, None))?;
+        self.front.journal.append(record).map_err(|error| {
+            let refusal = refusal_of(&error);
+            (refusal, if let AppendError::Full(record) = error { Some(record) } else { None })
+        })
+    }
+
+    fn check(&mut self, publish: Publish) -> Result<Record, Refusal> {
         let channel = topic::parse_up(&self.device.key, &publish.topic).ok_or(Refusal::TopicNotAuthorized)?;
         if publish.payload.len() > PAYLOAD_BYTES_MAX {
             return Err(Refusal::PayloadTooLarge);
@@ -199,16 +246,16 @@ impl Session {
             let is_alarm = channel == UpChannel::Alarm;
             (PayloadFormat::Frame, if is_alarm { Class::Alarm } else { Class::Telemetry })
         };
-        self.append(publish.payload, channel, content, class)
+        self.record(publish.payload, channel, content, class)
     }
 
-    fn append(
+    fn record(
         &mut self,
         payload: Bytes,
         channel: UpChannel,
         content: PayloadFormat,
         class: Class,
-    ) -> Result<Ticket, Refusal> {
+    ) -> Result<Record, Refusal> {
         self.template.ingested_at_us = now_us();
         let Some(Kind::Publish(record)) = &mut self.template.kind else { return Err(Refusal::JournalFailed) };
         record.payload = payload;
@@ -219,12 +266,15 @@ impl Session {
             // Lets the read buffer go.
             record.payload = Bytes::new();
         }
-        let record = Record { partition: self.device.key.partition(), class, payload: encoded };
-        self.front.journal.append(record).map_err(|error| match error {
-            AppendError::Full(_) => Refusal::JournalFull,
-            AppendError::TooLarge(_) => Refusal::PayloadTooLarge,
-            AppendError::Failed | AppendError::Closed => Refusal::JournalFailed,
-        })
+        Ok(Record { partition: self.device.key.partition(), class, payload: encoded })
+    }
+}
+
+fn refusal_of(error: &AppendError) -> Refusal {
+    match error {
+        AppendError::Full(_) => Refusal::JournalFull,
+        AppendError::TooLarge(_) => Refusal::PayloadTooLarge,
+        AppendError::Failed | AppendError::Closed => Refusal::JournalFailed,
     }
 }
 

@@ -43,7 +43,7 @@ impl JournalOptions {
     pub fn for_dir(dir: impl AsRef<Path>) -> Self {
         Self {
             dir: dir.as_ref().to_path_buf(),
-            segment_bytes: 16 << 20,
+            segment_bytes: 32 << 20,
             total_bytes_max: 4 << 30,
             reserve_bytes: 256 << 20,
             queue_bytes_max: 16 << 20,

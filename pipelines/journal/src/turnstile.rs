@@ -72,3 +72,47 @@ impl Turnstile {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn waiting(turnstile: &Turnstile, offset: u64) -> (Arc<Count>, Place) {
+        let count = Arc::new(Count::default());
+        let place = turnstile.enter(Offset::new(offset), None, &Waker::from(count.clone())).unwrap();
+        (count, place)
+    }
+
+    #[test]
+    fn an_opening_wakes_those_below_it_once() {
+        let turnstile = Turnstile::default();
+        let tasks: Vec<_> = [4, 5, 5, 6].map(|offset| waiting(&turnstile, offset).0).into();
+        turnstile.open(Offset::new(4));
+        turnstile.open(Offset::new(6));
+        turnstile.open(Offset::new(6));
+        let woken: Vec<_> = tasks.iter().map(|task| task.0.load(Ordering::Relaxed)).collect();
+        assert_eq!(woken, [1, 1, 1, 0]);
+    }
+
+    #[test]
+    fn who_left_is_not_woken_and_a_close_wakes_the_rest_for_good() {
+        let turnstile = Turnstile::default();
+        let ((gone, place), (stays, _)) = (waiting(&turnstile, 1), waiting(&turnstile, 1));
+        turnstile.leave(place);
+        turnstile.close();
+        assert_eq!((gone.0.load(Ordering::Relaxed), stays.0.load(Ordering::Relaxed)), (0, 1));
+        assert!(turnstile.enter(Offset::new(2), None, &Waker::from(stays)).is_none());
+    }
+}

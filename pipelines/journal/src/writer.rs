@@ -25,7 +25,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A batch of at least so many records came from many appenders at once: the next sync is paced.
-const PACED_RECORDS_MIN: u32 = 8;
+const PACED_RECORDS_MIN: u32 = 4;
 /// Least time from one sync's start to the next while paced. A fast disk would otherwise sync a handful of records at a
 /// time, and a sync costs 50 to 150 us of CPU however few it carries. Far below what a network adds.
 const PACE: Duration = Duration::from_millis(1);
