@@ -32,6 +32,15 @@ pub struct Publisher<F> {
     fill: F,
 }
 
+/// How fast each publisher goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// As fast as acknowledgements come, with so many publishes in flight.
+    Window(u16),
+    /// One at a time, one each period, the publishers spread over it. A late one does not make up for lost time.
+    Every(Duration),
+}
+
 /// What a load did.
 #[derive(Debug)]
 pub struct LoadReport {
@@ -75,22 +84,27 @@ pub async fn publishers<F: FnMut(&mut Vec<u8>)>(
     Ok(connections.into_iter().zip(clients).enumerate().map(with_source).collect())
 }
 
-/// Publishes `messages_each` from every publisher at once, at most `window` in flight each.
+/// Publishes `messages_each` from every publisher at once.
 pub async fn run<F>(
     publishers: Vec<Publisher<F>>,
     messages_each: usize,
-    window: u16,
+    pace: Pace,
 ) -> anyhow::Result<(LoadReport, Vec<Publisher<F>>)>
 where
     F: FnMut(&mut Vec<u8>) + Send + 'static,
 {
     let mut back = Vec::with_capacity(publishers.len());
     let mut tasks = JoinSet::new();
-    let start = Instant::now();
-    for mut publisher in publishers {
+    let (start, count) = (Instant::now(), publishers.len() as u32);
+    for (index, mut publisher) in (0..).zip(publishers) {
         tasks.spawn(async move {
-            let Publisher { connection, topic, fill } = &mut publisher;
-            let latencies = connection.publish(topic, messages_each, window, fill).await;
+            let latencies = match pace {
+                Pace::Window(window) => {
+                    let Publisher { connection, topic, fill } = &mut publisher;
+                    connection.publish(topic, messages_each, window, fill).await
+                }
+                Pace::Every(period) => publisher.paced(messages_each, period, period * index / count).await,
+            };
             latencies.map(|latencies| (latencies, publisher))
         });
     }
@@ -106,6 +120,25 @@ where
         latency_us.record(u64::from(*latency).max(1))?;
     }
     Ok((LoadReport { acked: latency_us.len(), elapsed, latency_us }, back))
+}
+
+impl<F: FnMut(&mut Vec<u8>)> Publisher<F> {
+    /// Publishes one each period, the first after `delay`; returns the latencies, microseconds.
+    async fn paced(
+        &mut self,
+        messages: usize,
+        period: Duration,
+        delay: Duration,
+    ) -> anyhow::Result<Vec<u32>> {
+        let mut latencies = Vec::with_capacity(messages);
+        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + delay, period);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        for _ in 0..messages {
+            ticks.tick().await;
+            latencies.extend(self.connection.publish(&self.topic, 1, 1, &mut self.fill).await?);
+        }
+        Ok(latencies)
+    }
 }
 
 /// Ends every session.

@@ -135,7 +135,8 @@ async fn publish(lab: &Lab, server: &Server, messages: usize, epoch: u64) -> any
         move |payload: &mut Vec<u8>| template.next(payload)
     };
     let publishers = load::publishers(server.address, &lab.clients[..CONNECTIONS], source).await?;
-    let (report, _publishers) = load::run(publishers, messages / CONNECTIONS, WINDOW).await?;
+    let (report, _publishers) =
+        load::run(publishers, messages / CONNECTIONS, load::Pace::Window(WINDOW)).await?;
     Ok(report.acked)
 }
 

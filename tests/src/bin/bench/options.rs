@@ -89,8 +89,8 @@ pub(crate) struct Throughput {
     /// Rounds; the servers alternate within each.
     #[arg(long, default_value_t = 5)]
     pub(crate) rounds: usize,
-    /// Scenarios, CONNECTIONSxWINDOW.
-    #[arg(long, value_delimiter = ',', default_values = ["50x16", "500x1"])]
+    /// Scenarios, CONNECTIONSxWINDOW: as fast as it goes; or CONNECTIONSx1@RATE: so many publishes a second.
+    #[arg(long, value_delimiter = ',', default_values = ["50x16", "500x1", "500x1@2000"])]
     pub(crate) load: Vec<Shape>,
     /// Payload sizes, bytes.
     #[arg(long, value_delimiter = ',', default_values_t = [200, 1024])]
@@ -107,21 +107,31 @@ impl Throughput {
     }
 }
 
-/// How many connections, and how many publishes in flight on each.
+/// How many connections, how many publishes in flight on each, and how many a second over all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shape {
     pub(crate) connections: usize,
     pub(crate) window: u16,
+    /// `None`: as many as are acknowledged.
+    pub(crate) per_second: Option<u32>,
 }
 
 impl std::str::FromStr for Shape {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let parsed = text.split_once('x').and_then(|(c, w)| Some((c.parse().ok()?, w.parse().ok()?)));
-        match parsed {
-            Some((connections @ 1.., window @ 1..=64)) => Ok(Self { connections, window }),
-            _ => Err(format!("{text} is not CONNECTIONSxWINDOW with a window of 1 to 64")),
+        let (shape, rate) = text.split_once('@').map_or((text, None), |(shape, rate)| (shape, Some(rate)));
+        let parsed = shape.split_once('x').and_then(|(c, w)| Some((c.parse().ok()?, w.parse().ok()?)));
+        match (parsed, rate.map(str::parse)) {
+            (Some((connections @ 1.., window @ 1..=64)), None) => {
+                Ok(Self { connections, window, per_second: None })
+            }
+            (Some((connections @ 1.., 1)), Some(Ok(rate @ 1..))) => {
+                Ok(Self { connections, window: 1, per_second: Some(rate) })
+            }
+            _ => Err(format!(
+                "{text} is neither CONNECTIONSxWINDOW with a window of 1 to 64 nor CONNECTIONSx1@RATE"
+            )),
         }
     }
 }
@@ -193,8 +203,9 @@ mod tests {
 
     #[test]
     fn a_shape_is_two_positive_numbers() {
-        assert_eq!("50x16".parse(), Ok(Shape { connections: 50, window: 16 }));
-        for bad in ["50", "0x1", "1x0", "1x65", "x"] {
+        assert_eq!("50x16".parse(), Ok(Shape { connections: 50, window: 16, per_second: None }));
+        assert_eq!("9x1@70".parse(), Ok(Shape { connections: 9, window: 1, per_second: Some(70) }));
+        for bad in ["50", "0x1", "1x0", "1x65", "x", "5x2@70", "5x1@0", "5x1@"] {
             assert!(bad.parse::<Shape>().is_err(), "{bad}");
         }
     }

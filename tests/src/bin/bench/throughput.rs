@@ -10,10 +10,11 @@ use crate::table::{Table, number, times};
 use anyhow::Context;
 use hdrhistogram::Histogram;
 use std::time::Duration;
-use wardline_tests::mqtt_client::load::{self, LoadReport};
+use wardline_tests::mqtt_client::load::{self, LoadReport, Pace};
 
 const MESSAGES: usize = 100_000;
 const MESSAGES_ONE_IN_FLIGHT: usize = 40_000;
+const PACED_SECONDS: usize = 5;
 /// Part of a round's messages that is sent before the clock starts.
 const WARM_UP_PART: usize = 10;
 /// Bare syncs measured in each round, half before the servers and half after them.
@@ -43,6 +44,20 @@ struct Runner {
     p99_us: Rounds,
 }
 
+impl Shape {
+    fn pace(&self) -> Pace {
+        match self.per_second {
+            Some(rate) => Pace::Every(Duration::from_secs(1) * self.connections as u32 / rate),
+            None => Pace::Window(self.window),
+        }
+    }
+
+    /// Returns the window, and the rate where there is one.
+    fn in_flight(&self) -> String {
+        self.per_second.map_or_else(|| self.window.to_string(), |rate| format!("1, {rate}/s"))
+    }
+}
+
 /// Measures every scenario and prints the table.
 pub(crate) async fn run(lab: &Lab, options: &Throughput) -> anyhow::Result<()> {
     let mut table = Table::new(
@@ -67,6 +82,9 @@ pub(crate) async fn run(lab: &Lab, options: &Throughput) -> anyhow::Result<()> {
     for shape in &options.load {
         for payload_bytes in options.payload.iter().copied() {
             let per_round = if shape.window == 1 { MESSAGES_ONE_IN_FLIGHT } else { MESSAGES };
+            // Paced rounds last a few seconds whatever the server can do.
+            let per_round =
+                shape.per_second.map_or(per_round, |rate| (rate as usize * PACED_SECONDS).min(per_round));
             let messages_each = (options.messages.unwrap_or(per_round) / shape.connections).max(WARM_UP_PART);
             let scenario = Scenario { shape: *shape, payload_bytes, messages_each };
             let (runners, syncs) = measure(lab, scenario, options.rounds, &mut disk).await?;
@@ -143,10 +161,11 @@ impl Runner {
         };
         let publishers = load::publishers(self.server.address, clients, source).await?;
         let (window, warm_up) = (scenario.shape.window, scenario.messages_each / WARM_UP_PART);
-        let (_, publishers) = load::run(publishers, warm_up.max(1), window).await?;
+        let (_, publishers) = load::run(publishers, warm_up.max(1), Pace::Window(window)).await?;
         tokio::time::sleep(SETTLE).await;
         let before = self.server.cpu()?;
-        let (report, publishers) = load::run(publishers, scenario.messages_each, window).await?;
+        let (report, publishers) =
+            load::run(publishers, scenario.messages_each, scenario.shape.pace()).await?;
         tokio::time::sleep(SETTLE).await;
         let cpu = self.server.cpu()? - before;
         load::disconnect_all(publishers).await;
@@ -156,7 +175,7 @@ impl Runner {
             "{} B {}x{} round {}: {:9} {:6} us/ack {:7} acks/s p99 {} ms",
             scenario.payload_bytes,
             scenario.shape.connections,
-            window,
+            scenario.shape.in_flight(),
             round + 1,
             self.server.kind.to_string(),
             number(micros(cpu) / report.acked as f64),
@@ -189,7 +208,7 @@ fn rows(table: &mut Table, scenario: Scenario, runners: &[Runner], syncs: &Histo
         table.row(vec![
             format!("{} B", scenario.payload_bytes),
             scenario.shape.connections.to_string(),
-            scenario.shape.window.to_string(),
+            scenario.shape.in_flight(),
             runner.server.kind.to_string(),
             number(runner.cpu_us.min()),
             number(runner.cpu_us.median()),
