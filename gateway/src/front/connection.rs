@@ -52,7 +52,8 @@ impl From<io::Error> for End {
 
 /// Serves one connection to its end. `handshake` is given back after the handshake.
 pub(super) async fn serve(front: Arc<Front>, tcp: TcpStream, handshake: OwnedSemaphorePermit) {
-    // Each phase has its own box, so that an idle session does not carry the room of its handshake.
+    // Each phase has its own box, and so has what one hands to the next: a future keeps room for every value that it ever
+    // held, and an idle session is to carry neither its handshake nor copies of itself.
     let peer = Box::pin(shake_hands(&front, tcp)).await;
     drop(handshake);
     let Some(peer) = peer else { return };
@@ -112,7 +113,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    async fn run(mut self) {
+    async fn run(mut self: Box<Self>) {
         let end = self.serve().await;
         self.guard.outcome = match end {
             End::Closed => "ok",

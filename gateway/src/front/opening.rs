@@ -24,7 +24,7 @@ pub(super) struct Peer {
 }
 
 /// TLS and the identity step. Who has no certificate of ours never gets further; that is counted, not audited.
-pub(super) async fn shake_hands(front: &Arc<Front>, tcp: TcpStream) -> Option<Peer> {
+pub(super) async fn shake_hands(front: &Arc<Front>, tcp: TcpStream) -> Option<Box<Peer>> {
     let limit = front.options.deadlines.handshake;
     let acceptor = TlsAcceptor::from(front.tls.current());
     let accept = acceptor.accept_with(tcp, |tls| tls.set_buffer_limit(Some(TLS_BUFFER_BYTES_MAX)));
@@ -44,7 +44,7 @@ pub(super) async fn shake_hands(front: &Arc<Front>, tcp: TcpStream) -> Option<Pe
     match identity::read(chain, &front.trust_domain, now_us()) {
         Ok(credential) => {
             let admitted = identity::admit(&credential, &front.directory).await;
-            Some(Peer { socket, credential, admitted })
+            Some(Box::new(Peer { socket, credential, admitted }))
         }
         Err(refusal) => {
             front.refused_unnamed(refusal);
@@ -54,7 +54,7 @@ pub(super) async fn shake_hands(front: &Arc<Front>, tcp: TcpStream) -> Option<Pe
 }
 
 /// Reads the CONNECT and answers it.
-pub(super) async fn open(front: &Arc<Front>, mut peer: Peer) -> Option<Connection> {
+pub(super) async fn open(front: &Arc<Front>, mut peer: Box<Peer>) -> Option<Box<Connection>> {
     let actor = peer.credential.identity.uri(&front.trust_domain);
     let (mut buffer, mut out) = (BytesMut::new(), BytesMut::new());
     let deadline = Instant::now() + front.options.deadlines.connect;
@@ -81,7 +81,7 @@ pub(super) async fn open(front: &Arc<Front>, mut peer: Peer) -> Option<Connectio
     let session = Session::new(front.clone(), device.clone(), version, peer.credential.serial.as_bytes());
     front.metrics.sessions.inc();
     let expires_in = (peer.credential.not_after_s - now_us() / 1_000_000).max(0) as u64;
-    Some(Connection {
+    Some(Box::new(Connection {
         watch: front.journal.durable(),
         guard: Guard { front: front.clone(), device, control, outcome: "lost" },
         socket: peer.socket,
@@ -93,7 +93,7 @@ pub(super) async fn open(front: &Arc<Front>, mut peer: Peer) -> Option<Connectio
         heard_at: Instant::now(),
         partial_since: None,
         expires_at: Instant::now() + Duration::from_secs(expires_in),
-    })
+    }))
 }
 
 /// Returns how long the session may be silent, and the keep-alive that a v5 device is told.
@@ -121,7 +121,7 @@ async fn read_connect(socket: &mut Socket, buffer: &mut BytesMut) -> Result<code
 
 async fn refuse_open<T>(
     front: &Front,
-    mut peer: Peer,
+    mut peer: Box<Peer>,
     actor: &str,
     version: Option<Version>,
     refusal: Refusal,
