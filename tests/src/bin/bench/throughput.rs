@@ -14,7 +14,7 @@ use wardline_tests::mqtt_client::load::{self, LoadReport, Pace};
 
 const MESSAGES: usize = 100_000;
 const MESSAGES_ONE_IN_FLIGHT: usize = 40_000;
-const PACED_SECONDS: usize = 5;
+const PACED_SECONDS: usize = 2;
 /// Part of a round's messages that is sent before the clock starts.
 const WARM_UP_PART: usize = 10;
 /// Bare syncs measured in each round, half before the servers and half after them.
