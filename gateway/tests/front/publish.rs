@@ -89,6 +89,48 @@ async fn no_acknowledgement_leaves_when_the_disk_cannot_sync() {
     );
 }
 
+/// More publishes of [`wide`] than a log of 64 KiB segments takes without a spare.
+const FILLING: u16 = 40;
+
+fn wide() -> Vec<u8> {
+    format!("{{\"readings\":[],\"pad\":\"{}\"}}", "x".repeat(8 * 1024)).into_bytes()
+}
+
+#[tokio::test]
+async fn a_full_journal_refuses_v5_at_once_and_makes_v4_wait_for_room() {
+    let disk = FaultStorage::new(7, 1 << 20);
+    let stand = Stand::on(Some(disk.process()), |options| {
+        options.journal.reserve_bytes = 0;
+        options.journal.segment_bytes = 64 << 10;
+    })
+    .await;
+    let mut client = stand.session("mon-1", 5).await;
+    disk.set_free_bytes(0);
+    let mut acked = 0;
+    for id in 1..FILLING {
+        client.send(&publish(5, 1, id, TOPIC, &wide())).await;
+        let answer = client.packet().await.expect("a full journal ends no v5 session");
+        if answer.last() == Some(&0x97) {
+            break;
+        }
+        acked += 1;
+    }
+    stand.audited("refused", "WL-JRN-001").await;
+    assert!(acked > 0 && acked < FILLING - 1, "{acked}");
+
+    let mut gives_up = stand.session("mon-1", 4).await;
+    let started = std::time::Instant::now();
+    gives_up.send(&publish(4, 1, 1, TOPIC, &wide())).await;
+    assert_eq!(gives_up.packet().await, None, "no room, no acknowledgement");
+    assert!(started.elapsed().as_millis() >= 1900, "it is made to wait first");
+
+    let mut waits = stand.session("mon-1", 4).await;
+    waits.send(&publish(4, 1, 1, TOPIC, &wide())).await;
+    disk.set_free_bytes(1 << 20);
+    assert_eq!(waits.packet().await, Some(vec![0x40, 2, 0, 1]), "room came in time");
+    assert_eq!(stand.publishes().len(), usize::from(acked) + 1);
+}
+
 #[tokio::test]
 async fn json_is_taken_on_telemetry_alone() {
     let stand = Stand::new().await;
