@@ -10,6 +10,7 @@ pub mod engine;
 mod feed;
 pub mod limits;
 mod metrics;
+pub mod news2;
 pub mod observation;
 mod progress;
 pub mod rules;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::macros::format_description;
-use wardline_proto::v1::{AlarmKind, AlarmPhase, Alert, AlertEvent, AlertState, Priority};
+use wardline_proto::v1::{AlarmKind, AlarmPhase, Alert, AlertEvent, AlertState, News2Score, Priority};
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +63,20 @@ fn describe(alert: &Alert, coloured: bool) -> String {
     let metric = if alert.mdc_ref_id.is_empty() { String::new() } else { format!(" {}", alert.mdc_ref_id) };
     let value = alert.value.map_or_else(String::new, |value| format!(" {value} {}", alert.ucum_unit));
     let limit = alert.limit.map_or_else(String::new, |limit| format!(" (limit {limit})"));
+    let score = alert.news2.as_ref().map(score).unwrap_or_default();
     let id = alert.alert_id.get(..12).unwrap_or_default();
-    format!("{priority} {device} {}{metric}{value}{limit} [{id}]", alert.rule_id)
+    format!("{priority} {device} {}{metric}{value}{limit}{score} [{id}]", alert.rule_id)
+}
+
+/// A total, or what it cannot be below: never one in place of the other.
+fn score(news2: &News2Score) -> String {
+    match news2.total {
+        Some(total) => format!(" NEWS2 {total}, {}", news2.band),
+        None => {
+            let (points, missing) = (news2.known_points, news2.missing.join(", "));
+            format!(" NEWS2 incomplete, at least {points} ({}), without {missing}", news2.band)
+        }
+    }
 }
 
 fn alert_json(alert: &Alert) -> Value {
@@ -81,6 +93,12 @@ fn alert_json(alert: &Alert) -> Value {
         "ucum_unit": alert.ucum_unit,
         "value": alert.value,
         "limit": alert.limit,
+        "news2": alert.news2.as_ref().map(|news2| json!({
+            "known_points": news2.known_points,
+            "total": news2.total,
+            "band": news2.band,
+            "missing": news2.missing,
+        })),
         "onset_us": alert.onset_us,
         "ended_us": (alert.ended_us != 0).then_some(alert.ended_us),
     })
@@ -140,6 +158,7 @@ mod tests {
             ucum_unit: "%".into(),
             value: Some(84.0),
             limit: Some(90.0),
+            news2: None,
             onset_us: 1_700_000_000_000_000,
             ended_us: 0,
         };
@@ -165,5 +184,25 @@ mod tests {
         let parsed: Value = serde_json::from_str(&Style::Json.event(&event())).unwrap();
         assert_eq!(parsed["alert"]["priority"], "high");
         assert_eq!(parsed["alert"]["ended_us"], Value::Null);
+    }
+
+    #[test]
+    fn an_incomplete_score_is_never_shown_as_a_total() {
+        let mut event = event();
+        let missing = vec!["consciousness".to_owned(), "temperature".to_owned()];
+        let news2 = News2Score { known_points: 6, total: None, band: "medium".into(), missing };
+        if let Some(alert) = &mut event.alert {
+            alert.news2 = Some(news2);
+        }
+        let line = Style::Text { coloured: false }.event(&event);
+        assert!(
+            line.contains("NEWS2 incomplete, at least 6 (medium), without consciousness, temperature"),
+            "{line}"
+        );
+        let parsed: Value = serde_json::from_str(&Style::Json.event(&event)).unwrap();
+        assert_eq!(
+            (&parsed["alert"]["news2"]["total"], &parsed["alert"]["news2"]["known_points"]),
+            (&Value::Null, &json!(6))
+        );
     }
 }

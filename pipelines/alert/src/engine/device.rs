@@ -4,6 +4,7 @@ use super::EngineCounts;
 use super::dedup::SeenStream;
 use super::device_alarm::{self, ConditionState, Ignored};
 use super::missing::{self, MissingState};
+use super::news2::{self, News2State};
 use super::threshold::{self, ThresholdState};
 use super::transition::Transition;
 use crate::observation::{Observation, Reading, readings};
@@ -33,6 +34,9 @@ pub struct DeviceState {
     /// Ingest time of its last publish.
     #[prost(int64, tag = "6")]
     pub last_us: i64,
+    /// Early warning scores.
+    #[prost(message, repeated, tag = "7")]
+    pub news2: Vec<News2State>,
 }
 
 /// The time of a metric's last live, usable reading.
@@ -98,9 +102,10 @@ impl DeviceState {
         at_us: i64,
         out: &mut Vec<Transition>,
     ) -> bool {
-        let before = (self.thresholds.len(), self.missing.len(), self.conditions.len());
+        let before = (self.thresholds.len(), self.missing.len(), self.conditions.len(), self.news2.len());
         let limits = |id: &str| rules.thresholds.iter().any(|r| r.id == id && r.scope.covers(key));
         let expected = |id: &str| rules.missing.iter().any(|r| r.id == id && r.scope.covers(key));
+        let scored = |id: &str| rules.news2.iter().any(|r| r.id == id && r.scope.covers(key));
         let mut orphans: Vec<Alert> = Vec::new();
         let mut keep = |kept: bool, alert: &mut Option<Alert>| {
             orphans.extend(if kept { None } else { alert.take() });
@@ -108,11 +113,12 @@ impl DeviceState {
         };
         self.thresholds.retain_mut(|s| keep(limits(&s.rule_id), &mut s.alert));
         self.missing.retain_mut(|s| keep(expected(&s.rule_id), &mut s.alert));
+        self.news2.retain_mut(|s| keep(scored(&s.rule_id), &mut s.alert));
         if !rules.pass_device_alarms {
             orphans.extend(self.conditions.drain(..).filter_map(|mut c| c.take_present()));
         }
         out.extend(orphans.into_iter().map(|alert| Transition::end(alert, "rule_removed", at_us)));
-        before != (self.thresholds.len(), self.missing.len(), self.conditions.len())
+        before != (self.thresholds.len(), self.missing.len(), self.conditions.len(), self.news2.len())
     }
 
     /// Ends every alert of a device that is forgotten.
@@ -122,6 +128,7 @@ impl DeviceState {
             .into_iter()
             .filter_map(|s| s.alert)
             .chain(self.missing.into_iter().filter_map(|s| s.alert))
+            .chain(self.news2.into_iter().filter_map(|s| s.alert))
             .chain(self.conditions.into_iter().filter_map(|mut c| c.take_present()));
         out.extend(present.map(|alert| Transition::end(alert, "forgotten", at_us)));
     }
@@ -145,6 +152,7 @@ impl DeviceState {
                 continue;
             }
             usable |= self.reading(rules, &seen.key, series.mdc_code, reading, sink);
+            self.score(rules, &seen.key, (series.mdc_code, reading), sink.out);
         }
         if came {
             self.arrived(rules, &seen.key, series.mdc_code, (seen.ingested_at_us, usable), sink.out);
@@ -182,6 +190,15 @@ impl DeviceState {
             threshold::step(rule, key, &mut self.thresholds, (reading, previous_us), sink.out);
         }
         true
+    }
+
+    /// Feeds one live, usable reading to the scores that use its metric.
+    fn score(&mut self, rules: &Rules, key: &DeviceKey, reading: (u32, Reading), out: &mut Vec<Transition>) {
+        if news2::uses(reading.0) {
+            for rule in rules.news2.iter().filter(|r| r.scope.covers(key)) {
+                news2::step(rule, key, &mut self.news2, reading, out);
+            }
+        }
     }
 
     fn arrived(

@@ -63,6 +63,7 @@ pub(crate) fn present((tenant, device): (&str, &str), subject: Subject<'_>, onse
         limit: None,
         onset_us,
         ended_us: 0,
+        news2: None,
     }
 }
 

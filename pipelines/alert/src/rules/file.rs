@@ -23,6 +23,9 @@ pub struct RulesFile {
     /// Data that must keep coming.
     #[serde(default)]
     pub missing: Vec<Missing>,
+    /// Early warning scores.
+    #[serde(default)]
+    pub news2: Vec<News2>,
 }
 
 /// `[live]`
@@ -108,6 +111,40 @@ pub struct Missing {
     /// `low`, `medium` or `high`.
     pub priority: String,
     /// Where the times come from.
+    pub source: String,
+    /// Only these tenants.
+    #[serde(default)]
+    pub tenants: Vec<String>,
+    /// Only these devices.
+    #[serde(default)]
+    pub devices: Vec<String>,
+}
+
+/// `[[news2]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct News2 {
+    /// Unique; letters, digits and `- _ .`, lower case.
+    pub id: String,
+    /// Must be `adult-not-pregnant`: whoever writes the rule says so of its patients, as the chart asks.
+    pub population: String,
+    /// 1, or 2 where a clinician has prescribed 88 to 92 % for these patients.
+    pub spo2_scale: u8,
+    /// `measured` (inspired oxygen), `air` or `oxygen`.
+    pub breathing: String,
+    /// `not-measured`: every score stays incomplete; `presumed-alert`: somebody answers for it.
+    pub consciousness: String,
+    /// `low-medium`, `medium` or `high`: from here on there is an alert.
+    pub from_band: String,
+    /// Older readings of respiration, saturation, pulse and inspired oxygen are missing.
+    pub stale_after_s: u32,
+    /// Older readings of blood pressure and temperature are missing.
+    pub spot_stale_after_s: u32,
+    /// How long the band must stay reached.
+    pub onset_delay_s: u32,
+    /// How long the score must stay below it.
+    pub clear_delay_s: u32,
+    /// Who decided this and why.
     pub source: String,
     /// Only these tenants.
     #[serde(default)]

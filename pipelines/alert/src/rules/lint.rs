@@ -35,6 +35,7 @@ pub fn check(text: &str) -> Result<Rules, Vec<Finding>> {
     lint.file(&file);
     let thresholds: Vec<_> = file.threshold.iter().filter_map(|rule| lint.threshold(rule)).collect();
     let missing = file.missing.iter().filter_map(|rule| lint.missing(rule)).collect();
+    let news2 = file.news2.iter().filter_map(|rule| lint.news2(rule)).collect();
     lint.overlaps(&thresholds);
     let live = LiveWindow {
         behind_us: lint.seconds("live", "behind_s", file.live.behind_s),
@@ -42,20 +43,20 @@ pub fn check(text: &str) -> Result<Rules, Vec<Finding>> {
     };
     let pass_device_alarms = file.device_alarms.pass_through;
     if lint.findings.is_empty() {
-        Ok(Rules { live, pass_device_alarms, thresholds, missing })
+        Ok(Rules { live, pass_device_alarms, thresholds, missing, news2 })
     } else {
         Err(lint.findings)
     }
 }
 
 #[derive(Default)]
-struct Lint {
+pub(super) struct Lint {
     findings: Vec<Finding>,
     ids: BTreeSet<String>,
 }
 
 impl Lint {
-    fn say(&mut self, place: &str, message: impl Into<String>) {
+    pub(super) fn say(&mut self, place: &str, message: impl Into<String>) {
         self.findings.push(Finding { place: place.to_owned(), message: message.into() });
     }
 
@@ -63,7 +64,7 @@ impl Lint {
         if file.version != VERSION {
             self.say("file", format!("version is {}, this build reads {VERSION}", file.version));
         }
-        if file.threshold.len() + file.missing.len() > RULES_MAX {
+        if file.threshold.len() + file.missing.len() + file.news2.len() > RULES_MAX {
             self.say("file", format!("more than {RULES_MAX} rules"));
         }
     }
@@ -117,7 +118,7 @@ impl Lint {
         Some(MissingRule { id: rule.id.clone(), mdc_code, overdue_after_us, priority: priority?, scope })
     }
 
-    fn id(&mut self, id: &str) {
+    pub(super) fn id(&mut self, id: &str) {
         // An id of the device grammar also keeps clear of `device/` and `system/`, which are the engine's own.
         if DeviceId::new(id).is_err() {
             self.say(id, "an id is 1 to 64 of a-z 0-9 . _ - and starts and ends with a letter or digit");
@@ -127,13 +128,13 @@ impl Lint {
         }
     }
 
-    fn source(&mut self, place: &str, source: &str) {
+    pub(super) fn source(&mut self, place: &str, source: &str) {
         if source.trim().is_empty() {
             self.say(place, "source is empty: say where the limit comes from");
         }
     }
 
-    fn scope(&mut self, place: &str, tenants: &[String], devices: &[String]) -> Scope {
+    pub(super) fn scope(&mut self, place: &str, tenants: &[String], devices: &[String]) -> Scope {
         let bad = tenants
             .iter()
             .filter(|t| TenantId::new(t).is_err())
@@ -194,7 +195,7 @@ impl Lint {
         priority
     }
 
-    fn seconds(&mut self, place: &str, key: &str, seconds: u32) -> i64 {
+    pub(super) fn seconds(&mut self, place: &str, key: &str, seconds: u32) -> i64 {
         if seconds > RULE_SECONDS_MAX {
             self.say(place, format!("{key} is more than {RULE_SECONDS_MAX}"));
         }

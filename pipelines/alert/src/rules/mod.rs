@@ -5,7 +5,9 @@
 
 pub mod file;
 pub mod lint;
+mod lint_news2;
 
+use crate::news2::{Band, Parameter, SpO2Scale};
 use std::path::Path;
 use wardline_proto::DeviceKey;
 use wardline_proto::v1::Priority;
@@ -123,6 +125,70 @@ pub struct MissingRule {
     pub scope: Scope,
 }
 
+/// Whether the patient breathes oxygen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Breathing {
+    /// As inspired oxygen is measured.
+    Measured,
+    /// Air, as someone has noted.
+    Air,
+    /// Oxygen, as someone has noted.
+    Oxygen,
+}
+
+/// What is known of consciousness, which no device measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consciousness {
+    /// Nothing: every score is incomplete.
+    NotMeasured,
+    /// Someone has put down that the patient is presumed alert.
+    PresumedAlert,
+}
+
+/// An early warning score, NEWS2. All times are microseconds of event time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct News2Rule {
+    /// Names the rule; part of the alert's id.
+    pub id: String,
+    /// Which column scores oxygen saturation.
+    pub scale: SpO2Scale,
+    /// Whether oxygen is given.
+    pub breathing: Breathing,
+    /// What is known of consciousness.
+    pub consciousness: Consciousness,
+    /// The band from which on there is an alert.
+    pub from_band: Band,
+    /// Older readings of what is measured all the time are missing.
+    pub stale_after_us: i64,
+    /// The same for blood pressure and temperature, which are measured now and then.
+    pub spot_stale_after_us: i64,
+    /// How long the band must stay reached.
+    pub onset_delay_us: i64,
+    /// How long the score must stay below it.
+    pub clear_delay_us: i64,
+    /// Whom it is for.
+    pub scope: Scope,
+}
+
+impl News2Rule {
+    /// Returns the age from which on a reading of a parameter is missing.
+    pub(crate) fn stale_after_us(&self, parameter: Parameter) -> i64 {
+        match parameter {
+            Parameter::Systolic | Parameter::Temperature => self.spot_stale_after_us,
+            _ => self.stale_after_us,
+        }
+    }
+
+    /// Returns the priority of an alert at a band: NEWS2's urgent response is medium, its emergency response high.
+    pub(crate) fn priority(&self, band: Band) -> Priority {
+        match band {
+            Band::High => Priority::High,
+            Band::Medium => Priority::Medium,
+            _ => Priority::Low,
+        }
+    }
+}
+
 /// Which readings are live, microseconds around the ingest time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LiveWindow {
@@ -147,6 +213,7 @@ pub struct Rules {
     pub(crate) pass_device_alarms: bool,
     pub(crate) thresholds: Vec<ThresholdRule>,
     pub(crate) missing: Vec<MissingRule>,
+    pub(crate) news2: Vec<News2Rule>,
 }
 
 impl Rules {
@@ -174,6 +241,11 @@ impl Rules {
     /// Returns the threshold rules.
     pub fn thresholds(&self) -> &[ThresholdRule] {
         &self.thresholds
+    }
+
+    /// Returns the early warning scores.
+    pub fn news2(&self) -> &[News2Rule] {
+        &self.news2
     }
 
     /// Returns the missing-data rules.

@@ -9,6 +9,7 @@
 //! ```
 
 mod limits;
+mod news2;
 mod order;
 mod restart;
 mod rules;
@@ -105,6 +106,9 @@ fn series(metric: &str, value: f64, status: u32, start_us: i64) -> NumericSeries
         "spo2" => "MDC_PULS_OXIM_SAT_O2",
         "hr" => "MDC_ECG_HEART_RATE",
         "rr" => "MDC_RESP_RATE",
+        "sbp" => "MDC_PRESS_BLD_NONINV_SYS",
+        "temp" => "MDC_TEMP_BODY",
+        "fio2" => "MDC_CONC_AWAY_O2_INSP",
         other => panic!("unknown metric {other}"),
     };
     let metric = codes::by_ref_id(ref_id).unwrap();
@@ -126,7 +130,11 @@ pub(super) fn feed(engine: &mut Engine, input: &Input, out: &mut Vec<Transition>
 }
 
 pub(super) fn run(inputs: &[Input]) -> Vec<Transition> {
-    let (mut engine, mut out) = (Engine::new(defaults()), Vec::new());
+    run_with(defaults(), inputs)
+}
+
+pub(super) fn run_with(rules: Rules, inputs: &[Input]) -> Vec<Transition> {
+    let (mut engine, mut out) = (Engine::new(rules), Vec::new());
     inputs.iter().for_each(|input| feed(&mut engine, input, &mut out));
     out
 }
