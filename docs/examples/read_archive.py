@@ -67,7 +67,8 @@ def read(data_dir: Path, table: str, keyring: Path, columns: list[str] | None = 
         # Without background threads: one that still holds a decryptor when Python ends aborts the process.
         with pq.ParquetFile(path, decryption_properties=decryption, pre_buffer=False) as file:
             parts.append(file.read(columns=columns, use_threads=False))
-    return pa.concat_tables(parts) if parts else None
+    # A column that came with a later version is null in files from before it.
+    return pa.concat_tables(parts, promote_options="default") if parts else None
 
 
 def main() -> int:

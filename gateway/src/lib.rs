@@ -5,6 +5,7 @@
 //! crates of their own.
 
 pub mod alert_service;
+pub mod audit;
 pub mod cli;
 pub mod demo;
 pub mod front;

@@ -79,6 +79,11 @@ impl DataDir {
         self.0.join("archive")
     }
 
+    /// Returns the path of the file that names the node.
+    pub fn node_id(&self) -> PathBuf {
+        self.0.join("node-id")
+    }
+
     /// Returns the configuration file's path; it need not exist.
     pub fn config(&self) -> PathBuf {
         self.0.join("wardline.toml")

@@ -5,6 +5,7 @@
 //!
 //! **Invariant:** this crate has no runtime, opens no file and reads no clock.
 
+pub mod audit;
 pub mod codes;
 pub mod frame;
 pub mod ids;

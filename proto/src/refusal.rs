@@ -73,6 +73,12 @@ codes! {
     JournalFull = "WL-JRN-001", 0x97;
     /// The journal failed; nothing more is accepted until the front is restarted.
     JournalFailed = "WL-JRN-002", 0x88;
+    /// What must be audited cannot be journaled, so it is not done.
+    CannotAudit = "WL-AUD-001", 0x00;
+    /// A read of the archive could not be audited, so nothing was read.
+    QueryNotAudited = "WL-AUD-002", 0x00;
+    /// The audit trail does not verify: events are missing, altered or repeated.
+    AuditTrailBroken = "WL-AUD-003", 0x00;
     /// The front is draining.
     Draining = "WL-SRV-001", 0x8B;
     /// Quarantine: the body does not decode.

@@ -90,7 +90,8 @@ impl Drop for Guard {
         self.front.devices.close(&self.device.key, &self.control);
         self.front.metrics.sessions.dec();
         let actor = Identity::Device(self.device.key.clone()).uri(&self.front.trust_domain);
-        if self.front.auditor.record("session_closed", &actor, outcome, String::new()).is_err() {
+        let target = format!("serial {}", self.control.serial());
+        if self.front.auditor.record("session_closed", &actor, outcome, target).is_err() {
             tracing::warn!(device = %self.device.key, outcome, "session closed without an audit event");
         }
     }

@@ -68,6 +68,11 @@ pub(super) struct SessionControl {
 }
 
 impl SessionControl {
+    /// Returns the serial of the certificate that the session was opened with.
+    pub(super) fn serial(&self) -> &Serial {
+        &self.serial
+    }
+
     /// Ends the session with a reason; the first reason stands.
     pub(super) fn cut(&self, refusal: Refusal) {
         lock(&self.cut).get_or_insert(refusal);

@@ -19,10 +19,6 @@ pub const TLS_BUFFER_BYTES_MAX: usize = 64 * 1024;
 pub const DOWN_INFLIGHT_MAX: usize = 16;
 /// Notices that wait for the router.
 pub const NOTICES_MAX: usize = 1024;
-/// Actors whose repeated refusals are counted apart within one second; more share one entry.
-pub const AUDIT_ACTORS_MAX: usize = 4096;
-/// How long equal refusals of one actor are counted into one audit event.
-pub const AUDIT_WINDOW: Duration = Duration::from_secs(1);
 /// How often the registry's version is looked at. A revocation acts within two of these and the time of a reload.
 pub const REGISTRY_POLL: Duration = Duration::from_millis(500);
 /// Greatest keep-alive a v5 device is granted; it also gets this one when it asks for none.

@@ -2,10 +2,11 @@
 
 use super::devices::Devices;
 use super::downlink::{Downlink, DownlinkHandle};
-use super::limits::{AUDIT_WINDOW, DRAIN_MAX, HANDSHAKES_MAX, REGISTRY_POLL};
+use super::limits::{DRAIN_MAX, HANDSHAKES_MAX, REGISTRY_POLL};
 use super::{
     Auditor, CONNECTIONS_MAX, DeviceStats, Directory, Front, FrontMetrics, FrontOptions, LiveTls, connection,
 };
+use crate::audit::limits::AUDIT_WINDOW;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;

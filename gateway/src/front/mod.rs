@@ -6,7 +6,6 @@
 //! **Invariant:** identity comes from the verified certificate alone (SEC-1). **Invariant:** a device's PUBLISH never
 //! reaches the router of the way down; the writer of a PUBACK takes a `Durable` (ACK-1).
 
-mod audit;
 mod budget;
 mod codec;
 mod connection;
@@ -22,7 +21,6 @@ mod reply;
 mod session;
 mod tls;
 
-pub use audit::{Auditor, CannotAudit};
 pub use budget::{BudgetOptions, Rate};
 pub use devices::DeviceStats;
 pub use directory::Directory;
@@ -31,6 +29,8 @@ pub use limits::Deadlines;
 pub use listener::{FrontHandle, FrontParts, FrontService};
 pub use metrics::FrontMetrics;
 pub use tls::{LiveTls, TlsError, server_config};
+
+pub use crate::audit::{Auditor, CannotAudit};
 
 use codec::{Connect, Version};
 use devices::Devices;
@@ -88,7 +88,7 @@ impl Front {
         if connect.has_will && connect.version == Version::V5 {
             return Err(Refusal::TopicNotAuthorized);
         }
-        if self.auditor.is_broken() { Err(Refusal::JournalFull) } else { Ok(()) }
+        self.auditor.refusal().map_or(Ok(()), Err)
     }
 
     /// Counts and audits a refusal before there is a session.

@@ -70,7 +70,9 @@ pub(super) async fn open(front: &Arc<Front>, mut peer: Box<Peer>) -> Option<Box<
         Err(refusal) => return refuse_open(front, peer, &actor, Some(version), refusal).await,
     };
     let serial = peer.credential.serial.to_string();
-    if front.auditor.record("session_opened", &actor, "ok", format!("serial {serial}")).is_err() {
+    // Durable before the CONNACK: every session that a device knows of is in the audit trail, whatever is killed.
+    if front.auditor.record_durable("session_opened", &actor, "ok", format!("serial {serial}")).await.is_err()
+    {
         return refuse_open(front, peer, &actor, Some(version), Refusal::JournalFailed).await;
     }
     let device = front.devices.get(&key, &front.options.budget);

@@ -15,9 +15,9 @@ pub use options::{NodeOptions, Role, Roles};
 pub use tasks::TaskKind;
 
 use crate::alert_service::{self, AlertServiceOptions, TlsMaterial};
+use crate::audit::{AuditError, Auditor, NodeId};
 use crate::front::{
-    Auditor, DeviceStats, Directory, DownlinkHandle, FrontHandle, FrontMetrics, FrontService, LiveTls,
-    TlsError,
+    DeviceStats, Directory, DownlinkHandle, FrontHandle, FrontMetrics, FrontService, LiveTls, TlsError,
 };
 use crate::operate::{self, DataDir, OperateError};
 use crate::pki::{PkiDir, PkiError};
@@ -65,6 +65,9 @@ pub enum NodeError {
     /// The database.
     #[error("wardline.db: {0}")]
     Store(#[from] StoreError),
+    /// The audit chain.
+    #[error("audit: {0}")]
+    Audit(#[from] AuditError),
     /// The alarm engine.
     #[error("alert worker: {0}")]
     Alert(#[from] AlertError),
@@ -110,6 +113,7 @@ struct Parts {
     keyring: Arc<Keyring>,
     store: Store,
     journal: Journal,
+    auditor: Arc<Auditor>,
     tls: Arc<LiveTls>,
     registry: Registry,
     tasks: Tasks,
@@ -141,8 +145,11 @@ impl Node {
         let journal = tokio::task::spawn_blocking(open)
             .await
             .map_err(|_panicked| NodeError::Task(TaskKind::Front))??;
+        let node = NodeId::ensure(&data.node_id())?;
+        let auditor = Arc::new(Auditor::open(journal.clone(), &store, node).await?);
         let (registry, tasks) = (Registry::default(), Tasks::default());
-        let parts = Parts { options, data, trust_domain, keyring, store, journal, tls, registry, tasks };
+        let parts =
+            Parts { options, data, trust_domain, keyring, store, journal, auditor, tls, registry, tasks };
         parts.run(listeners, addrs).await
     }
 
@@ -292,7 +299,7 @@ impl Parts {
                 tls: self.tls.clone(),
                 journal: self.journal.clone(),
                 directory: Arc::new(Directory::load(self.store.clone()).await?),
-                auditor: Arc::new(Auditor::new(self.journal.clone())),
+                auditor: self.auditor.clone(),
                 metrics,
             },
         );

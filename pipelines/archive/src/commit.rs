@@ -32,7 +32,7 @@ pub(crate) async fn write(
     desk: &mut Desk,
     (lease, from_offset): (u64, u64),
 ) -> Result<Outcome, ArchiveError> {
-    let Pending { groups, devices, refusals, .. } = std::mem::take(&mut desk.pending);
+    let Pending { groups, devices, refusals, heads, .. } = std::mem::take(&mut desk.pending);
     let mut files = Vec::with_capacity(groups.len());
     for (key, group) in groups {
         files.push(write_file(parts, shelf, key, group).await?);
@@ -47,6 +47,7 @@ pub(crate) async fn write(
         next_offset: desk.next_offset,
         files: files.into_iter().map(|(_, file)| file).collect(),
         streams: desk.streams.changed(),
+        audit_heads: heads.into_rows(),
         at_us: now_us(),
     };
     parts.catalog.commit(&commit).await?;

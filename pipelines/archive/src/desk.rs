@@ -3,6 +3,7 @@
 //! Everything here is derived from the journal and the last commit: after a failure it is dropped and derived again.
 
 use crate::dedup::Verdict;
+use crate::heads::Heads;
 use crate::intake::{Arrival, Arrived, Content};
 use crate::rows::{Added, Origin, Rows};
 use crate::streams::{Counts, Streams, outside, stream_of};
@@ -39,6 +40,7 @@ pub(crate) struct Pending {
     pub(crate) groups: BTreeMap<GroupKey, Group>,
     pub(crate) devices: BTreeMap<DeviceKey, Counts>,
     pub(crate) refusals: BTreeMap<Refusal, u64>,
+    pub(crate) heads: Heads,
     pub(crate) rows: usize,
     pub(crate) bytes: usize,
 }
@@ -74,6 +76,7 @@ impl Desk {
                 Content::Unreadable(_) => self.refuse(&arrival, SYSTEM, Refusal::BodyUndecodable),
                 Content::Audit(event) => {
                     let tenant = tenant_of_actor(&event.actor);
+                    self.pending.heads.advance(event);
                     self.pending
                         .add(&arrival, Table::Audit, tenant, |rows| rows.push_audit(&arrival, tenant, event));
                 }

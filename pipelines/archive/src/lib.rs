@@ -17,6 +17,7 @@ mod desk;
 mod error;
 mod file;
 mod handle;
+mod heads;
 mod intake;
 mod keys;
 mod metrics;

@@ -53,17 +53,25 @@ impl Queue {
         if record.payload.len() > bounds.record_bytes_max {
             return Err(AppendError::TooLarge(record));
         }
-        let cost = self.cost + Bounds::cost(record.payload.len());
-        let queue_share = share_kept(record.class, bounds.queue_bytes_max as u64);
-        let room_share = share_kept(record.class, bounds.segment_room());
-        if cost + queue_share > bounds.queue_bytes_max as u64 || cost + room_share > self.room(bounds) {
+        if !self.has_room(record.class, record.payload.len(), bounds) {
             return Err(AppendError::Full(record));
         }
         let offset = self.next;
         self.next = offset.next();
-        self.cost = cost;
+        self.cost += Bounds::cost(record.payload.len());
         self.records.push_back(record);
         Ok(offset)
+    }
+
+    /// Says whether a record of this class and payload would be admitted.
+    pub(crate) fn has_room(&self, class: Class, payload_bytes: usize, bounds: &Bounds) -> bool {
+        let cost = self.cost + Bounds::cost(payload_bytes);
+        let queue_share = share_kept(class, bounds.queue_bytes_max as u64);
+        let room_share = share_kept(class, bounds.segment_room());
+        self.phase == Phase::Open
+            && payload_bytes <= bounds.record_bytes_max
+            && cost + queue_share <= bounds.queue_bytes_max as u64
+            && cost + room_share <= self.room(bounds)
     }
 
     /// Bytes that are allocated for records to come. With a spare, as much as the largest record may stay unused at the

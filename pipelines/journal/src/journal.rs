@@ -10,8 +10,8 @@ use crate::storage::{Storage, StorageLock};
 use crate::tail::Tail;
 use crate::writer::Writer;
 use crate::{
-    AppendError, DurableWatch, JournalOptions, JournalStats, KeyProvider, Offset, OpenError, ReadError,
-    Reader, Record, RetainError, Ticket,
+    AppendError, Class, DurableWatch, JournalOptions, JournalStats, KeyProvider, Offset, OpenError,
+    ReadError, Reader, Record, RetainError, Ticket,
 };
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -97,6 +97,11 @@ impl Journal {
             Counters::add(&shared.counters.refused_full, 1);
         }
         admitted.map(|offset| Ticket::new(shared.durable.log(), offset))
+    }
+
+    /// Says whether a record of this class and payload would be queued now. Another appender may take the room first.
+    pub fn takes(&self, class: Class, payload_bytes: usize) -> bool {
+        lock(&self.inner.shared.queue).has_room(class, payload_bytes, &self.inner.shared.bounds)
     }
 
     /// Follows how far the log is durable.

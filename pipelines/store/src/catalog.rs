@@ -86,6 +86,19 @@ pub struct StreamRow {
     pub late: u64,
 }
 
+/// How far a node's audit chain is archived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditHead {
+    /// Id of the node.
+    pub node: String,
+    /// Number of its last archived event.
+    pub n: u64,
+    /// That event's hash.
+    pub hash: Vec<u8>,
+    /// Greatest row of the outbox among its archived events, 0 when there is none.
+    pub outbox_id: u64,
+}
+
 /// The right to commit, until someone takes it over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
@@ -108,6 +121,8 @@ pub struct Commit {
     pub files: Vec<FileRow>,
     /// Changed streams.
     pub streams: Vec<StreamRow>,
+    /// Audit chains that the files go on with.
+    pub audit_heads: Vec<AuditHead>,
     /// When, unix microseconds.
     pub at_us: i64,
 }
@@ -162,8 +177,18 @@ impl Catalog {
         for stream in &commit.streams {
             upsert_stream(&mut transaction, stream, commit.at_us).await?;
         }
+        for head in &commit.audit_heads {
+            upsert_audit_head(&mut transaction, head, commit.at_us).await?;
+        }
         transaction.commit().await?;
         Ok(())
+    }
+
+    /// Returns how far the audit chain of each node is archived, in order of node.
+    pub async fn audit_heads(&self) -> Result<Vec<AuditHead>, StoreError> {
+        let select = "SELECT node, n, hash, outbox_id FROM archive_audit_head ORDER BY node";
+        let rows = sqlx::query(select).fetch_all(self.store.pool()).await?;
+        rows.iter().map(audit_head).collect()
     }
 
     /// Lists committed files in one statement: of `table` or of all, in order of commit.
@@ -269,6 +294,36 @@ async fn upsert_stream(
         .execute(connection)
         .await?;
     Ok(())
+}
+
+async fn upsert_audit_head(
+    connection: &mut sqlx::SqliteConnection,
+    head: &AuditHead,
+    at_us: i64,
+) -> Result<(), StoreError> {
+    let upsert = "INSERT INTO archive_audit_head (node, n, hash, outbox_id, committed_at_us) \
+                  VALUES ($1, $2, $3, $4, $5) ON CONFLICT (node) DO UPDATE SET n = excluded.n, \
+                  hash = excluded.hash, committed_at_us = excluded.committed_at_us, outbox_id = CASE \
+                  WHEN excluded.outbox_id > archive_audit_head.outbox_id THEN excluded.outbox_id \
+                  ELSE archive_audit_head.outbox_id END WHERE excluded.n > archive_audit_head.n";
+    sqlx::query(upsert)
+        .bind(&head.node)
+        .bind(signed(head.n)?)
+        .bind(&head.hash)
+        .bind(signed(head.outbox_id)?)
+        .bind(at_us)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+fn audit_head(row: &SqliteRow) -> Result<AuditHead, StoreError> {
+    Ok(AuditHead {
+        node: row.try_get("node")?,
+        n: unsigned(row, "n")?,
+        hash: row.try_get("hash")?,
+        outbox_id: unsigned(row, "outbox_id")?,
+    })
 }
 
 fn file_row(row: &SqliteRow) -> Result<FileRow, StoreError> {

@@ -2,6 +2,7 @@
 //!
 //! `docs/archive.md` describes every column with its unit.
 
+mod audit;
 mod columns;
 mod common;
 mod events;
@@ -56,7 +57,7 @@ pub fn schema(table: Table) -> SchemaRef {
         Table::Alarms => common::wrap(events::alarm_fields()),
         Table::Events => common::wrap(events::event_fields()),
         Table::Quarantine => records::quarantine_fields(),
-        Table::Audit => records::audit_fields(),
+        Table::Audit => audit::fields(),
     };
     Arc::new(Schema::new(fields))
 }
@@ -70,7 +71,7 @@ pub(crate) enum Rows {
     Alarms(events::AlarmBuilder),
     Events(events::EventBuilder),
     Quarantine(records::QuarantineBuilder),
-    Audit(records::AuditBuilder),
+    Audit(audit::AuditBuilder),
 }
 
 impl Rows {
@@ -81,7 +82,7 @@ impl Rows {
             Table::Alarms => Self::Alarms(events::AlarmBuilder::default()),
             Table::Events => Self::Events(events::EventBuilder::default()),
             Table::Quarantine => Self::Quarantine(records::QuarantineBuilder::default()),
-            Table::Audit => Self::Audit(records::AuditBuilder::default()),
+            Table::Audit => Self::Audit(audit::AuditBuilder::default()),
         }
     }
 

@@ -1,4 +1,4 @@
-//! `quarantine` and `audit`: what was acknowledged and is not good, whole; and what must be accounted for.
+//! `quarantine`: what was acknowledged and is not good, whole.
 
 use super::Added;
 use super::columns::{Terms, Times, number, optional, terms, time};
@@ -6,11 +6,11 @@ use super::common::lane_name;
 use crate::intake::{Arrival, Content};
 use crate::tenant::SYSTEM;
 use arrow_array::ArrayRef;
-use arrow_array::builder::{BinaryBuilder, StringBuilder, UInt16Builder, UInt64Builder};
+use arrow_array::builder::{BinaryBuilder, UInt16Builder, UInt64Builder};
 use arrow_schema::{DataType, Field};
 use std::sync::Arc;
 use wardline_proto::refusal::Refusal;
-use wardline_proto::v1::{AuditEvent, PayloadFormat, UpChannel};
+use wardline_proto::v1::{PayloadFormat, UpChannel};
 
 const ROW_BYTES: usize = 160;
 
@@ -110,62 +110,5 @@ fn format_name(format: PayloadFormat) -> &'static str {
     match format {
         PayloadFormat::Json => "json",
         PayloadFormat::Frame | PayloadFormat::Unspecified => "frame",
-    }
-}
-
-pub(super) fn audit_fields() -> Vec<Field> {
-    vec![
-        terms("tenant"),
-        time("at"),
-        time("ingest_time"),
-        terms("action"),
-        number("actor", DataType::Utf8),
-        terms("outcome"),
-        number("target", DataType::Utf8),
-        number("partition", DataType::UInt16),
-        number("journal_offset", DataType::UInt64),
-    ]
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct AuditBuilder {
-    tenant: Terms,
-    at: Times,
-    ingest_time: Times,
-    action: Terms,
-    actor: StringBuilder,
-    outcome: Terms,
-    target: StringBuilder,
-    partition: UInt16Builder,
-    offset: UInt64Builder,
-}
-
-impl AuditBuilder {
-    pub(super) fn push(&mut self, arrival: &Arrival, tenant: &str, event: &AuditEvent) -> Added {
-        self.tenant.push(Some(tenant));
-        self.at.push(Some(event.at_us));
-        self.ingest_time.push(Some(arrival.ingest_us));
-        self.action.push(Some(&event.action));
-        self.actor.append_value(&event.actor);
-        self.outcome.push(Some(&event.outcome));
-        self.target.append_value(&event.target);
-        self.partition.append_value(arrival.partition);
-        self.offset.append_value(arrival.offset);
-        let bytes = ROW_BYTES + event.actor.len() + event.target.len();
-        Added::rows(1, bytes, arrival.ingest_us, arrival.ingest_us)
-    }
-
-    pub(super) fn finish(mut self) -> Vec<ArrayRef> {
-        vec![
-            self.tenant.finish(),
-            self.at.finish(),
-            self.ingest_time.finish(),
-            self.action.finish(),
-            Arc::new(self.actor.finish()),
-            self.outcome.finish(),
-            Arc::new(self.target.finish()),
-            Arc::new(self.partition.finish()),
-            Arc::new(self.offset.finish()),
-        ]
     }
 }

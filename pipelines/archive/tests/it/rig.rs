@@ -97,6 +97,7 @@ impl Rig {
             actor: "spiffe://wardline.local/tenant/demo/device/mon-1".into(),
             outcome: "ok".into(),
             target: "wl/1/demo/mon-1/up/telemetry".into(),
+            ..AuditEvent::default()
         })))
     }
 
