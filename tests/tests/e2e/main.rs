@@ -7,6 +7,7 @@ mod clients;
 mod frames;
 mod kill;
 mod metrics;
+mod news2;
 mod process;
 mod python;
 mod random;
