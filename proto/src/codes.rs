@@ -95,6 +95,22 @@ pub mod status {
 /// MDC code of the low-limit alarm event, `MDC_EVT_LO`.
 pub const EVT_LO: u32 = 196_670;
 
+/// Alarm events in use, by reference id and 32-bit code (partition 3).
+pub const ALARM_EVENTS: [(&str, u32); 3] =
+    [("MDC_EVT_LO", EVT_LO), ("MDC_EVT_HI", 196_648), ("MDC_EVT_SENSOR_DISCONN", 196_916)];
+
+/// Checks that a reference id and a code name the same alarm event.
+pub fn lint_alarm(ref_id: &str, mdc_code: u32) -> Result<(), String> {
+    if ALARM_EVENTS.contains(&(ref_id, mdc_code)) {
+        return Ok(());
+    }
+    let row = |(name, code): &&(&str, u32)| *name == ref_id || *code == mdc_code;
+    Err(match ALARM_EVENTS.iter().find(row) {
+        Some((name, code)) => format!("{name} is {code}; {ref_id} with {mdc_code} is no alarm event"),
+        None => format!("neither {ref_id} nor {mdc_code} is an alarm event of the catalogue"),
+    })
+}
+
 const fn metric(
     ref_id: &'static str,
     mdc_code: u32,

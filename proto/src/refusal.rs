@@ -97,6 +97,24 @@ codes! {
     SeqConflict = "WL-Q-007", 0x99;
     /// Quarantine: a stream with more holes, or a device with more epochs, than are kept.
     StreamFragmented = "WL-Q-008", 0x99;
+    /// Profile: not TOML, or larger than a profile may be.
+    ProfileUnreadable = "WL-PRF-001", 0;
+    /// Profile: a key that is unknown, missing or of the wrong type.
+    ProfileKey = "WL-PRF-002", 0;
+    /// Profile: reference id, code, LOINC and kind that do not belong together.
+    ProfileMetric = "WL-PRF-003", 0;
+    /// Profile: a unit that is not the metric's.
+    ProfileUnit = "WL-PRF-004", 0;
+    /// Profile: a number or word outside its bounds.
+    ProfileBound = "WL-PRF-005", 0;
+    /// Profile: an alarm default that cannot alarm, cannot clear or has no source.
+    ProfileAlarm = "WL-PRF-006", 0;
+    /// Profile: a second entry for what there is one of.
+    ProfileTwice = "WL-PRF-007", 0;
+    /// Profile: changed content under a version that did not rise.
+    ProfileVersion = "WL-PRF-008", 0;
+    /// Profile: advice; the profile is usable.
+    ProfileAdvice = "WL-PRF-009", 0;
 }
 
 impl fmt::Display for Refusal {

@@ -2,6 +2,7 @@
 
 pub mod alerts;
 pub mod archive;
+pub mod profile;
 pub mod query;
 pub mod serve;
 pub mod setup;
@@ -37,6 +38,8 @@ enum Command {
     Serve(serve::ServeCommand),
     /// Show what the archive holds, without a SQL engine.
     Archive(archive::ArchiveCommand),
+    /// Check device profiles, and data against them.
+    Profile(profile::ProfileCommand),
     /// Run SQL over the archive; hands over to `wardline-query`.
     Query(query::QueryCommand),
     /// Follow and list alerts over gRPC.
@@ -84,6 +87,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Service(command) => command.run().await,
         Command::Serve(command) => command.run().await,
         Command::Archive(command) => command.run().await,
+        Command::Profile(command) => command.run().await,
         Command::Query(command) => command.run(),
         Command::Alerts(command) => command.run().await,
         Command::Demo(command) => command.run().await,

@@ -4,12 +4,13 @@ use crate::tree::File;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Every crate with the crates of ours that it may depend on. ARCHITECTURE.md says why.
-const DIRECTION: [(&str, &[&str]); 10] = [
+const DIRECTION: [(&str, &[&str]); 11] = [
     ("wardline-proto", &[]),
     ("wardline-journal", &["wardline-proto"]),
     ("wardline-store", &["wardline-proto", "wardline-journal"]),
     ("wardline-archive", &["wardline-proto", "wardline-journal", "wardline-store"]),
     ("wardline-alert", &["wardline-proto", "wardline-journal", "wardline-store"]),
+    ("wardline-profile", &["wardline-proto"]),
     ("wardline-query", &["wardline-proto", "wardline-journal", "wardline-store", "wardline-archive"]),
     ("wardline-edge", &["wardline-proto", "wardline-journal"]),
     ("firmware-sim", &["wardline-proto"]),
@@ -21,6 +22,7 @@ const DIRECTION: [(&str, &[&str]); 10] = [
             "wardline-store",
             "wardline-archive",
             "wardline-alert",
+            "wardline-profile",
             "wardline-edge",
             "firmware-sim",
         ],

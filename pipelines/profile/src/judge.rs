@@ -1,0 +1,169 @@
+//! Judges one body by a profile: what the device sent against what its maker declared.
+
+use crate::limits::SAMPLE_RATE_TOLERANCE;
+use crate::profile::{Kind, Measurement, Profile, Signal};
+use std::fmt;
+use wardline_proto::codes::status;
+use wardline_proto::frame::delta_decode;
+use wardline_proto::v1::{Body, NumericSeries, WaveformBlock};
+
+/// One way in which a body breaks its profile.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finding {
+    /// The code that it is about.
+    pub mdc_code: u32,
+    /// What is wrong.
+    pub fault: Fault,
+}
+
+/// What is wrong with one item of a body.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fault {
+    /// The profile has no such measurement.
+    Undeclared,
+    /// It was sent as another kind of thing.
+    Kind {
+        /// What the profile says.
+        declared: Kind,
+    },
+    /// The unit is not the declared one.
+    Unit {
+        /// What was sent.
+        found: String,
+        /// What the profile says.
+        declared: String,
+    },
+    /// The samples are spaced otherwise than declared.
+    SampleRate {
+        /// What was sent, Hz.
+        found_hz: f64,
+        /// What the profile says, Hz.
+        declared_hz: f64,
+    },
+    /// Values outside the plausible range, or no numbers; readings that say themselves that they are not valid count
+    /// as none.
+    Implausible {
+        /// How many.
+        count: usize,
+    },
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let code = self.mdc_code;
+        match &self.fault {
+            Fault::Undeclared => write!(f, "{code} is not declared"),
+            Fault::Kind { declared } => write!(f, "{code} is declared as {}", declared.word()),
+            Fault::Unit { found, declared } => {
+                write!(f, "{code} came in {found:?}, declared is {declared:?}")
+            }
+            Fault::SampleRate { found_hz, declared_hz } => {
+                write!(f, "{code} came at {found_hz} Hz, declared are {declared_hz} Hz")
+            }
+            Fault::Implausible { count } => write!(f, "{code}: {count} values outside the declared range"),
+        }
+    }
+}
+
+impl Profile {
+    /// Judges a body. Nothing is found in one that keeps the profile; each item gives at most one finding of a kind.
+    pub fn judge(&self, body: &Body) -> Vec<Finding> {
+        let mut found = Vec::new();
+        for series in &body.numerics {
+            let judged = self.declared(series.mdc_code, Kind::Numeric, &mut found);
+            if let Some((measurement, signal)) = judged {
+                judge_unit(measurement, signal, &series.ucum_unit, &mut found);
+                let count = implausible_readings(signal, series);
+                push_implausible(series.mdc_code, count, &mut found);
+            }
+        }
+        for block in &body.waveforms {
+            let judged = self.declared(block.mdc_code, Kind::Waveform, &mut found);
+            if let Some((measurement, signal)) = judged {
+                judge_unit(measurement, signal, &block.ucum_unit, &mut found);
+                judge_rate(signal, block, &mut found);
+                push_implausible(block.mdc_code, implausible_samples(signal, block), &mut found);
+            }
+        }
+        for alarm in &body.alarms {
+            match self.measurement(alarm.mdc_code) {
+                Some(m) if m.kind == Kind::Alarm => {}
+                Some(m) => {
+                    found.push(Finding { mdc_code: m.mdc_code, fault: Fault::Kind { declared: m.kind } })
+                }
+                None => found.push(Finding { mdc_code: alarm.mdc_code, fault: Fault::Undeclared }),
+            }
+        }
+        found
+    }
+
+    fn declared(
+        &self,
+        mdc_code: u32,
+        kind: Kind,
+        found: &mut Vec<Finding>,
+    ) -> Option<(&Measurement, &Signal)> {
+        let Some(measurement) = self.measurement(mdc_code) else {
+            found.push(Finding { mdc_code, fault: Fault::Undeclared });
+            return None;
+        };
+        if measurement.kind != kind {
+            found.push(Finding { mdc_code, fault: Fault::Kind { declared: measurement.kind } });
+            return None;
+        }
+        Some((measurement, measurement.signal.as_ref()?))
+    }
+}
+
+fn judge_unit(measurement: &Measurement, signal: &Signal, unit: &str, found: &mut Vec<Finding>) {
+    if signal.unit != unit {
+        let fault = Fault::Unit { found: unit.to_owned(), declared: signal.unit.clone() };
+        found.push(Finding { mdc_code: measurement.mdc_code, fault });
+    }
+}
+
+fn judge_rate(signal: &Signal, block: &WaveformBlock, found: &mut Vec<Finding>) {
+    let Some(declared_hz) = signal.sample_rate_hz else { return };
+    let found_hz = 1e9 / block.interval_ns as f64;
+    if !is_rate(declared_hz, block.interval_ns) {
+        found.push(Finding { mdc_code: block.mdc_code, fault: Fault::SampleRate { found_hz, declared_hz } });
+    }
+}
+
+fn push_implausible(mdc_code: u32, count: usize, found: &mut Vec<Finding>) {
+    if count > 0 {
+        found.push(Finding { mdc_code, fault: Fault::Implausible { count } });
+    }
+}
+
+/// Says whether an interval between samples is that of a rate.
+pub(crate) fn is_rate(declared_hz: f64, interval_ns: u64) -> bool {
+    let declared_ns = 1e9 / declared_hz;
+    (interval_ns as f64 - declared_ns).abs() <= declared_ns * SAMPLE_RATE_TOLERANCE
+}
+
+/// Says whether a reading of this status is judged: not when the device itself says that it is none.
+pub(crate) fn is_judged(bits: u32) -> bool {
+    bits & (status::INVALID | status::NOT_AVAILABLE | status::CALIBRATION) == 0
+}
+
+fn implausible_readings(signal: &Signal, series: &NumericSeries) -> usize {
+    let judged = |at: &usize| is_judged(series.statuses.get(*at).copied().unwrap_or(0));
+    let values = series.values.iter().enumerate();
+    values.filter(|(at, value)| judged(at) && !signal.is_plausible(**value)).count()
+}
+
+/// Counts samples outside the range, gaps left out.
+fn implausible_samples(signal: &Signal, block: &WaveformBlock) -> usize {
+    let samples = delta_decode(&block.sample_deltas);
+    let in_gap = |at: usize| {
+        let at = at as u64;
+        block.gaps.iter().any(|g| at >= u64::from(g.first) && at < u64::from(g.first) + u64::from(g.count))
+    };
+    let physical = |sample: i32| (f64::from(sample) - block.offset) * block.scale;
+    let outside = |(at, sample): &(usize, &i32)| !signal.is_plausible(physical(**sample)) && !in_gap(*at);
+    samples.iter().enumerate().filter(outside).count()
+}
+
+#[cfg(test)]
+mod tests;
