@@ -49,6 +49,17 @@ pub enum ArchiveError {
     /// A file's bytes are not those that were committed.
     #[error("{0} is not the file that was committed")]
     FileChanged(String),
+    /// A merge of small files would not keep every row.
+    #[error("{rows} rows of {expected} in a merge of small files")]
+    Compaction {
+        /// Rows that were read.
+        rows: u64,
+        /// Rows that the catalog names.
+        expected: u64,
+    },
+    /// A committed file lacks a column of its table, or has it in another type.
+    #[error("a committed file has no usable column {0}")]
+    Column(&'static str),
     /// A background step was cancelled or panicked.
     #[error("a background step did not finish: {0}")]
     Join(#[from] tokio::task::JoinError),
@@ -74,6 +85,8 @@ impl ArchiveError {
             | Self::Arrow(_)
             | Self::StreamState
             | Self::FileChanged(_)
+            | Self::Compaction { .. }
+            | Self::Column(_)
             | Self::Join(_)
             | Self::Closed => ErrorKind::Fatal,
         }

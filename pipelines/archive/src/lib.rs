@@ -12,6 +12,7 @@
 //! payload stops the ones behind it. The archive never reads the clock for a row.
 
 mod commit;
+mod compact;
 pub mod dedup;
 mod desk;
 mod error;

@@ -35,6 +35,8 @@ pub struct ArchiveMetrics {
     pub(crate) late: Counter,
     pub(crate) retries: Counter,
     pub(crate) swept: Counter,
+    pub(crate) compacted_files: Counter,
+    pub(crate) compaction_failures: Counter,
     pub(crate) missing_files: Gauge,
     pub(crate) next_offset: Gauge,
     pub(crate) lag: Gauge,
@@ -53,6 +55,8 @@ impl Default for ArchiveMetrics {
             late: Counter::default(),
             retries: Counter::default(),
             swept: Counter::default(),
+            compacted_files: Counter::default(),
+            compaction_failures: Counter::default(),
             missing_files: Gauge::default(),
             next_offset: Gauge::default(),
             lag: Gauge::default(),
@@ -76,6 +80,8 @@ impl ArchiveMetrics {
         counter(registry, "archive_late", "Frames after a later one", &self.late);
         counter(registry, "archive_retries", "Returns to the committed position", &self.retries);
         counter(registry, "archive_swept_files", "Files removed, never committed", &self.swept);
+        counter(registry, "archive_compacted_files", "Small files merged", &self.compacted_files);
+        counter(registry, "archive_compaction_failures", "Merges that failed", &self.compaction_failures);
         registry.register("archive_missing_files", "Committed files not found", self.missing_files.clone());
         registry.register("archive_next_offset", "Committed position", self.next_offset.clone());
         registry.register("archive_lag_records", "Durable, not committed", self.lag.clone());

@@ -24,6 +24,18 @@ pub struct ArchiveOptions {
     pub streams_cached_max: usize,
     /// Epochs that one lane of a device may open; more go to the quarantine.
     pub epochs_max: u64,
+    /// Between two looks for small files to merge; none: they stay as they are.
+    pub compact_interval: Option<Duration>,
+    /// Small files of one table, tenant, day and partition that are worth a merge; two of a day that is over.
+    pub compact_files_min: usize,
+    /// Files in one merge.
+    pub compact_files_max: usize,
+    /// Rows in one merge.
+    pub compact_rows_max: u64,
+    /// Bytes of the files in one merge; a file of half of it is left as it is.
+    pub compact_bytes: u64,
+    /// Replaced files stay this long for readers that listed them.
+    pub retired_grace: Duration,
     /// First pause after a storage failure.
     pub retry_min: Duration,
     /// Longest pause between tries.
@@ -42,6 +54,12 @@ impl Default for ArchiveOptions {
             future_bound: Duration::from_secs(24 * 3600),
             streams_cached_max: 16 * 1024,
             epochs_max: 4096,
+            compact_interval: Some(Duration::from_secs(20)),
+            compact_files_min: 24,
+            compact_files_max: 512,
+            compact_rows_max: 1_000_000,
+            compact_bytes: 32 * 1024 * 1024,
+            retired_grace: Duration::from_secs(600),
             retry_min: Duration::from_millis(100),
             retry_max: Duration::from_secs(30),
         }

@@ -1,6 +1,7 @@
 //! One run of the worker from the committed position to an error or the shutdown.
 
 use crate::commit::{Outcome, write};
+use crate::compact;
 use crate::desk::{Desk, Pending};
 use crate::error::ArchiveError;
 use crate::handle::Progress;
@@ -28,6 +29,8 @@ const TAG_KEY_BYTES: usize = 32;
 const OPEN_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// What has become durable is read this much later, so that small batches are read together.
 const GATHER: Duration = Duration::from_millis(25);
+/// Damaged files that merging remembers to leave alone.
+const DAMAGED_MAX: usize = 1024;
 /// A longest wait that is never reached in practice.
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -44,6 +47,8 @@ pub(crate) struct Session<'a> {
     entries: VecDeque<Entry>,
     arrivals: VecDeque<Arrival>,
     waiting_since: Option<Instant>,
+    compacted_at: Instant,
+    damaged: BTreeSet<String>,
 }
 
 impl<'a> Session<'a> {
@@ -60,6 +65,7 @@ impl<'a> Session<'a> {
             let caught_up = !session.step().await?;
             if session.must_flush(caught_up) {
                 session.flush().await?;
+                session.compact().await?;
             } else if caught_up {
                 session.wait(shutdown).await;
             }
@@ -89,6 +95,8 @@ impl<'a> Session<'a> {
             entries: VecDeque::new(),
             arrivals: VecDeque::new(),
             waiting_since: None,
+            compacted_at: Instant::now(),
+            damaged: BTreeSet::new(),
             parts,
         })
     }
@@ -182,6 +190,41 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Merges small files when it is time. What goes wrong here is told and tried later: the archive goes on.
+    async fn compact(&mut self) -> Result<(), ArchiveError> {
+        let due = |interval| self.compacted_at.elapsed() >= interval;
+        if !self.parts.options.compact_interval.is_some_and(due) {
+            return Ok(());
+        }
+        let (metrics, shelf) = (&self.parts.metrics, &self.shelf);
+        let removed = compact::remove_retired(self.parts, shelf).await;
+        let done = match removed {
+            Ok(_) => compact::pass(self.parts, shelf, self.lease, &self.damaged).await,
+            Err(error) => Err(error),
+        };
+        // Timed from its end: merging never takes more than its share.
+        self.compacted_at = Instant::now();
+        match done {
+            Ok(Some(done)) => {
+                metrics.compacted_files.inc_by(done.files);
+                tracing::info!(?done, "small files merged");
+            }
+            Ok(None) => {}
+            Err(ArchiveError::Fenced) => return Err(ArchiveError::Fenced),
+            Err(error) => {
+                metrics.compaction_failures.inc();
+                tracing::error!(%error, "small files not merged");
+                // It stays as it is, as evidence; the others need not wait for it.
+                if let ArchiveError::FileChanged(path) = error
+                    && self.damaged.len() < DAMAGED_MAX
+                {
+                    self.damaged.insert(path);
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn publish(&self, outcome: &Outcome) {
         let metrics = &self.parts.metrics;
         metrics.next_offset.set(signed(self.committed));
@@ -218,7 +261,8 @@ fn signed(number: u64) -> i64 {
 /// Removes files that were never committed.
 async fn sweep(parts: &Parts, shelf: Arc<Shelf>) -> Result<(), ArchiveError> {
     let committed: BTreeSet<String> = parts.catalog.files(None).await?.into_iter().map(|f| f.path).collect();
-    let (removed, missing) = spawn_blocking(move || shelf.sweep(&committed)).await??;
+    let retired: BTreeSet<String> = parts.catalog.retired(None).await?.into_iter().collect();
+    let (removed, missing) = spawn_blocking(move || shelf.sweep(&committed, &retired)).await??;
     parts.metrics.swept.inc_by(removed);
     parts.metrics.missing_files.set(signed(missing));
     if removed > 0 {

@@ -57,16 +57,38 @@ impl Shelf {
         folders.iter().rev().try_for_each(|folder| File::open(folder)?.sync_all())
     }
 
-    /// Removes files that are not in `committed`. Returns how many, and how many committed ones are missing. Blocks.
-    pub(crate) fn sweep(&self, committed: &BTreeSet<String>) -> io::Result<(u64, u64)> {
+    /// Returns the root of the files.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Removes files; one that is gone already is no error. Blocks.
+    pub(crate) fn remove(&self, paths: &[String]) -> io::Result<()> {
+        for path in paths {
+            match fs::remove_file(self.root.join(path)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _removed_or_gone => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes files that are neither in `committed` nor in `retired`. Returns how many, and how many committed ones
+    /// are missing. Blocks.
+    pub(crate) fn sweep(
+        &self,
+        committed: &BTreeSet<String>,
+        retired: &BTreeSet<String>,
+    ) -> io::Result<(u64, u64)> {
         let mut found = Vec::new();
         list(&self.root, DEPTH_MAX, &mut found)?;
         let name = |path: &Path| path.strip_prefix(&self.root).ok().and_then(Path::to_str).map(str::to_owned);
         let (mut removed, mut present) = (0, 0);
         for path in found.into_iter().filter(|path| *path != self.root.join(LOCK)) {
-            if name(&path).is_some_and(|name| committed.contains(&name)) {
+            let name = name(&path).unwrap_or_default();
+            if committed.contains(&name) {
                 present += 1;
-            } else {
+            } else if !retired.contains(&name) {
                 fs::remove_file(&path)?;
                 removed += 1;
             }
@@ -113,7 +135,9 @@ mod tests {
         shelf.sync(paths.iter().map(String::as_str)).unwrap();
         assert!(Shelf::open(folder.path()).is_err(), "one worker holds it");
         let committed = BTreeSet::from([paths[0].clone(), "audit/gone".to_owned()]);
-        assert_eq!(shelf.sweep(&committed).unwrap(), (1, 1));
+        let retired = BTreeSet::from([paths[1].clone()]);
+        assert_eq!(shelf.sweep(&committed, &retired).unwrap(), (0, 1), "readers may still need it");
+        assert_eq!(shelf.sweep(&committed, &BTreeSet::new()).unwrap(), (1, 1));
         assert!(folder.path().join(&paths[0]).exists() && !folder.path().join(&paths[1]).exists());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use time::OffsetDateTime;
+use time::macros::format_description;
 
 /// A table of the archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -67,6 +68,11 @@ impl Day {
         let time = OffsetDateTime::from_unix_timestamp(micros.div_euclid(1_000_000));
         Self(time.unwrap_or(OffsetDateTime::UNIX_EPOCH).date())
     }
+
+    /// Reads the form `yyyy-mm-dd`.
+    pub fn parse(text: &str) -> Option<Self> {
+        time::Date::parse(text, format_description!("[year]-[month]-[day]")).ok().map(Self)
+    }
 }
 
 impl fmt::Display for Day {
@@ -84,6 +90,8 @@ mod tests {
         for (micros, day) in [(0, "1970-01-01"), (-1, "1969-12-31"), (1_792_281_600_000_000, "2026-10-18")] {
             assert_eq!(Day::of_micros(micros).to_string(), day);
         }
+        assert_eq!(Day::parse("2026-10-18"), Some(Day::of_micros(1_792_281_600_000_000)));
+        assert_eq!(Day::parse("2026-13-01"), None);
         assert_eq!(Day::of_micros(i64::MAX).to_string(), "1970-01-01");
     }
 }

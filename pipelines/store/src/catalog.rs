@@ -139,6 +139,10 @@ impl Catalog {
         Self { store }
     }
 
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Returns the committed position; none before the first lease.
     pub async fn position(&self) -> Result<Option<u64>, StoreError> {
         let row = sqlx::query("SELECT next_offset FROM archive_position WHERE id = 1");
@@ -242,7 +246,7 @@ impl Catalog {
     }
 }
 
-async fn insert_file(
+pub(crate) async fn insert_file(
     connection: &mut sqlx::SqliteConnection,
     file: &FileRow,
     at_us: i64,

@@ -6,6 +6,7 @@
 pub mod alerts;
 pub mod catalog;
 pub mod registry;
+pub mod retired;
 
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,

@@ -1,0 +1,231 @@
+//! Small files become large ones, between two commits and by the same worker.
+//!
+//! ```text
+//! choose small files of one table, tenant, day and partition -> read, verify, sort -> one new file, durable
+//!        -> one transaction: the new file in, the old ones out of the catalog and among the retired
+//!        -> after a grace, for readers that listed the old ones: remove them
+//! ```
+//! A crash before the transaction leaves a file that no commit names: swept. A crash after it leaves retired files:
+//! removed later. Rows change neither in number nor in content; numerics and waveforms are put in the order of
+//! device, metric and time, in which they are asked for and pack best.
+
+use crate::error::ArchiveError;
+use crate::file::encode;
+use crate::options::ArchiveOptions;
+use crate::read::verified;
+use crate::shelf::{Shelf, new_path};
+use crate::table::{Day, Table};
+use crate::worker::{Parts, now_us};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, TimestampMicrosecondType, UInt32Type};
+use arrow_array::{Array, RecordBatch, UInt32Array};
+use arrow_select::concat::concat_batches;
+use arrow_select::take::take_record_batch;
+use ring::digest::{SHA256, digest};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tokio::task::spawn_blocking;
+use wardline_store::catalog::FileRow;
+use wardline_store::retired::Replacement;
+
+/// A file of at least this part of the target is left as it is.
+const SMALL_PART: u64 = 2;
+
+/// What one pass did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Compacted {
+    pub(crate) files: u64,
+    pub(crate) rows: u64,
+    pub(crate) bytes_before: u64,
+    pub(crate) bytes_after: u64,
+}
+
+/// Merges one group of small files, if there is one that is worth it. Fails as fenced when the lease is lost.
+pub(crate) async fn pass(
+    parts: &Parts,
+    shelf: &Arc<Shelf>,
+    lease: u64,
+    damaged: &BTreeSet<String>,
+) -> Result<Option<Compacted>, ArchiveError> {
+    let mut files = parts.catalog.files(None).await?;
+    files.retain(|file| !damaged.contains(&file.path));
+    let Some((table, chosen)) = choose(&parts.options, files, Day::of_micros(now_us())) else {
+        return Ok(None);
+    };
+    let (root, keys, sources) = (shelf.root().to_owned(), parts.keys.clone(), chosen.clone());
+    let merge = move || {
+        let mut batches = Vec::with_capacity(sources.len());
+        for file in &sources {
+            for batch in verified(&root, file, &keys)? {
+                batches.push(batch?);
+            }
+        }
+        let rows = sorted(table, &concat_batches(&crate::rows::schema(table), &batches)?)?;
+        drop(batches);
+        let tenant = sources.first().map(|file| file.tenant.as_str()).unwrap_or_default();
+        let bytes = encode(table, tenant, &rows, &keys)?;
+        let sha256 = digest(&SHA256, &bytes).as_ref().to_vec();
+        Ok::<_, ArchiveError>((rows.num_rows() as u64, bytes, sha256))
+    };
+    let (rows, bytes, sha256) = spawn_blocking(merge).await??;
+    let expected: u64 = chosen.iter().map(|file| file.rows).sum();
+    if rows != expected {
+        return Err(ArchiveError::Compaction { rows, expected });
+    }
+    let into = merged(table, &chosen, (rows, bytes.len() as u64, sha256))?;
+    let done = Compacted {
+        files: chosen.len() as u64,
+        rows,
+        bytes_before: chosen.iter().map(|file| file.bytes).sum(),
+        bytes_after: into.bytes,
+    };
+    shelf.put(&into.path, bytes).await?;
+    let (synced, path) = (shelf.clone(), into.path.clone());
+    spawn_blocking(move || synced.sync([path.as_str()].into_iter())).await??;
+    let from = chosen.into_iter().map(|file| file.path).collect();
+    parts.catalog.replace(&Replacement { lease, from, into, at_us: now_us() }).await?;
+    Ok(Some(done))
+}
+
+/// Removes retired files whose grace is over; returns how many.
+pub(crate) async fn remove_retired(parts: &Parts, shelf: &Arc<Shelf>) -> Result<u64, ArchiveError> {
+    let grace_us = i64::try_from(parts.options.retired_grace.as_micros()).unwrap_or(i64::MAX);
+    let due = parts.catalog.retired(Some(now_us().saturating_sub(grace_us))).await?;
+    if due.is_empty() {
+        return Ok(0);
+    }
+    let (shelf, paths) = (shelf.clone(), due.clone());
+    spawn_blocking(move || shelf.remove(&paths)).await??;
+    parts.catalog.forget_retired(&due).await?;
+    Ok(due.len() as u64)
+}
+
+/// Chooses the group with most small files: enough of them, or of a day that is over.
+fn choose(options: &ArchiveOptions, files: Vec<FileRow>, today: Day) -> Option<(Table, Vec<FileRow>)> {
+    let mut groups = BTreeMap::<_, Vec<FileRow>>::new();
+    for file in files.into_iter().filter(|file| file.bytes < options.compact_bytes / SMALL_PART) {
+        let key = (file.table.clone(), file.tenant.clone(), file.day.clone(), file.partition);
+        groups.entry(key).or_default().push(file);
+    }
+    let today = today.to_string();
+    let is_worth =
+        |day: &str, count: usize| count >= options.compact_files_min || (day < today.as_str() && count > 1);
+    let of_most = groups
+        .into_iter()
+        .filter(|((_, _, day, _), files)| is_worth(day, files.len()))
+        .max_by_key(|(_, files)| files.len());
+    let ((table, ..), files) = of_most?;
+    let (mut rows, mut bytes) = (0, 0);
+    let within = |file: &FileRow| {
+        (rows, bytes) = (rows + file.rows, bytes + file.bytes);
+        rows <= options.compact_rows_max && bytes <= options.compact_bytes
+    };
+    let chosen: Vec<_> = files.into_iter().take_while(within).take(options.compact_files_max).collect();
+    (chosen.len() > 1).then_some((Table::from_name(&table)?, chosen))
+}
+
+fn merged(
+    table: Table,
+    from: &[FileRow],
+    (rows, bytes, sha256): (u64, u64, Vec<u8>),
+) -> Result<FileRow, ArchiveError> {
+    let one = from.first().ok_or(ArchiveError::Compaction { rows, expected: 0 })?;
+    let day = Day::parse(&one.day).ok_or_else(|| ArchiveError::FileChanged(one.path.clone()))?;
+    let least = |of: fn(&FileRow) -> i64| from.iter().map(of).min().unwrap_or_default();
+    Ok(FileRow {
+        path: new_path(table, &one.tenant, day, one.partition)?,
+        rows,
+        bytes,
+        sha256,
+        time_min_us: least(|file| file.time_min_us),
+        time_max_us: from.iter().map(|file| file.time_max_us).max().unwrap_or_default(),
+        offset_first: from.iter().map(|file| file.offset_first).min().unwrap_or_default(),
+        offset_last: from.iter().map(|file| file.offset_last).max().unwrap_or_default(),
+        ..one.clone()
+    })
+}
+
+/// Puts numerics and waveforms in the order of device, metric and device time; the rest stays as it came.
+fn sorted(table: Table, rows: &RecordBatch) -> Result<RecordBatch, ArchiveError> {
+    if !matches!(table, Table::Numerics | Table::Waveforms) {
+        return Ok(rows.clone());
+    }
+    let column = |name: &'static str| rows.column_by_name(name).ok_or(ArchiveError::Column(name));
+    let devices = ranks(column("device")?.as_ref())?;
+    let codes =
+        column("mdc_code")?.as_primitive_opt::<UInt32Type>().ok_or(ArchiveError::Column("mdc_code"))?;
+    let times = column("device_time")?.as_primitive_opt::<TimestampMicrosecondType>();
+    let times = times.ok_or(ArchiveError::Column("device_time"))?;
+    let mut order: Vec<u32> =
+        (0..u32::try_from(rows.num_rows()).map_err(|_| ArchiveError::Column("rows"))?).collect();
+    // Stable: equal rows keep the journal's order.
+    order.sort_by_key(|row| {
+        let row = *row as usize;
+        (devices[row], codes.value(row), times.value(row))
+    });
+    Ok(take_record_batch(rows, &UInt32Array::from(order))?)
+}
+
+/// Returns for each row the rank of its text among the column's texts.
+fn ranks(column: &dyn Array) -> Result<Vec<usize>, ArchiveError> {
+    let wrong = || ArchiveError::Column("device");
+    let dictionary = column.as_dictionary_opt::<Int32Type>().ok_or_else(wrong)?;
+    let texts = dictionary.values().as_string_opt::<i32>().ok_or_else(wrong)?;
+    let distinct: BTreeSet<&str> = texts.iter().flatten().collect();
+    let rank: BTreeMap<&str, usize> = distinct.into_iter().enumerate().map(|(at, text)| (text, at)).collect();
+    let of_key: Vec<usize> =
+        texts.iter().map(|text| text.and_then(|t| rank.get(t)).copied().unwrap_or(0)).collect();
+    let row = |key: Option<i32>| {
+        let key = usize::try_from(key.ok_or_else(wrong)?).map_err(|_| wrong())?;
+        of_key.get(key).copied().ok_or_else(wrong)
+    };
+    dictionary.keys().iter().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(day: &str, bytes: u64, name: u64) -> FileRow {
+        FileRow {
+            path: format!("numerics/demo/{day}/0/{name}.parquet"),
+            table: "numerics".into(),
+            tenant: "demo".into(),
+            day: day.into(),
+            partition: 0,
+            rows: 10,
+            bytes,
+            sha256: vec![],
+            time_min_us: 0,
+            time_max_us: 0,
+            offset_first: name,
+            offset_last: name,
+        }
+    }
+
+    fn options() -> ArchiveOptions {
+        ArchiveOptions { compact_files_min: 4, compact_bytes: 1000, ..ArchiveOptions::default() }
+    }
+
+    #[test]
+    fn a_day_that_goes_on_waits_for_enough_files_and_one_that_is_over_does_not() {
+        let today = Day::parse("2026-02-02").unwrap();
+        let of = |day: &str, count: u64| (0..count).map(|name| file(day, 100, name)).collect::<Vec<_>>();
+        assert!(choose(&options(), of("2026-02-02", 3), today).is_none());
+        assert_eq!(choose(&options(), of("2026-02-02", 4), today).unwrap().1.len(), 4);
+        assert_eq!(choose(&options(), of("2026-02-01", 2), today).unwrap().1.len(), 2);
+        assert!(choose(&options(), of("2026-02-01", 1), today).is_none());
+    }
+
+    #[test]
+    fn large_files_are_left_and_a_merge_stays_within_its_bounds() {
+        let today = Day::parse("2026-02-02").unwrap();
+        let mut files: Vec<_> = (0..20).map(|name| file("2026-02-02", 100, name)).collect();
+        files.push(file("2026-02-02", 500, 99));
+        let (_, chosen) = choose(&options(), files.clone(), today).unwrap();
+        assert_eq!(chosen.len(), 10, "1000 bytes");
+        assert!(chosen.iter().all(|file| file.bytes == 100));
+        let few = ArchiveOptions { compact_rows_max: 35, ..options() };
+        assert_eq!(choose(&few, files, today).unwrap().1.len(), 3);
+    }
+}

@@ -1,0 +1,144 @@
+//! Small files become large ones: same rows, whatever is killed, and readers in flight do not notice.
+
+use crate::rig::{Rig, files_below, readings, samples};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{TimestampMicrosecondType, UInt64Type};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use wardline_archive::{ArchiveOptions, Table};
+
+/// Commits every few rows and merges after each commit.
+fn eager(rig: &Rig) -> ArchiveOptions {
+    ArchiveOptions {
+        flush_rows_max: 5,
+        compact_interval: Some(Duration::ZERO),
+        compact_files_min: 4,
+        retired_grace: Duration::from_secs(600),
+        ..rig.options()
+    }
+}
+
+/// Rows of a table by what names them: position and time.
+async fn positions(rig: &Rig, table: Table) -> Vec<(u64, i64)> {
+    let mut rows = Vec::new();
+    for batch in rig.rows(table).await {
+        let seq = batch.column_by_name("seq").unwrap().as_primitive::<UInt64Type>().clone();
+        let time =
+            batch.column_by_name("device_time").unwrap().as_primitive::<TimestampMicrosecondType>().clone();
+        rows.extend(seq.values().iter().copied().zip(time.values().iter().copied()));
+    }
+    rows.sort_unstable();
+    rows
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_small_files_become_few_with_the_same_rows() {
+    let rig = Rig::new().await;
+    for seq in 1..=200 {
+        rig.frame(seq, &readings(&[seq as f64, 90.0]));
+    }
+    for at in 0..20_i64 {
+        rig.frame(300 + at as u64, &samples(crate::rig::NOW_US - 60_000_000 + at * 1_000_000, &[1, 2, 3]));
+    }
+    let end = rig.end();
+    rig.run(ArchiveOptions { compact_interval: None, ..eager(&rig) }).finish(end).await.unwrap();
+    let before = rig.reader().files(Some(Table::Numerics)).await.unwrap();
+    let (numerics, waveforms) =
+        (positions(&rig, Table::Numerics).await, positions(&rig, Table::Waveforms).await);
+    assert!(before.len() > 20, "{} files", before.len());
+
+    let running = rig.run(eager(&rig));
+    for _ in 0..12 {
+        running.handle.flush_to(rig.end()).await.unwrap();
+    }
+    running.stop().await.unwrap();
+    let after = rig.reader().files(Some(Table::Numerics)).await.unwrap();
+    assert!(after.len() < 6, "{} files of {}", after.len(), before.len());
+    assert_eq!(positions(&rig, Table::Numerics).await, numerics);
+    assert_eq!(positions(&rig, Table::Waveforms).await, waveforms);
+    let bytes = |files: &[wardline_store::catalog::FileRow]| files.iter().map(|f| f.bytes).sum::<u64>();
+    println!(
+        "{} files, {} bytes -> {} files, {} bytes, {} rows",
+        before.len(),
+        bytes(&before),
+        after.len(),
+        bytes(&after),
+        numerics.len()
+    );
+    assert!(bytes(&after) * 5 < bytes(&before));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_listed_the_old_files_still_reads_them_until_the_grace_is_over() {
+    let rig = Rig::new().await;
+    for seq in 1..=60 {
+        rig.frame(seq, &readings(&[seq as f64]));
+    }
+    let end = rig.end();
+    rig.run(ArchiveOptions { compact_interval: None, ..eager(&rig) }).finish(end).await.unwrap();
+    let listed = rig.reader().files(Some(Table::Numerics)).await.unwrap();
+    let running = rig.run(eager(&rig));
+    for _ in 0..8 {
+        running.handle.flush_to(rig.end()).await.unwrap();
+    }
+    running.stop().await.unwrap();
+    let now: BTreeSet<_> = rig.reader().files(None).await.unwrap().into_iter().map(|f| f.path).collect();
+    assert!(listed.iter().all(|file| !now.contains(&file.path)), "all were replaced");
+    let rows = |file| rig.reader().read(file).unwrap().map(|batch| batch.unwrap().num_rows()).sum::<usize>();
+    assert_eq!(listed.iter().map(rows).sum::<usize>(), 60, "read after they were replaced, over a restart");
+
+    let running = rig.run(ArchiveOptions { retired_grace: Duration::ZERO, ..eager(&rig) });
+    for _ in 0..3 {
+        running.handle.flush_to(rig.end()).await.unwrap();
+    }
+    running.stop().await.unwrap();
+    assert!(listed.iter().all(|file| !rig.reader().path_of(file).exists()), "removed after the grace");
+    assert_eq!(rig.count(Table::Numerics).await, 60);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_killed_while_it_merges_keeps_every_row_once() {
+    let rig = Rig::new().await;
+    let mut seq = 0;
+    for round in 0..40_u64 {
+        for _ in 0..20 {
+            seq += 1;
+            rig.frame(seq, &readings(&[seq as f64]));
+        }
+        let running = rig.run(ArchiveOptions { retired_grace: Duration::ZERO, ..eager(&rig) });
+        tokio::time::sleep(Duration::from_millis(round * 3)).await;
+        running.task.abort();
+        let _cancelled = running.task.await;
+    }
+    let end = rig.end();
+    rig.run(ArchiveOptions { retired_grace: Duration::ZERO, ..eager(&rig) }).finish(end).await.unwrap();
+    let rows = positions(&rig, Table::Numerics).await;
+    let distinct: BTreeSet<_> = rows.iter().collect();
+    assert_eq!((rows.len(), distinct.len()), (800, 800));
+    let committed: BTreeSet<_> =
+        rig.reader().files(None).await.unwrap().into_iter().map(|f| f.path).collect();
+    let retired = wardline_store::catalog::Catalog::new(rig.store.clone()).retired(None).await.unwrap();
+    let parquet = files_below(&rig.archive_dir()).iter().filter(|f| f.extension().is_some()).count();
+    assert_eq!(parquet, committed.len() + retired.len(), "nothing uncommitted is left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_small_file_is_left_and_the_others_are_merged() {
+    let rig = Rig::new().await;
+    for seq in 1..=60 {
+        rig.frame(seq, &readings(&[seq as f64]));
+    }
+    let end = rig.end();
+    rig.run(ArchiveOptions { compact_interval: None, ..eager(&rig) }).finish(end).await.unwrap();
+    let listed = rig.reader().files(Some(Table::Numerics)).await.unwrap();
+    let damaged = rig.reader().path_of(&listed[3]);
+    std::fs::write(&damaged, b"not what was committed").unwrap();
+    let running = rig.run(eager(&rig));
+    for _ in 0..10 {
+        running.handle.flush_to(rig.end()).await.unwrap();
+    }
+    running.stop().await.unwrap();
+    let now = rig.reader().files(Some(Table::Numerics)).await.unwrap();
+    assert!(now.iter().any(|file| file.path == listed[3].path), "it stays in the catalog, as evidence");
+    assert!(damaged.exists() && now.len() < 5, "{} files", now.len());
+}
