@@ -16,12 +16,16 @@ pub mod chain;
 pub mod head;
 pub mod limits;
 mod node_id;
+mod report;
+pub mod trail;
+pub mod verify;
 
 #[cfg(test)]
 mod tests;
 
 pub use auditor::{Auditor, CannotAudit};
 pub use node_id::NodeId;
+pub use report::{Finding, NodeReport, Report, What};
 
 /// Says why a chain cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +47,9 @@ pub enum AuditError {
     /// The catalog's head of this node's chain has no hash of the right length.
     #[error("the catalog holds a damaged head of the audit chain")]
     Head,
+    /// The archive cannot be read.
+    #[error(transparent)]
+    Archive(#[from] wardline_archive::ArchiveError),
     /// A background step panicked.
     #[error("reading the journal did not finish")]
     Unfinished,

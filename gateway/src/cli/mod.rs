@@ -2,6 +2,7 @@
 
 pub mod alerts;
 pub mod archive;
+pub mod audit;
 pub mod profile;
 pub mod query;
 pub mod serve;
@@ -40,6 +41,8 @@ enum Command {
     Archive(archive::ArchiveCommand),
     /// Check device profiles, and data against them.
     Profile(profile::ProfileCommand),
+    /// List the audit trail, and prove that it is whole.
+    Audit(audit::AuditCommand),
     /// Run SQL over the archive; hands over to `wardline-query`.
     Query(query::QueryCommand),
     /// Follow and list alerts over gRPC.
@@ -88,6 +91,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Serve(command) => command.run().await,
         Command::Archive(command) => command.run().await,
         Command::Profile(command) => command.run().await,
+        Command::Audit(command) => command.run().await,
         Command::Query(command) => command.run(),
         Command::Alerts(command) => command.run().await,
         Command::Demo(command) => command.run().await,
@@ -97,4 +101,11 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
 fn failed(error: &anyhow::Error) -> ExitCode {
     eprintln!("wardline: {error:#}");
     ExitCode::FAILURE
+}
+
+/// Returns a time as people and programs read it, UTC.
+pub(crate) fn time_text(at_us: i64) -> String {
+    let time = time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(at_us) * 1000);
+    let text = time.ok().and_then(|time| time.format(&time::format_description::well_known::Rfc3339).ok());
+    text.unwrap_or_else(|| at_us.to_string())
 }

@@ -3,8 +3,10 @@
 //! Works beside a running gateway: it changes nothing, and one listing is one commit's view. A file is checked
 //! against the catalog before it is decrypted, so a file that was swapped is never taken for another.
 
+mod audit;
 mod cells;
 
+pub use audit::{AuditRow, audit_rows};
 pub use cells::{Row, newest_rows};
 
 use crate::dedup::Intervals;
@@ -22,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use wardline_journal::Keyring;
 use wardline_store::Store;
-use wardline_store::catalog::{Catalog, FileRow, StreamId};
+use wardline_store::catalog::{AuditHead, Catalog, FileRow, StreamId};
 
 /// Name of the archive's folder in a data directory.
 pub const ARCHIVE_DIR: &str = "archive";
@@ -73,6 +75,11 @@ impl ArchiveReader {
     /// Returns the committed position.
     pub async fn next_offset(&self) -> Result<Option<u64>, ArchiveError> {
         Ok(self.catalog.position().await?)
+    }
+
+    /// Returns how far each node's audit chain is archived.
+    pub async fn audit_heads(&self) -> Result<Vec<AuditHead>, ArchiveError> {
+        Ok(self.catalog.audit_heads().await?)
     }
 
     /// Returns where a file lies.

@@ -243,7 +243,7 @@ fn read_batch(file: &dyn LogFile, position: u64) -> io::Result<Result<(BatchHead
     Ok(verify(&bytes).map(|()| (header, bytes)))
 }
 
-fn read_up_to(file: &dyn LogFile, position: u64, bytes: usize) -> io::Result<Vec<u8>> {
+pub(crate) fn read_up_to(file: &dyn LogFile, position: u64, bytes: usize) -> io::Result<Vec<u8>> {
     let mut buffer = vec![0; bytes];
     let mut filled = 0;
     while filled < bytes {

@@ -8,6 +8,7 @@ mod golden;
 mod keys;
 mod model;
 mod nonces;
+mod scan;
 
 use crate::fault::FaultStorage;
 use crate::*;

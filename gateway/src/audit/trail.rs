@@ -1,0 +1,107 @@
+//! The whole trail of a data directory: archived events, and those that are in the journal alone.
+//!
+//! Reads only, and beside a running gateway: one listing of the catalog, then the journal's files from the position
+//! that the listing ends at. What is written meanwhile is not part of it.
+
+use super::AuditError;
+use crate::operate::DataDir;
+use prost::Message;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::task::spawn_blocking;
+use wardline_archive::ArchiveError;
+use wardline_archive::Table;
+use wardline_archive::read::{ArchiveReader, AuditRow, audit_rows};
+use wardline_journal::{Class, DiskStorage, Keyring, Offset, OpenError, scan};
+use wardline_proto::v1::JournalRecord;
+use wardline_proto::v1::journal_record::Kind;
+use wardline_store::catalog::{AuditHead, FileRow};
+
+/// How often a listing is made anew because the journal was trimmed between listing and reading.
+const LISTINGS_MAX: u32 = 5;
+/// Events of the journal's tail that are held in memory; a tail with more is read as far as this.
+const TAIL_EVENTS_MAX: usize = 2_000_000;
+
+/// Whether the journal's tail was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tail {
+    /// Every event behind the archived ones is part of the trail.
+    Read,
+    /// There is no journal here.
+    None,
+    /// Only this many events of it.
+    Cut(usize),
+    /// It cannot be read; why.
+    Unreadable(String),
+}
+
+/// The events of a data directory at one moment.
+pub struct Trail {
+    reader: ArchiveReader,
+    /// How far the catalog says that each chain is archived.
+    pub heads: Vec<AuditHead>,
+    /// Files of the table `audit`, in the order of the journal.
+    pub files: Vec<FileRow>,
+    /// Events that are in the journal alone, in its order.
+    pub newest: Vec<AuditRow>,
+    /// Whether these are all.
+    pub tail: Tail,
+}
+
+impl Trail {
+    /// Lists the archive and reads the journal's tail.
+    pub async fn open(data_dir: &Path) -> Result<Self, AuditError> {
+        let data = DataDir::new(data_dir);
+        let reader = ArchiveReader::open(data_dir).await?;
+        let keyring = Arc::new(Keyring::open(&data.keyring()).map_err(ArchiveError::from)?);
+        let mut listings = 0;
+        loop {
+            listings += 1;
+            // In this order: a commit in between adds files, which are left out, and never an event to both parts.
+            let heads = reader.audit_heads().await?;
+            let position = reader.next_offset().await?.unwrap_or_default();
+            let mut files = reader.files(Some(Table::Audit)).await?;
+            files.retain(|file| file.offset_first < position);
+            let (storage, keys) = (DiskStorage::new(data.journal()), keyring.clone());
+            let read = spawn_blocking(move || read_tail(&storage, &keys, position)).await;
+            let (newest, tail) = match read.map_err(|_panicked| AuditError::Unfinished)? {
+                Some(read) => read,
+                None if listings < LISTINGS_MAX => continue,
+                None => {
+                    (Vec::new(), Tail::Unreadable("the journal is trimmed faster than it is read".into()))
+                }
+            };
+            return Ok(Self { reader, heads, files, newest, tail });
+        }
+    }
+
+    /// Reads the events of one archived file. Blocks.
+    pub fn events_of(&self, file: &FileRow) -> Result<Vec<AuditRow>, ArchiveError> {
+        audit_rows(&self.reader, file)
+    }
+}
+
+/// Reads the events of the journal from `position`; none when it was trimmed past that, or is just being.
+fn read_tail(storage: &DiskStorage, keys: &Keyring, position: u64) -> Option<(Vec<AuditRow>, Tail)> {
+    let (mut rows, mut cut) = (Vec::new(), false);
+    let seen = scan(storage, keys, Offset::new(position), |entry| {
+        if entry.class != Class::Audit {
+            return;
+        }
+        let record = JournalRecord::decode(entry.payload).unwrap_or_default();
+        let Some(Kind::Audit(event)) = record.kind else { return };
+        cut |= rows.len() >= TAIL_EVENTS_MAX;
+        if !cut {
+            rows.push(AuditRow { journal_offset: entry.offset.get(), event });
+        }
+    });
+    let not_found = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+    match seen {
+        Ok(seen) if seen.start.get() > position => None,
+        Ok(_) if cut => Some((rows, Tail::Cut(TAIL_EVENTS_MAX))),
+        Ok(_) => Some((rows, Tail::Read)),
+        Err(OpenError::Io(error)) if not_found(&error) && position == 0 => Some((Vec::new(), Tail::None)),
+        Err(OpenError::Io(error)) if not_found(&error) => None,
+        Err(error) => Some((Vec::new(), Tail::Unreadable(error.to_string()))),
+    }
+}

@@ -1,0 +1,233 @@
+//! `wardline audit`: lists the audit trail and proves that it is whole, beside a running gateway or without one.
+
+use super::time_text;
+use crate::audit::trail::Trail;
+use crate::audit::verify::verify;
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use serde_json::json;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use wardline_archive::read::AuditRow;
+use wardline_proto::v1::AuditEvent;
+
+/// How often progress is told.
+const PROGRESS: Duration = Duration::from_millis(500);
+
+/// Lists and verifies the audit trail.
+#[derive(Debug, Args)]
+pub struct AuditCommand {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Check every hash and number of every node's chain; exit code 1 when anything does not fit.
+    Verify(VerifyCommand),
+    /// Print events, newest last.
+    List(ListCommand),
+}
+
+#[derive(Debug, Args)]
+struct VerifyCommand {
+    /// The gateway's data directory. The gateway may be running.
+    #[arg(long, value_name = "DIR", env = "WARDLINE_DATA_DIR")]
+    data_dir: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct ListCommand {
+    /// The gateway's data directory. The gateway may be running.
+    #[arg(long, value_name = "DIR", env = "WARDLINE_DATA_DIR")]
+    data_dir: PathBuf,
+    /// Only events whose actor contains this.
+    #[arg(long, value_name = "TEXT")]
+    actor: Option<String>,
+    /// Only events of this action, such as session_opened.
+    #[arg(long)]
+    action: Option<String>,
+    /// Only events since a time (2026-11-21T08:00:00Z) or for so long (90s, 15m, 2h, 3d).
+    #[arg(long, value_name = "TIME", value_parser = since_us)]
+    since: Option<i64>,
+    /// Most events that are printed, the newest.
+    #[arg(long, default_value_t = 100)]
+    limit: usize,
+    /// One JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+impl AuditCommand {
+    /// Runs the command.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        match self.action {
+            Action::Verify(command) => command.run().await,
+            Action::List(command) => command.run().await,
+        }
+    }
+}
+
+impl VerifyCommand {
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        let place = self.data_dir.display();
+        let trail = Trail::open(&self.data_dir).await;
+        let trail = trail.with_context(|| format!("{place} holds no audit trail that opens"))?;
+        let report = tokio::task::spawn_blocking(move || {
+            let total: u64 = trail.files.iter().map(|file| file.rows).sum();
+            let mut progress = Progress::new(total);
+            let report = verify(&trail, |events| progress.tell(events));
+            progress.end();
+            report
+        });
+        let report = report.await??;
+        if self.json {
+            println!("{}", report.to_json());
+        } else {
+            println!("{report}");
+        }
+        Ok(if report.is_whole() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// Tells on a terminal how far long work is.
+struct Progress {
+    total: u64,
+    told_at: Instant,
+    told: bool,
+}
+
+impl Progress {
+    fn new(total: u64) -> Self {
+        Self { total, told_at: Instant::now(), told: false }
+    }
+
+    fn tell(&mut self, events: u64) {
+        if self.told_at.elapsed() >= PROGRESS && std::io::stderr().is_terminal() {
+            eprint!("\r{events} of {} archived events checked", self.total);
+            (self.told, self.told_at) = (true, Instant::now());
+        }
+    }
+
+    fn end(&self) {
+        if self.told {
+            eprintln!();
+        }
+    }
+}
+
+impl ListCommand {
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        let place = self.data_dir.display();
+        let trail = Trail::open(&self.data_dir).await;
+        let trail = trail.with_context(|| format!("{place} holds no audit trail that opens"))?;
+        let json = self.json;
+        let rows = tokio::task::spawn_blocking(move || self.newest(&trail)).await??;
+        for row in &rows {
+            if json { println!("{}", event_json(row)) } else { println!("{}", event_line(&row.event)) }
+        }
+        if rows.is_empty() && !json {
+            println!("no such event");
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Returns the newest matching events, newest last. Reads files from the newest back, as many as it takes.
+    fn newest(&self, trail: &Trail) -> anyhow::Result<Vec<AuditRow>> {
+        let mut rows: Vec<AuditRow> =
+            trail.newest.iter().filter(|row| self.matches(&row.event)).cloned().collect();
+        let mut files: Vec<_> = trail.files.iter().collect();
+        files.sort_unstable_by_key(|file| std::cmp::Reverse(file.offset_last));
+        for file in files {
+            rows.sort_by_key(|row| row.journal_offset);
+            rows.drain(..rows.len().saturating_sub(self.limit));
+            let oldest = rows.first().filter(|_| rows.len() == self.limit).map(|row| row.journal_offset);
+            // Files come by their last row: what is behind is older than all that is wanted.
+            if self.limit == 0 || oldest.is_some_and(|oldest| file.offset_last < oldest) {
+                break;
+            }
+            // An event is journaled after it happened, but for a step of the clock.
+            if self.since.is_some_and(|since| file.time_max_us < since) {
+                continue;
+            }
+            rows.extend(trail.events_of(file)?.into_iter().filter(|row| self.matches(&row.event)));
+        }
+        rows.sort_by_key(|row| row.journal_offset);
+        rows.drain(..rows.len().saturating_sub(self.limit));
+        Ok(rows)
+    }
+
+    fn matches(&self, event: &AuditEvent) -> bool {
+        self.actor.as_ref().is_none_or(|actor| event.actor.contains(actor))
+            && self.action.as_ref().is_none_or(|action| event.action == *action)
+            && self.since.is_none_or(|since| event.at_us >= since)
+    }
+}
+
+fn event_line(event: &AuditEvent) -> String {
+    let text = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+    format!(
+        "{:<27} {:>8} {:<18} {:<12} {} {}",
+        time_text(event.at_us),
+        event.n,
+        event.action,
+        event.outcome,
+        text(&event.actor),
+        text(&event.target),
+    )
+}
+
+fn event_json(row: &AuditRow) -> serde_json::Value {
+    let event = &row.event;
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    json!({
+        "at": time_text(event.at_us),
+        "at_us": event.at_us,
+        "action": event.action,
+        "actor": event.actor,
+        "outcome": event.outcome,
+        "target": event.target,
+        "node": event.node,
+        "n": event.n,
+        "hash": hex(&event.hash),
+        "outbox_id": event.outbox_id,
+        "journal_offset": row.journal_offset,
+    })
+}
+
+/// Reads a time or a duration back from now; unix microseconds.
+fn since_us(text: &str) -> anyhow::Result<i64> {
+    if let Ok(time) = OffsetDateTime::parse(text, &Rfc3339) {
+        return Ok(i64::try_from(time.unix_timestamp_nanos() / 1000)?);
+    }
+    let (number, unit) = text.split_at(text.len().saturating_sub(1));
+    let seconds: i64 = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => bail!("a time such as 2026-11-21T08:00:00Z, or 90s, 15m, 2h, 3d"),
+    };
+    let number: u32 = number.parse().context("a whole number before the unit")?;
+    Ok(crate::front::now_us() - i64::from(number) * seconds * 1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_absolute_or_back_from_now() {
+        assert_eq!(since_us("1970-01-01T00:00:01Z").unwrap(), 1_000_000);
+        let hour_ago = since_us("1h").unwrap();
+        assert!((3_600_000_000..3_610_000_000).contains(&(crate::front::now_us() - hour_ago)));
+        assert!(since_us("").is_err() && since_us("5y").is_err() && since_us("-1h").is_err());
+    }
+}
