@@ -54,13 +54,17 @@ pub(crate) async fn pass(
     };
     let (root, keys, sources) = (shelf.root().to_owned(), parts.keys.clone(), chosen.clone());
     let merge = move || {
-        let mut batches = Vec::with_capacity(sources.len());
+        let (schema, mut batches) = (crate::rows::schema(table), Vec::with_capacity(sources.len()));
         for file in &sources {
             for batch in verified(&root, file, &keys)? {
-                batches.push(batch?);
+                let batch = batch?;
+                if batch.schema_ref().fields() != schema.fields() {
+                    return Err(ArchiveError::OtherColumns(file.path.clone()));
+                }
+                batches.push(batch);
             }
         }
-        let rows = sorted(table, &concat_batches(&crate::rows::schema(table), &batches)?)?;
+        let rows = sorted(table, &concat_batches(&schema, &batches)?)?;
         drop(batches);
         let tenant = sources.first().map(|file| file.tenant.as_str()).unwrap_or_default();
         let bytes = encode(table, tenant, &rows, &keys)?;

@@ -49,6 +49,9 @@ pub enum ArchiveError {
     /// A file's bytes are not those that were committed.
     #[error("{0} is not the file that was committed")]
     FileChanged(String),
+    /// A committed file has the columns of another version.
+    #[error("{0} has the columns of another version")]
+    OtherColumns(String),
     /// A merge of small files would not keep every row.
     #[error("{rows} rows of {expected} in a merge of small files")]
     Compaction {
@@ -85,6 +88,7 @@ impl ArchiveError {
             | Self::Arrow(_)
             | Self::StreamState
             | Self::FileChanged(_)
+            | Self::OtherColumns(_)
             | Self::Compaction { .. }
             | Self::Column(_)
             | Self::Join(_)

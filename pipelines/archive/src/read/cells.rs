@@ -8,7 +8,6 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, RecordBatch, StringArray};
 use arrow_schema::DataType;
-use std::collections::VecDeque;
 use std::fmt::Write;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -24,30 +23,58 @@ pub type Row = Vec<(String, String)>;
 
 /// Returns the newest `count` rows of `files`, newest last, in the journal's order: of one device, or of all.
 ///
-/// `files` are of one table, in the order that the catalog lists them. Blocks; reads files from the newest back.
+/// `files` are of one table. Blocks; reads files from the newest back, and no more of them than it must.
 pub fn newest_rows(
     reader: &ArchiveReader,
     files: &[FileRow],
     count: usize,
     device: Option<&str>,
 ) -> Result<Vec<Row>, ArchiveError> {
-    let mut newest = VecDeque::new();
-    for file in files.iter().rev() {
-        if newest.len() >= count {
+    let mut files: Vec<&FileRow> = files.iter().collect();
+    files.sort_by_key(|file| std::cmp::Reverse(file.offset_last));
+    let mut newest = Newest { count, rows: Vec::new() };
+    for file in files {
+        if newest.least().is_some_and(|least| file.offset_last < least) {
             break;
         }
-        let mut rows = VecDeque::new();
         for batch in reader.read(file)? {
-            let batch = batch?;
-            let wanted = (0..batch.num_rows()).filter(|row| is_of(&batch, *row, device));
-            rows.extend(wanted.map(|row| cells(&batch, row)));
-            let surplus = rows.len().saturating_sub(count - newest.len());
-            rows.drain(..surplus);
+            newest.take(&batch?, file, device);
         }
-        rows.append(&mut newest);
-        newest = rows;
     }
-    Ok(newest.into())
+    Ok(newest.rows.into_iter().map(|(_, row)| row).collect())
+}
+
+/// The newest rows so far, in the journal's order. A merged file is in another.
+struct Newest {
+    count: usize,
+    rows: Vec<(u64, Row)>,
+}
+
+impl Newest {
+    /// Returns the offset below which no row is wanted any more.
+    fn least(&self) -> Option<u64> {
+        if self.rows.len() < self.count {
+            None
+        } else {
+            self.rows.first().map_or(Some(u64::MAX), |row| Some(row.0))
+        }
+    }
+
+    fn take(&mut self, batch: &RecordBatch, file: &FileRow, device: Option<&str>) {
+        let offsets = batch.column_by_name("journal_offset").and_then(|c| c.as_primitive_opt::<UInt64Type>());
+        for row in (0..batch.num_rows()).filter(|row| is_of(batch, *row, device)) {
+            let offset = offsets.map_or(file.offset_first, |offsets| offsets.value(row));
+            if self.least().is_some_and(|least| offset < least) {
+                continue;
+            }
+            // Behind equal ones: rows of one record stay in their order.
+            let at = self.rows.partition_point(|(other, _)| *other <= offset);
+            self.rows.insert(at, (offset, cells(batch, row)));
+            if self.rows.len() > self.count {
+                self.rows.remove(0);
+            }
+        }
+    }
 }
 
 fn is_of(batch: &RecordBatch, row: usize, device: Option<&str>) -> bool {

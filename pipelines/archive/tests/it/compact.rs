@@ -5,6 +5,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{TimestampMicrosecondType, UInt64Type};
 use std::collections::BTreeSet;
 use std::time::Duration;
+use wardline_archive::read::{Row, newest_rows};
 use wardline_archive::{ArchiveOptions, Table};
 
 /// Commits every few rows and merges after each commit.
@@ -141,4 +142,27 @@ async fn a_damaged_small_file_is_left_and_the_others_are_merged() {
     let now = rig.reader().files(Some(Table::Numerics)).await.unwrap();
     assert!(now.iter().any(|file| file.path == listed[3].path), "it stays in the catalog, as evidence");
     assert!(damaged.exists() && now.len() < 5, "{} files", now.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_rows_are_the_newest_of_a_merged_file_too() {
+    let rig = Rig::new().await;
+    for seq in 1..=60 {
+        // Device time runs backwards: the merged file's order is not the journal's.
+        let mut body = readings(&[seq as f64]);
+        body.numerics[0].start_us -= seq as i64 * 1_000_000;
+        rig.frame(seq, &body);
+    }
+    let running = rig.run(eager(&rig));
+    for _ in 0..6 {
+        running.handle.flush_to(rig.end()).await.unwrap();
+    }
+    running.stop().await.unwrap();
+    let reader = rig.reader();
+    let files = reader.files(Some(Table::Numerics)).await.unwrap();
+    let rows = newest_rows(&reader, &files, 3, Some("mon-1")).unwrap();
+    let seq = |row: &Row| row.iter().find(|(name, _)| name == "seq").map(|(_, value)| value.clone());
+    let seqs: Vec<_> = rows.iter().filter_map(seq).collect();
+    assert_eq!(seqs, ["58", "59", "60"], "{} files", files.len());
+    assert_eq!(newest_rows(&reader, &files, 0, None).unwrap().len(), 0);
 }
