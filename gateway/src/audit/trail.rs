@@ -38,6 +38,7 @@ pub enum Tail {
 /// The events of a data directory at one moment.
 pub struct Trail {
     reader: ArchiveReader,
+    position: u64,
     /// How far the catalog says that each chain is archived.
     pub heads: Vec<AuditHead>,
     /// Files of the table `audit`, in the order of the journal.
@@ -71,13 +72,21 @@ impl Trail {
                     (Vec::new(), Tail::Unreadable("the journal is trimmed faster than it is read".into()))
                 }
             };
-            return Ok(Self { reader, heads, files, newest, tail });
+            return Ok(Self { reader, position, heads, files, newest, tail });
         }
+    }
+
+    /// Says whether a listed file was put in another one's place since: its events are elsewhere now.
+    pub async fn is_replaced(&self, path: &str) -> Result<bool, ArchiveError> {
+        Ok(self.reader.files(Some(Table::Audit)).await?.iter().all(|file| file.path != path))
     }
 
     /// Reads the events of one archived file. Blocks.
     pub fn events_of(&self, file: &FileRow) -> Result<Vec<AuditRow>, ArchiveError> {
-        audit_rows(&self.reader, file)
+        let mut rows = audit_rows(&self.reader, file)?;
+        // A file that was merged since the listing may hold events that were read from the journal.
+        rows.retain(|row| row.journal_offset < self.position);
+        Ok(rows)
     }
 }
 

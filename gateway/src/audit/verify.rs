@@ -1,6 +1,6 @@
-//! Checks every hash and every number of a trail. Pure but for reading files; memory does not grow with the trail.
+//! Checks every hash and every number of a trail. Pure but for reading files; holds the events of one group at a time.
 //!
-//! Events are taken commit by commit: files whose ranges of journal offsets overlap make a group, whose events are
+//! Events are taken commit by commit, or day by day where commits were merged: files whose ranges of journal offsets overlap make a group, whose events are
 //! sorted by node and number. The journal's order is the chain's order, so groups follow each other in every chain.
 
 use super::chain::{Hash, hash_of};

@@ -1,0 +1,6 @@
+//! The audit trail of a real gateway process: killed, refused, and verified.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod gateway;
+mod kill;
