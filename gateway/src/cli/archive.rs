@@ -1,5 +1,6 @@
 //! `wardline archive`: what the archive holds, without a SQL engine and beside a running gateway.
 
+use super::archive_verify::VerifyCommand;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -11,7 +12,7 @@ use wardline_archive::read::{ArchiveReader, Row, StreamReport, newest_rows};
 use wardline_proto::v1::Lane;
 use wardline_store::catalog::FileRow;
 
-/// Shows what the archive holds.
+/// Shows what the archive holds, and checks it.
 #[derive(Debug, Args)]
 pub struct ArchiveCommand {
     #[command(subcommand)]
@@ -22,6 +23,8 @@ pub struct ArchiveCommand {
 enum Action {
     /// Print files, row counts and the newest rows.
     Show(ShowCommand),
+    /// Check catalog, files, hashes, keys, rows and streams against each other.
+    Verify(VerifyCommand),
 }
 
 #[derive(Debug, Args)]
@@ -59,6 +62,7 @@ impl ArchiveCommand {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self.action {
             Action::Show(show) => show.run().await,
+            Action::Verify(verify) => verify.run().await,
         }
     }
 }

@@ -49,6 +49,8 @@ struct JournalSection {
 #[serde(deny_unknown_fields, default)]
 struct Archive {
     flush_interval_ms: Option<u64>,
+    compact_interval_ms: Option<u64>,
+    compact_files_min: Option<usize>,
 }
 
 #[derive(Default, Deserialize)]
@@ -98,6 +100,11 @@ fn apply(text: &str, options: &mut NodeOptions) -> Result<(), ConfigErrors> {
     let archive: Archive = file.section("archive");
     let interval = archive.flush_interval_ms.map(Duration::from_millis);
     options.archive.flush_interval = interval.unwrap_or(options.archive.flush_interval);
+    let interval = archive.compact_interval_ms.map(Duration::from_millis);
+    options.archive.compact_interval = interval.or(options.archive.compact_interval);
+    options.archive.compact_files_min =
+        archive.compact_files_min.unwrap_or(options.archive.compact_files_min);
+    file.check(options.archive.compact_files_min >= 2, || "archive.compact_files_min: at least 2".to_owned());
     let alert: Alert = file.section("alert");
     options.alert.rules = alert.rules.or(options.alert.rules.take());
     file.finish()

@@ -31,6 +31,7 @@ mod streams;
 mod table;
 mod tenant;
 pub mod validate;
+pub mod verify;
 mod worker;
 
 pub use error::{ArchiveError, ErrorKind};

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use wardline_journal::Keyring;
 use wardline_store::Store;
-use wardline_store::catalog::{AuditHead, Catalog, FileRow, StreamId};
+use wardline_store::catalog::{AuditHead, Catalog, FileRow, StreamId, StreamRow};
 
 /// Name of the archive's folder in a data directory.
 pub const ARCHIVE_DIR: &str = "archive";
@@ -72,6 +72,16 @@ impl ArchiveReader {
         Ok(self.catalog.files(table.map(Table::name)).await?)
     }
 
+    /// Lists files that others have replaced, and that wait to be removed.
+    pub async fn retired(&self) -> Result<Vec<String>, ArchiveError> {
+        Ok(self.catalog.retired(None).await?)
+    }
+
+    /// Returns what the catalog keeps of all streams.
+    pub(crate) async fn stream_rows(&self) -> Result<Vec<StreamRow>, ArchiveError> {
+        Ok(self.catalog.streams(None).await?)
+    }
+
     /// Returns the committed position.
     pub async fn next_offset(&self) -> Result<Option<u64>, ArchiveError> {
         Ok(self.catalog.position().await?)
@@ -105,7 +115,7 @@ impl ArchiveReader {
     /// Reports streams: of a device name, or all.
     pub async fn streams(&self, device: Option<&str>) -> Result<Vec<StreamReport>, ArchiveError> {
         let rows = self.catalog.streams(device).await?;
-        let report = |row: wardline_store::catalog::StreamRow| {
+        let report = |row: StreamRow| {
             let seen = Intervals::decode(&row.seen).ok_or(ArchiveError::StreamState)?;
             let (last_seq, missing) = (seen.last(), seen.missing().collect());
             Ok(StreamReport { counts: counts_of(&row), id: row.id, last_seq, missing })

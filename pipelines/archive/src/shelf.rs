@@ -80,11 +80,10 @@ impl Shelf {
         committed: &BTreeSet<String>,
         retired: &BTreeSet<String>,
     ) -> io::Result<(u64, u64)> {
-        let mut found = Vec::new();
-        list(&self.root, DEPTH_MAX, &mut found)?;
+        let found = files(&self.root)?;
         let name = |path: &Path| path.strip_prefix(&self.root).ok().and_then(Path::to_str).map(str::to_owned);
         let (mut removed, mut present) = (0, 0);
-        for path in found.into_iter().filter(|path| *path != self.root.join(LOCK)) {
+        for path in found {
             let name = name(&path).unwrap_or_default();
             if committed.contains(&name) {
                 present += 1;
@@ -95,6 +94,14 @@ impl Shelf {
         }
         Ok((removed, committed.len() as u64 - present))
     }
+}
+
+/// Lists every file below a root but the lock. Blocks.
+pub(crate) fn files(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    list(root, DEPTH_MAX, &mut found)?;
+    found.retain(|path| *path != root.join(LOCK));
+    Ok(found)
 }
 
 fn list(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<()> {

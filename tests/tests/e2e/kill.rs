@@ -46,7 +46,8 @@ fn a_gateway_killed_under_load_loses_and_doubles_nothing() -> anyhow::Result<()>
     );
     ensure!(acked.len() > 100 * cycles(), "too little load to mean anything: {} frames", acked.len());
     ensure!(doubled == 0 && quarantined == 0, "{doubled} duplicated, {quarantined} quarantined");
-    stand.stop()
+    stand.stop()?;
+    stand.verify()
 }
 
 fn fleet(stand: &Stand, ledger: &Path) -> anyhow::Result<Process> {
@@ -109,7 +110,8 @@ fn an_agent_killed_under_load_loses_and_doubles_nothing() -> anyhow::Result<()> 
     ensure!(found.readings == readings && found.samples == samples, "more was archived than was measured");
     ensure!(found.doubled == 0, "{} rows are doubled", found.doubled);
     agent.stop(DRAIN)?;
-    stand.stop()
+    stand.stop()?;
+    stand.verify()
 }
 
 /// Starts the agent of `mon-1`.

@@ -13,6 +13,9 @@ use tempfile::TempDir;
 
 /// The tenant of every test.
 pub(crate) const TENANT: &str = "st-mary";
+/// Commits and merges often: a test is short.
+const SETTINGS: &str =
+    "[archive]\nflush_interval_ms = 500\ncompact_interval_ms = 2000\ncompact_files_min = 4\n";
 /// A loaded machine starts slowly; nothing here waits this long when all is well.
 const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(60);
@@ -35,7 +38,7 @@ impl Stand {
         let [mqtt, grpc, http] = free_ports()?;
         let stand = Self { folder: tempfile::tempdir()?, gateway: None, mqtt, grpc, http };
         run(stand.wardline()?.arg("init").arg("--data-dir").arg(stand.data()))?;
-        std::fs::write(stand.data().join("wardline.toml"), "[archive]\nflush_interval_ms = 500\n")?;
+        std::fs::write(stand.data().join("wardline.toml"), SETTINGS)?;
         Ok(stand)
     }
 
@@ -106,6 +109,18 @@ impl Stand {
         });
         anyhow::ensure!(gateway.is_running(), "the gateway ended:\n{}", gateway.tail());
         ready.with_context(|| gateway.tail())
+    }
+
+    /// Checks the archive against its catalog, and the chain of the audit: whole, whatever was killed.
+    pub(crate) fn verify(&self) -> anyhow::Result<()> {
+        println!(
+            "{}",
+            run(self.wardline()?.args(["audit", "verify", "--data-dir"]).arg(self.data()))?.trim()
+        );
+        let told = run(self.wardline()?.args(["archive", "verify", "--data-dir"]).arg(self.data()))?;
+        anyhow::ensure!(told.trim_end().ends_with("clean"), "{told}");
+        println!("{}", told.trim());
+        Ok(())
     }
 
     /// Kills the gateway as a crash would.

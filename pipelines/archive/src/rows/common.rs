@@ -45,7 +45,7 @@ impl<'a> Origin<'a> {
 }
 
 /// Returns a lane's name in the archive.
-pub(super) fn lane_name(lane: Lane) -> Option<&'static str> {
+pub(crate) fn lane_name(lane: Lane) -> Option<&'static str> {
     match lane {
         Lane::Unspecified => None,
         Lane::Alarm => Some("alarm"),

@@ -10,7 +10,7 @@ mod numerics;
 mod records;
 mod waveforms;
 
-pub(crate) use common::Origin;
+pub(crate) use common::{Origin, lane_name};
 
 use crate::intake::{Arrival, Arrived};
 use crate::table::Table;

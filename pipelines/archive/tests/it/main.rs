@@ -8,3 +8,4 @@ mod intake;
 mod measure;
 mod rig;
 mod secrecy;
+mod verify;

@@ -112,6 +112,14 @@ impl Rig {
         self.audit("marker").next()
     }
 
+    /// Changes the database behind everybody's back.
+    pub(crate) async fn execute(&self, statement: &'static str) {
+        use sqlx::{ConnectOptions, Executor};
+        let options =
+            sqlx::sqlite::SqliteConnectOptions::new().filename(self.folder.path().join("wardline.db"));
+        options.connect().await.unwrap().execute(statement).await.unwrap();
+    }
+
     pub(crate) fn reader(&self) -> ArchiveReader {
         ArchiveReader::new(self.archive_dir(), self.store.clone(), self.keyring.clone())
     }

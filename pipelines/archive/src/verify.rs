@@ -1,0 +1,258 @@
+//! Walks catalog, files, hashes, keys, rows and streams against each other, and names every discrepancy.
+//!
+//! Works beside a running gateway: it changes nothing. Its view is one listing of the catalog; a file that was
+//! replaced while it reads is still there (see the grace of merged files), and streams are read after files are
+//! listed, so that what is committed meanwhile is no discrepancy.
+
+use crate::dedup::Intervals;
+use crate::error::ArchiveError;
+use crate::read::ArchiveReader;
+use crate::table::Table;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, TimestampMicrosecondType, UInt64Type};
+use arrow_array::{Array, RecordBatch};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use wardline_store::catalog::FileRow;
+
+/// Discrepancies that are listed; more are counted.
+pub const DISCREPANCIES_MAX: usize = 10_000;
+
+/// One thing that does not agree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Discrepancy {
+    /// A committed file is not on the disk.
+    Missing(String),
+    /// A file's bytes are not those that were committed.
+    Changed(String),
+    /// A file does not decrypt or decode; why.
+    Unreadable(String, String),
+    /// A file has other rows than the catalog says: path, found, committed.
+    Rows(String, u64, u64),
+    /// A file's times lie outside the catalog's range.
+    Times(String),
+    /// A file holds rows of another tenant than its own.
+    Tenant(String),
+    /// A row stands where the catalog has seen no frame: path, stream, position.
+    Unseen(String, String, u64),
+    /// A catalog row does not read.
+    Catalog(String),
+    /// A file that no commit names. A running gateway may be writing it.
+    Stray(String),
+}
+
+impl Discrepancy {
+    /// Says whether it means damage. A stray file does not: what no commit names is no part of the archive.
+    pub fn is_damage(&self) -> bool {
+        !matches!(self, Self::Stray(_))
+    }
+}
+
+impl fmt::Display for Discrepancy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(path) => write!(f, "missing: {path} is committed and not on the disk"),
+            Self::Changed(path) => write!(f, "changed: {path} is not the file that was committed"),
+            Self::Unreadable(path, why) => write!(f, "unreadable: {path}: {why}"),
+            Self::Rows(path, found, committed) => {
+                write!(f, "rows: {path} has {found}, the catalog says {committed}")
+            }
+            Self::Times(path) => write!(f, "times: {path} has rows outside the catalog's range"),
+            Self::Tenant(path) => write!(f, "tenant: {path} has rows of another tenant"),
+            Self::Unseen(path, stream, seq) => {
+                write!(f, "unseen: {path} has a row of {stream} seq {seq}, which the catalog has not seen")
+            }
+            Self::Catalog(what) => write!(f, "catalog: {what} does not read"),
+            Self::Stray(path) => {
+                write!(f, "stray: {path} is in no commit (a running gateway may be writing it)")
+            }
+        }
+    }
+}
+
+/// What a walk found.
+#[derive(Debug, Clone, Default)]
+pub struct Verification {
+    /// Files read.
+    pub files: u64,
+    /// Rows read.
+    pub rows: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Streams known to the catalog.
+    pub streams: u64,
+    /// Frames that never came, below the greatest position of each stream.
+    pub holes: u64,
+    /// Files that were replaced and wait to be removed.
+    pub retired: u64,
+    /// What does not agree, at most [`DISCREPANCIES_MAX`] of it.
+    pub discrepancies: Vec<Discrepancy>,
+    /// Discrepancies past that bound.
+    pub unlisted: u64,
+}
+
+impl Verification {
+    /// Says whether nothing is damaged.
+    pub fn is_clean(&self) -> bool {
+        self.unlisted == 0 && !self.discrepancies.iter().any(Discrepancy::is_damage)
+    }
+
+    fn say(&mut self, discrepancy: Discrepancy) {
+        if self.discrepancies.len() < DISCREPANCIES_MAX {
+            self.discrepancies.push(discrepancy);
+        } else {
+            self.unlisted += 1;
+        }
+    }
+}
+
+/// Names a stream as rows do.
+type StreamName = (String, String, u64, String);
+
+/// A walk that can be done file by file, so that the caller can show progress.
+#[derive(Debug)]
+pub struct Verifier {
+    reader: ArchiveReader,
+    seen: BTreeMap<StreamName, Intervals>,
+    files: std::vec::IntoIter<FileRow>,
+    known: BTreeSet<String>,
+    found: Verification,
+}
+
+impl Verifier {
+    /// Lists what the catalog knows.
+    pub async fn start(reader: ArchiveReader) -> Result<Self, ArchiveError> {
+        let mut found = Verification::default();
+        let files = reader.files(None).await?;
+        let retired = reader.retired().await?;
+        found.retired = retired.len() as u64;
+        let mut seen = BTreeMap::new();
+        for row in reader.stream_rows().await? {
+            found.streams += 1;
+            let lane = wardline_proto::v1::Lane::try_from(row.id.lane).ok().and_then(crate::rows::lane_name);
+            let name = format!("stream {}/{} epoch {}", row.id.tenant, row.id.device, row.id.epoch);
+            let Some(intervals) = Intervals::decode(&row.seen) else {
+                found.say(Discrepancy::Catalog(name));
+                continue;
+            };
+            found.holes += intervals.missing().map(|hole| hole.end() - hole.start() + 1).sum::<u64>();
+            if let Some(lane) = lane {
+                seen.insert((row.id.tenant, row.id.device, row.id.epoch, lane.to_owned()), intervals);
+            }
+        }
+        let known = files.iter().map(|file| file.path.clone()).chain(retired).collect();
+        Ok(Self { reader, seen, files: files.into_iter(), known, found })
+    }
+
+    /// Returns how many files are left.
+    pub fn remaining(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Checks the next file; `false` when none is left. Blocks.
+    pub fn step(&mut self) -> bool {
+        let Some(file) = self.files.next() else { return false };
+        self.found.files += 1;
+        self.found.bytes += file.bytes;
+        let path = file.path.clone();
+        match self.check(&file) {
+            Ok(()) => {}
+            Err(ArchiveError::FileChanged(path)) => self.found.say(Discrepancy::Changed(path)),
+            Err(ArchiveError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => {
+                self.found.say(Discrepancy::Missing(path));
+            }
+            Err(error) => self.found.say(Discrepancy::Unreadable(path, error.to_string())),
+        }
+        true
+    }
+
+    /// Looks for stray files and returns what was found.
+    pub async fn finish(mut self) -> Result<Verification, ArchiveError> {
+        let root = self.reader.root().to_owned();
+        let folder = root.clone();
+        let present = tokio::task::spawn_blocking(move || crate::shelf::files(&folder)).await??;
+        // What was committed or retired since the start is known too.
+        self.known.extend(self.reader.files(None).await?.into_iter().map(|file| file.path));
+        self.known.extend(self.reader.retired().await?);
+        for path in present {
+            let name = path.strip_prefix(&root).ok().and_then(|p| p.to_str()).map(str::to_owned);
+            if let Some(name) = name.filter(|name| !self.known.contains(name)) {
+                self.found.say(Discrepancy::Stray(name));
+            }
+        }
+        Ok(self.found)
+    }
+
+    fn check(&mut self, file: &FileRow) -> Result<(), ArchiveError> {
+        let Some(table) = Table::from_name(&file.table) else {
+            self.found.say(Discrepancy::Catalog(format!("table {} of {}", file.table, file.path)));
+            return Ok(());
+        };
+        let (mut rows, mut times_agree, mut tenants_agree) = (0, true, true);
+        for batch in self.reader.read(file)? {
+            let batch = batch?;
+            rows += batch.num_rows() as u64;
+            times_agree &= times_are_within(&batch, table, file);
+            tenants_agree &= texts(&batch, "tenant")
+                .is_none_or(|tenants| tenants.into_iter().all(|t| t == Some(file.tenant.as_str())));
+            if table != Table::Audit && table != Table::Quarantine {
+                self.positions(&batch, file);
+            }
+        }
+        self.found.rows += rows;
+        if rows != file.rows {
+            self.found.say(Discrepancy::Rows(file.path.clone(), rows, file.rows));
+        }
+        if !times_agree {
+            self.found.say(Discrepancy::Times(file.path.clone()));
+        }
+        if !tenants_agree {
+            self.found.say(Discrepancy::Tenant(file.path.clone()));
+        }
+        Ok(())
+    }
+
+    /// Every row of a stream stands at a position that the catalog has seen.
+    fn positions(&mut self, batch: &RecordBatch, file: &FileRow) {
+        let number = |name| batch.column_by_name(name).and_then(|c| c.as_primitive_opt::<UInt64Type>());
+        let (Some(epochs), Some(seqs)) = (number("epoch"), number("seq")) else { return };
+        let (Some(devices), Some(lanes)) = (texts(batch, "device"), texts(batch, "lane")) else { return };
+        let mut last: Option<(StreamName, u64)> = None;
+        for (row, (device, lane)) in devices.zip(lanes).enumerate() {
+            let (Some(device), Some(lane)) = (device, lane) else { continue };
+            if epochs.is_null(row) || seqs.is_null(row) {
+                continue;
+            }
+            let (epoch, seq) = (epochs.value(row), seqs.value(row));
+            // Rows of one frame follow each other.
+            if last.as_ref().is_some_and(|(s, q)| *q == seq && s.2 == epoch && s.1 == device && s.3 == lane) {
+                continue;
+            }
+            let name = (file.tenant.clone(), device.to_owned(), epoch, lane.to_owned());
+            if !self.seen.get(&name).is_some_and(|seen| seen.contains(seq)) {
+                let stream = format!("{}/{device} epoch {epoch} lane {lane}", file.tenant);
+                self.found.say(Discrepancy::Unseen(file.path.clone(), stream, seq));
+            }
+            last = Some((name, seq));
+        }
+    }
+}
+
+fn times_are_within(batch: &RecordBatch, table: Table, file: &FileRow) -> bool {
+    let column = batch.column_by_name(table.time_column());
+    let Some(times) = column.and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>()) else {
+        return false;
+    };
+    times.iter().flatten().all(|at_us| (file.time_min_us..=file.time_max_us).contains(&at_us))
+}
+
+/// Returns the texts of a dictionary column; none when the table has no such column.
+fn texts<'a>(batch: &'a RecordBatch, name: &str) -> Option<impl Iterator<Item = Option<&'a str>> + use<'a>> {
+    let dictionary = batch.column_by_name(name)?.as_dictionary_opt::<Int32Type>()?;
+    let values = dictionary.values().as_string_opt::<i32>()?;
+    let text = move |key: Option<i32>| {
+        let key = usize::try_from(key?).ok().filter(|key| *key < values.len())?;
+        values.is_valid(key).then(|| values.value(key))
+    };
+    Some(dictionary.keys().iter().map(text))
+}
