@@ -12,3 +12,4 @@ pub mod front;
 pub mod node;
 pub mod operate;
 pub mod pki;
+pub mod tls_listener;

@@ -57,6 +57,32 @@ codes! {
     IdentityUnknown = "WL-ID-004", 0x87;
     /// The client id is not the device's.
     IdentityClientId = "WL-ID-005", 0x85;
+    /// The imported revocation list of the certificate's authority has expired.
+    IdentityCrlExpired = "WL-ID-006", 0x87;
+    /// Enrolment: no claim that is known, and no certificate that may enrol.
+    EnrolCredential = "WL-EST-001", 0;
+    /// Enrolment: the claim has been used for another key.
+    EnrolClaimUsed = "WL-EST-002", 0;
+    /// Enrolment: the claim has expired.
+    EnrolClaimExpired = "WL-EST-003", 0;
+    /// Enrolment: the claim has been revoked.
+    EnrolClaimRevoked = "WL-EST-004", 0;
+    /// Enrolment: the body is not a certificate request in base64, or too large.
+    EnrolRequest = "WL-EST-005", 0;
+    /// Enrolment: the request's signature is not by its key.
+    EnrolProof = "WL-EST-006", 0;
+    /// Enrolment: a key type that is not taken, or too weak.
+    EnrolKey = "WL-EST-007", 0;
+    /// Enrolment: the request asks for another identity or for an authority's rights.
+    EnrolWish = "WL-EST-008", 0;
+    /// Enrolment: too many requests.
+    EnrolRate = "WL-EST-009", 0;
+    /// Enrolment: the factory certificate's serial number may not enrol, or has enrolled with another key.
+    EnrolSerial = "WL-EST-010", 0;
+    /// Enrolment: the claim is for another device, or the device is not this one.
+    EnrolDevice = "WL-EST-011", 0;
+    /// Enrolment: it cannot be recorded now; nothing was issued.
+    EnrolUnavailable = "WL-EST-012", 0;
     /// The topic is not one that the certificate may use.
     TopicNotAuthorized = "WL-TOPIC-001", 0x87;
     /// The payload is larger than the limit.

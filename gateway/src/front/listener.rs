@@ -108,6 +108,7 @@ impl FrontService {
         let mut tasks = JoinSet::new();
         let (mut registry, mut audit) = (interval(REGISTRY_POLL), interval(AUDIT_WINDOW));
         let mut changes = front.directory.changes();
+        let mut reloads = front.tls.changes();
         loop {
             tokio::select! {
                 biased;
@@ -115,6 +116,7 @@ impl FrontService {
                 _ = registry.tick() => { front.directory.refresh().await; }
                 _ = audit.tick() => front.flush_audit(false),
                 Ok(()) = changes.changed() => front.cut_unwelcome(),
+                Ok(()) = reloads.changed() => front.cut_unwelcome(),
                 Some((key, payload)) = notices.recv() => front.downlink.publish(&key, "notice", payload),
                 Some(ended) = tasks.join_next() => report(ended),
                 // The permit comes before the accept: what is past the bound waits in the kernel's queue.
@@ -190,7 +192,7 @@ impl Front {
     /// Cuts the sessions of revoked certificates and of devices that are no longer active (SEC-2).
     fn cut_unwelcome(&self) {
         self.devices.cut_where(|key, serial| {
-            if self.directory.is_revoked(serial) {
+            if self.directory.is_revoked(serial) || self.tls.revokes(serial) {
                 Some(Refusal::IdentityRevoked)
             } else {
                 (!self.directory.is_active(key)).then_some(Refusal::IdentityUnknown)

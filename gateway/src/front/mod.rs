@@ -28,7 +28,7 @@ pub use downlink::{DownlinkHandle, NoticesFull};
 pub use limits::Deadlines;
 pub use listener::{FrontHandle, FrontParts, FrontService};
 pub use metrics::FrontMetrics;
-pub use tls::{LiveTls, TlsError, server_config};
+pub use tls::{LiveTls, TlsError, TlsMetrics};
 
 pub use crate::audit::{Auditor, CannotAudit};
 

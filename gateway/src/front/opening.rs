@@ -43,7 +43,10 @@ pub(super) async fn shake_hands(front: &Arc<Front>, tcp: TcpStream) -> Option<Bo
     let chain = socket.get_ref().1.peer_certificates().unwrap_or_default();
     match identity::read(chain, &front.trust_domain, now_us()) {
         Ok(credential) => {
-            let admitted = identity::admit(&credential, &front.directory).await;
+            let admitted = match front.tls.screen(chain) {
+                Ok(()) => identity::admit(&credential, &front.directory).await,
+                Err(refusal) => Err(refusal),
+            };
             Some(Box::new(Peer { socket, credential, admitted }))
         }
         Err(refusal) => {

@@ -1,8 +1,15 @@
 //! The server side of TLS: built whole from files, swapped live.
+//!
+//! [`LiveTls`] holds one set of configurations, made from one reading of the files: for MQTT, for gRPC, for HTTPS. A
+//! set is taken as a whole or not at all; the last good one stays.
 
-use crate::pki::{PkiDir, PkiError};
-use arc_swap::ArcSwap;
-use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
+mod live;
+
+pub use live::{LiveTls, TlsMetrics};
+
+use crate::pki::{ImportedCrls, PkiDir, PkiError};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -26,56 +33,109 @@ pub enum TlsError {
     /// Key and certificate do not fit each other, or the certificate is not usable.
     #[error("pki/server.pem: {0}")]
     Certificate(#[from] rustls::Error),
+    /// The new file is older than the one in force.
+    #[error("pki/{0} has expired")]
+    Expired(&'static str),
 }
 
-/// Builds the configuration: client certificate required, TLS 1.3, and 1.2 when asked for.
-pub fn server_config(pki: &PkiDir, tls12: bool) -> Result<ServerConfig, TlsError> {
-    let pem = |name| CertificateDer::pem_slice_iter(name).collect::<Result<Vec<_>, _>>();
-    let (chain, authorities) = (pki.read("server.pem")?, pki.read("ca.pem")?);
-    let chain = pem(chain.as_bytes()).map_err(|error| TlsError::Pem("server.pem", error))?;
-    let key = PrivateKeyDer::from_pem_slice(pki.read("server.key")?.as_bytes())
-        .map_err(|error| TlsError::Pem("server.key", error))?;
-    let mut roots = RootCertStore::empty();
-    for authority in pem(authorities.as_bytes()).map_err(|error| TlsError::Pem("ca.pem", error))? {
-        roots.add(authority)?;
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
-    let versions: &[&rustls::SupportedProtocolVersion] =
-        if tls12 { &[&rustls::version::TLS13, &rustls::version::TLS12] } else { &[&rustls::version::TLS13] };
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(versions)?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)?;
-    config.session_storage = ServerSessionMemoryCache::new(RESUMABLE_SESSIONS_MAX);
-    // One ticket is enough for a device that reconnects, and each costs a session's memory and handshake time.
-    config.send_tls13_tickets = 1;
-    Ok(config)
+/// What the files say, decoded and checked.
+struct Files {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    authorities: Vec<CertificateDer<'static>>,
+    crls: ImportedCrls,
+    server_not_after_s: i64,
 }
 
-/// The configuration in force; each accept takes the newest.
-pub struct LiveTls {
-    pki: PkiDir,
-    tls12: bool,
-    current: ArcSwap<ServerConfig>,
-}
-
-impl LiveTls {
-    /// Loads the configuration.
-    pub fn load(pki: PkiDir, tls12: bool) -> Result<Self, TlsError> {
-        let current = ArcSwap::from_pointee(server_config(&pki, tls12)?);
-        Ok(Self { pki, tls12, current })
+impl Files {
+    fn read(pki: &PkiDir) -> Result<Self, TlsError> {
+        let pem = |name: &'static str| -> Result<Vec<CertificateDer<'static>>, TlsError> {
+            let text = pki.read(name)?;
+            let all = CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<_, _>>();
+            all.map_err(|error| TlsError::Pem(name, error))
+        };
+        let (chain, authorities) = (pem("server.pem")?, pem("ca.pem")?);
+        let key = PrivateKeyDer::from_pem_slice(pki.read("server.key")?.as_bytes())
+            .map_err(|error| TlsError::Pem("server.key", error))?;
+        let crls = match pki.read_optional("crl.pem")? {
+            Some(text) => ImportedCrls::load(&text, &authorities)?,
+            None => ImportedCrls::default(),
+        };
+        let server_not_after_s = chain.first().map_or(Err(PkiError::Decode("server.pem")), |leaf| {
+            crate::pki::not_after_s(leaf).ok_or(PkiError::Decode("server.pem"))
+        })?;
+        Ok(Self { chain, key, authorities, crls, server_not_after_s })
     }
 
-    /// Returns the configuration in force.
-    pub fn current(&self) -> Arc<ServerConfig> {
-        self.current.load_full()
-    }
-
-    /// Loads the files again. The last good configuration stays when they make none. Live sessions go on.
-    pub fn reload(&self) -> Result<(), TlsError> {
-        let next = server_config(&self.pki, self.tls12)?;
-        self.current.store(Arc::new(next));
+    /// Refuses what has expired: only asked when there is something better in force.
+    fn check_current(&self, now_s: i64) -> Result<(), TlsError> {
+        if self.server_not_after_s <= now_s {
+            return Err(TlsError::Expired("server.pem"));
+        }
+        if self.crls.expires_at_s().is_some_and(|at_s| at_s <= now_s) {
+            return Err(TlsError::Expired("crl.pem"));
+        }
         Ok(())
     }
+
+    fn verifier(&self) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+        let mut roots = RootCertStore::empty();
+        for authority in &self.authorities {
+            roots.add(authority.clone())?;
+        }
+        Ok(WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build()?)
+    }
+
+    /// Client certificate required; for MQTT, and with `alpn` for gRPC.
+    fn required(&self, tls12: bool, alpn: &[&[u8]]) -> Result<ServerConfig, TlsError> {
+        let mut config = self.config(tls12, self.verifier()?)?;
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        config.session_storage = ServerSessionMemoryCache::new(RESUMABLE_SESSIONS_MAX);
+        // One ticket is enough for a device that reconnects, and each costs a session's memory and handshake time.
+        config.send_tls13_tickets = 1;
+        Ok(config)
+    }
+
+    /// Client certificate taken when there is one, of ours or of a manufacturer. Nothing is resumed: a certificate is
+    /// verified in each connection, against the authorities of that moment.
+    fn optional(
+        &self,
+        tls12: bool,
+        manufacturers: &[CertificateDer<'static>],
+    ) -> Result<ServerConfig, TlsError> {
+        let mut roots = RootCertStore::empty();
+        for authority in &self.authorities {
+            roots.add(authority.clone())?;
+        }
+        let (_taken, refused) = roots.add_parsable_certificates(manufacturers.iter().cloned());
+        if refused > 0 {
+            tracing::warn!(refused, "manufacturer authorities that do not read");
+        }
+        // A list of all authorities would tell everybody whose devices are here.
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+            .clear_root_hint_subjects()
+            .allow_unauthenticated()
+            .build()?;
+        let mut config = self.config(tls12, verifier)?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(config)
+    }
+
+    fn config(&self, tls12: bool, verifier: Arc<dyn ClientCertVerifier>) -> Result<ServerConfig, TlsError> {
+        let versions: &[&rustls::SupportedProtocolVersion] = if tls12 {
+            &[&rustls::version::TLS13, &rustls::version::TLS12]
+        } else {
+            &[&rustls::version::TLS13]
+        };
+        Ok(ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(versions)?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(self.chain.clone(), self.key.clone_key())?)
+    }
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
 }

@@ -114,6 +114,7 @@ struct Parts {
     store: Store,
     journal: Journal,
     auditor: Arc<Auditor>,
+    directory: Arc<Directory>,
     tls: Arc<LiveTls>,
     registry: Registry,
     tasks: Tasks,
@@ -148,8 +149,20 @@ impl Node {
         let node = NodeId::ensure(&data.node_id())?;
         let auditor = Arc::new(Auditor::open(journal.clone(), &store, node).await?);
         let (registry, tasks) = (Registry::default(), Tasks::default());
-        let parts =
-            Parts { options, data, trust_domain, keyring, store, journal, auditor, tls, registry, tasks };
+        let directory = Arc::new(Directory::load(store.clone()).await?);
+        let parts = Parts {
+            options,
+            data,
+            trust_domain,
+            keyring,
+            store,
+            journal,
+            auditor,
+            directory,
+            tls,
+            registry,
+            tasks,
+        };
         parts.run(listeners, addrs).await
     }
 
@@ -208,7 +221,7 @@ impl Node {
         let Self { journal, store, mut tasks, front, archive, feed, .. } = self;
         tasks.stop(&[TaskKind::Front]).await?;
         tasks.stop(&[TaskKind::Archive, TaskKind::Alert, TaskKind::Retention]).await?;
-        tasks.stop(&[TaskKind::Grpc, TaskKind::Http]).await?;
+        tasks.stop(&[TaskKind::Grpc, TaskKind::Http, TaskKind::Certificates]).await?;
         drop((front, archive, feed));
         let closed = tokio::task::spawn_blocking(move || journal.close()).await;
         store.close().await;
@@ -236,11 +249,13 @@ impl Parts {
         if let Some((feed, metrics)) = alert.as_ref().filter(|_| roles.has(Role::Api)) {
             self.grpc(grpc, feed.clone(), metrics.clone())?;
         }
-        let front = if roles.has(Role::Front) { Some(self.front(mqtt).await?) } else { None };
+        let front = if roles.has(Role::Front) { Some(self.front(mqtt)) } else { None };
         if archive.is_some() && alert.is_some() {
             let (journal, store) = (self.journal.clone(), self.store.clone());
             self.tasks.spawn(TaskKind::Retention, |stop| retention::run(journal, store, stop));
         }
+        self.tls.metrics().register(&mut self.registry);
+        self.tasks.spawn(TaskKind::Certificates, |stop| self.tls.clone().watch(stop));
         let registry = std::mem::take(&mut self.registry);
         self.http(http, registry, front.clone());
         let feed = alert.map(|(feed, _metrics)| feed);
@@ -288,7 +303,7 @@ impl Parts {
         Ok(())
     }
 
-    async fn front(&mut self, on: TcpListener) -> Result<FrontHandle, NodeError> {
+    fn front(&mut self, on: TcpListener) -> FrontHandle {
         let metrics = Arc::new(FrontMetrics::default());
         metrics.register(&mut self.registry);
         let service = FrontService::new(
@@ -298,7 +313,7 @@ impl Parts {
                 trust_domain: self.trust_domain.clone(),
                 tls: self.tls.clone(),
                 journal: self.journal.clone(),
-                directory: Arc::new(Directory::load(self.store.clone()).await?),
+                directory: self.directory.clone(),
                 auditor: self.auditor.clone(),
                 metrics,
             },
@@ -308,7 +323,7 @@ impl Parts {
             service.run(stop).await;
             Ok(())
         });
-        Ok(handle)
+        handle
     }
 
     fn http(&mut self, on: TcpListener, mut registry: Registry, front: Option<FrontHandle>) {

@@ -25,6 +25,8 @@ pub enum TaskKind {
     Http,
     /// Drops old segments. The node goes on without it until the journal is full, which is visible.
     Retention,
+    /// Watches certificates and what expires. The node goes on with what is loaded.
+    Certificates,
 }
 
 impl TaskKind {
@@ -32,7 +34,7 @@ impl TaskKind {
     pub fn is_vital(self) -> bool {
         match self {
             Self::Front | Self::Archive | Self::Alert | Self::Grpc => true,
-            Self::Http | Self::Retention => false,
+            Self::Http | Self::Retention | Self::Certificates => false,
         }
     }
 }

@@ -1,13 +1,17 @@
 //! The authority: makes itself, and signs leaves for identities that its operator names.
 
-use super::{PkiDir, PkiError};
+use super::signer::Key;
+use super::{FileSigner, PkiDir, PkiError, RequestKey, SignError, Signer};
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CrlDistributionPoint, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
 use ring::rand::{SecureRandom, SystemRandom};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use std::net::IpAddr;
+use std::sync::Arc;
 use time::{Duration, OffsetDateTime};
 use wardline_proto::Identity;
 use wardline_store::registry::{IssuedCertificate, Serial};
@@ -40,11 +44,23 @@ pub struct Issued {
     pub certificate: IssuedCertificate,
 }
 
+/// A leaf for a key that somebody else holds.
+#[derive(Debug)]
+pub struct Signed {
+    /// The leaf, DER.
+    pub der: Vec<u8>,
+    /// What the registry keeps of it.
+    pub certificate: IssuedCertificate,
+}
+
 /// The issuing authority, loaded.
 pub struct Authority {
-    issuer: Issuer<'static, KeyPair>,
+    pub(super) issuer: Issuer<'static, Key>,
+    signer: Arc<dyn Signer>,
     issuing_pem: String,
+    issuing_der: Vec<u8>,
     trust_domain: String,
+    crl_url: Option<String>,
 }
 
 /// The PEM files of a new authority, by name.
@@ -74,12 +90,29 @@ impl Authority {
         })
     }
 
-    /// Loads the issuing authority of a folder.
+    /// Loads the issuing authority of a folder, with its key in a file.
     pub fn load(dir: &PkiDir) -> Result<Self, PkiError> {
+        Self::with_signer(dir, Arc::new(FileSigner::load(dir, "issuing.key")?))
+    }
+
+    /// Loads the issuing authority of a folder, with its key elsewhere. Refuses a key that is not the certificate's.
+    pub fn with_signer(dir: &PkiDir, signer: Arc<dyn Signer>) -> Result<Self, PkiError> {
         let issuing_pem = dir.read("issuing.pem")?;
-        let key = KeyPair::from_pem(&dir.read("issuing.key")?)?;
         let trust_domain = trust_domain(&issuing_pem)?;
-        Ok(Self { issuer: Issuer::from_ca_cert_pem(&issuing_pem, key)?, issuing_pem, trust_domain })
+        let issuing = CertificateDer::from_pem_slice(issuing_pem.as_bytes());
+        let issuing_der = issuing.map_err(|_pem| PkiError::Decode("issuing.pem"))?.to_vec();
+        let (_, parsed) = x509_parser::parse_x509_certificate(&issuing_der)
+            .map_err(|_der| PkiError::Decode("issuing.pem"))?;
+        if *parsed.public_key().subject_public_key.data != *signer.public_point() {
+            return Err(PkiError::Decode("issuing.key"));
+        }
+        let issuer = Issuer::from_ca_cert_der(&CertificateDer::from(&issuing_der[..]), Key(signer.clone()))?;
+        Ok(Self { issuer, signer, issuing_pem, issuing_der, trust_domain, crl_url: None })
+    }
+
+    /// Names the place of the revocation list in every leaf from now on.
+    pub fn set_crl_url(&mut self, url: Option<String>) {
+        self.crl_url = url;
     }
 
     /// Returns the trust domain that it issues for.
@@ -87,9 +120,35 @@ impl Authority {
         &self.trust_domain
     }
 
+    /// Returns its own certificate, DER.
+    pub fn certificate_der(&self) -> &[u8] {
+        &self.issuing_der
+    }
+
+    /// Signs a document that is no certificate.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
+        self.signer.sign(message)
+    }
+
     /// Makes a key and a certificate for it.
     pub fn issue(&self, profile: &Profile) -> Result<Issued, PkiError> {
         let key = KeyPair::generate()?;
+        let (leaf, certificate) = self.leaf(profile, &key)?;
+        let chain_pem = format!("{}{}", leaf.pem(), self.issuing_pem);
+        Ok(Issued { chain_pem, key_pem: key.serialize_pem(), certificate })
+    }
+
+    /// Certifies a requester's key for an identity that somebody has proven. Nothing else of a request gets here.
+    pub fn sign_csr(&self, key: &RequestKey, identity: &Identity) -> Result<Signed, PkiError> {
+        let (leaf, certificate) = self.leaf(&Profile::Client(identity.clone()), key)?;
+        Ok(Signed { der: leaf.der().to_vec(), certificate })
+    }
+
+    fn leaf(
+        &self,
+        profile: &Profile,
+        key: &impl PublicKeyData,
+    ) -> Result<(rcgen::Certificate, IssuedCertificate), PkiError> {
         let (name, life, usage) = match profile {
             Profile::Client(identity) => {
                 (identity.uri(&self.trust_domain), LEAF_LIFE, ExtendedKeyUsagePurpose::ClientAuth)
@@ -106,15 +165,13 @@ impl Authority {
         params.extended_key_usages = vec![usage];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
+        let place = |url: &String| CrlDistributionPoint { uris: vec![url.clone()] };
+        params.crl_distribution_points = self.crl_url.iter().map(place).collect();
         let (not_before_us, not_after_us) = (micros(params.not_before), micros(params.not_after));
         let serial =
             params.serial_number.as_ref().and_then(|s| Serial::new(&s.to_bytes())).ok_or(PkiError::Random)?;
-        let leaf = params.signed_by(&key, &self.issuer)?;
-        Ok(Issued {
-            chain_pem: format!("{}{}", leaf.pem(), self.issuing_pem),
-            key_pem: key.serialize_pem(),
-            certificate: IssuedCertificate { serial, spiffe_uri: name, not_before_us, not_after_us },
-        })
+        let leaf = params.signed_by(key, &self.issuer)?;
+        Ok((leaf, IssuedCertificate { serial, spiffe_uri: name, not_before_us, not_after_us }))
     }
 }
 

@@ -31,6 +31,16 @@ impl PkiDir {
         fs::read_to_string(&path).map_err(|error| PkiError::Io { path, error })
     }
 
+    /// Reads one of its files; `None` when there is none.
+    pub fn read_optional(&self, name: &str) -> Result<Option<String>, PkiError> {
+        let path = self.path(name);
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(PkiError::Io { path, error }),
+        }
+    }
+
     /// Says whether an authority was made here.
     pub fn exists(&self) -> bool {
         self.path("root.pem").exists()

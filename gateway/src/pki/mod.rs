@@ -5,14 +5,25 @@
 //! pki/issuing.{pem,key}    issuing authority, path length 0; its SAN URI names the trust domain
 //! pki/ca.pem               root and issuing: what clients and the front trust
 //! pki/server.{pem,key}     the gateway's own certificate with its chain
+//! pki/crl.pem              optional: revocation lists of other authorities in ca.pem
 //! ```
 //! An identity is the SAN URI alone (SEC-1); names in a subject mean nothing. Keys are 0600.
 
 mod authority;
+mod crl;
 mod files;
+mod imported;
+mod read;
+mod request;
+mod signer;
 
-pub use authority::{Authority, Issued, Profile, trust_domain};
+pub use authority::{Authority, Issued, Profile, Signed, trust_domain};
+pub use crl::{CRL_LIFE, RevokedSerial};
 pub use files::{PkiDir, write_identity};
+pub use imported::ImportedCrls;
+pub use read::{not_after_s, server_hosts, subject_serial_number};
+pub use request::{CertificateRequest, RequestKey, sha256};
+pub use signer::{FileSigner, SignError, Signer};
 
 use std::path::PathBuf;
 
@@ -36,6 +47,12 @@ pub enum PkiError {
     /// The issuing certificate does not name a trust domain.
     #[error("the issuing certificate names no trust domain (a SAN URI spiffe://TRUST-DOMAIN)")]
     TrustDomain,
+    /// A file does not hold what its name says.
+    #[error("pki/{0} does not decode, or does not fit the files beside it")]
+    Decode(&'static str),
+    /// The imported revocation list is not one that can be relied on.
+    #[error("pki/crl.pem: {0}")]
+    Crl(&'static str),
     /// The system gave no randomness.
     #[error("no randomness from the system")]
     Random,
