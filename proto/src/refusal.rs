@@ -107,6 +107,26 @@ codes! {
     AuditTrailBroken = "WL-AUD-003", 0x00;
     /// The front is draining.
     Draining = "WL-SRV-001", 0x8B;
+    /// Agent: the claim token cannot be read.
+    EdgeClaim = "WL-EDGE-001", 0;
+    /// Agent: the gateway is of another authority than the claim's.
+    EdgePin = "WL-EDGE-002", 0;
+    /// Agent: the gateway's HTTPS listener cannot be reached.
+    EdgeUnreachable = "WL-EDGE-003", 0;
+    /// Agent: the gateway refused the enrolment or the renewal.
+    EdgeEnrolRefused = "WL-EDGE-004", 0;
+    /// Agent: the gateway's answer cannot be used.
+    EdgeAnswer = "WL-EDGE-005", 0;
+    /// Agent: the list of fronts is not believed.
+    EdgeServices = "WL-EDGE-006", 0;
+    /// Agent: the folder of the identity cannot be used.
+    EdgeFolder = "WL-EDGE-007", 0;
+    /// Agent: the certificate is about to end and was not renewed.
+    EdgeRenewal = "WL-EDGE-008", 0;
+    /// Agent: the fronts redirect without end.
+    EdgeRedirect = "WL-EDGE-009", 0;
+    /// Agent: no device id, or not a valid one.
+    EdgeDevice = "WL-EDGE-010", 0;
     /// Quarantine: the body does not decode.
     BodyUndecodable = "WL-Q-001", 0x99;
     /// Quarantine: a body larger than the limit when decompressed, or with too many items.
