@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | link | the agent has failed | acknowledges what is durable, closes |
 //! | publisher | the agent has failed | waits for answers on their way, takes leave |
+//! | steward | never fails | drops what it is asking for |
 //! | keeper | the agent has failed | saves the watermarks, writes the status |
 //!
 //! They stop in this order, then the logs are closed. An agent has failed when its spool has: nothing more can be
@@ -12,11 +13,13 @@
 use crate::clock::now_us;
 use crate::keeper::Keeper;
 use crate::link::{LinkAddr, LinkServer};
+use crate::notices::Notices;
+use crate::onboard::{EdgeError, Folder, FrontAddr, Identity, Standing, Steward};
 use crate::options::AgentOptions;
 use crate::publish::{PublishOptions, Publisher};
 use crate::spool::{Spool, SpoolError, SpoolOptions};
 use crate::stats::{AgentStats, Counters};
-use crate::tls::{self, TlsError};
+use crate::tls::TlsError;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,6 +36,12 @@ pub enum AgentError {
     /// The certificates cannot be used.
     #[error("certificates: {0}")]
     Tls(#[from] TlsError),
+    /// There is neither a server nor a list of fronts.
+    #[error("no server is given and the certificates' folder has no services.json: enrol, or give --server")]
+    NoFront,
+    /// The list of fronts cannot be used.
+    #[error(transparent)]
+    Services(#[from] EdgeError),
     /// The spool cannot be used.
     #[error(transparent)]
     Spool(#[from] SpoolError),
@@ -53,13 +62,21 @@ pub enum AgentError {
 #[derive(Debug)]
 pub struct Agent;
 
+/// Link, publisher, steward, keeper.
+const TASKS: usize = 4;
+
 type Task = JoinHandle<Result<(), SpoolError>>;
 
 impl Agent {
     /// Starts an agent on the current tokio runtime. When it returns, the device may connect; the gateway need not be
     /// there. Any number of agents may run in one process, each with its own spool.
     pub async fn start(options: AgentOptions) -> Result<AgentHandle, AgentError> {
-        let device = tls::load(&options.certs_dir)?.device;
+        let folder = Folder::new(&options.certs_dir);
+        let credentials = folder.credentials(Identity::Current)?;
+        let device = credentials.device;
+        let standing = Arc::new(Standing::new(fronts(&options, &folder)?));
+        standing.in_force(&credentials.leaf);
+        let notices = Arc::new(Notices::default());
         let counters = Arc::new(Counters::default());
         let spool = open_spool(&options, &device, &counters).await?;
         let link = LinkServer::bind(&options.link, Arc::clone(&spool), Arc::clone(&counters), options.clock);
@@ -68,18 +85,34 @@ impl Agent {
         if link_addr.tcp().is_some_and(|addr| !addr.ip().is_loopback()) {
             tracing::warn!(link = %link_addr, "the link proves no identity: whoever reaches it can send readings");
         }
-        let publisher =
-            Publisher::new(publish_options(&options, &device), Arc::clone(&spool), Arc::clone(&counters))?;
-        let keeper = Keeper::new(&options, &device, Arc::clone(&spool), Arc::clone(&counters));
+        let publisher = Publisher::new(
+            publish_options(&options, &device, &folder),
+            Arc::clone(&spool),
+            Arc::clone(&counters),
+            Arc::clone(&standing),
+            Arc::clone(&notices),
+        )?;
+        let fixed_host = options.server.as_ref().map(|server| server.host.clone());
+        let steward =
+            Steward::new(folder, device.clone(), Arc::clone(&standing), options.renewal, fixed_host);
+        let keeper = Keeper::new(
+            &options,
+            &device,
+            Arc::clone(&spool),
+            Arc::clone(&counters),
+            Arc::clone(&standing),
+            notices,
+        );
         tracing::info!(%device, link = %link_addr, epoch = spool.epoch(), "agent started");
 
         let (failed, has_failed) = watch::channel(false);
         let failed = Arc::new(failed);
-        let stops = [(); 3].map(|()| watch::Sender::new(false));
+        let stops = [(); TASKS].map(|()| watch::Sender::new(false));
         let tasks = [
             spawn(link.run(stops[0].subscribe()), Arc::clone(&failed)),
             spawn(publisher.run(stops[1].subscribe()), Arc::clone(&failed)),
-            spawn(keeper.run(stops[2].subscribe()), failed),
+            spawn(steward.run(stops[2].subscribe()), Arc::clone(&failed)),
+            spawn(keeper.run(stops[3].subscribe()), failed),
         ];
         Ok(AgentHandle { device, link_addr, spool, counters, stops, tasks, has_failed })
     }
@@ -97,11 +130,17 @@ async fn open_spool(
     Ok(Arc::new(opened?))
 }
 
-fn publish_options(options: &AgentOptions, device: &DeviceKey) -> PublishOptions {
+/// Returns the fronts in their order: the one that was given, or those of the list.
+fn fronts(options: &AgentOptions, folder: &Folder) -> Result<Vec<FrontAddr>, AgentError> {
+    match &options.server {
+        Some(server) => Ok(vec![server.clone()]),
+        None => Ok(folder.services()?.ok_or(AgentError::NoFront)?.fronts()),
+    }
+}
+
+fn publish_options(options: &AgentOptions, device: &DeviceKey, folder: &Folder) -> PublishOptions {
     PublishOptions {
-        host: options.server_host.clone(),
-        port: options.server_port,
-        certs_dir: options.certs_dir.clone(),
+        folder: folder.clone(),
         client_id: device.device.to_string(),
         device: device.clone(),
         in_flight_max: options.in_flight_max.max(1),
@@ -110,6 +149,7 @@ fn publish_options(options: &AgentOptions, device: &DeviceKey) -> PublishOptions
         ack_timeout: options.ack_timeout,
         drain_timeout: options.drain_timeout,
         backoff: options.backoff,
+        return_after: options.renewal.return_after,
         clock: options.clock,
     }
 }
@@ -135,8 +175,8 @@ pub struct AgentHandle {
     link_addr: LinkAddr,
     spool: Arc<Spool>,
     counters: Arc<Counters>,
-    stops: [watch::Sender<bool>; 3],
-    tasks: [Task; 3],
+    stops: [watch::Sender<bool>; TASKS],
+    tasks: [Task; TASKS],
     has_failed: watch::Receiver<bool>,
 }
 

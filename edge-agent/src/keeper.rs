@@ -1,7 +1,10 @@
 //! The keeper: saves watermarks, lets the logs drop what is settled, writes the status file, notices a failed log.
 
 use crate::clock::now_us;
+use crate::notices::Notices;
+use crate::onboard::Standing;
 use crate::options::AgentOptions;
+use crate::service_manager;
 use crate::spool::{Spool, SpoolError};
 use crate::stats::Counters;
 use crate::status::{self, Status};
@@ -14,6 +17,8 @@ use wardline_proto::DeviceKey;
 pub(crate) struct Keeper {
     spool: Arc<Spool>,
     counters: Arc<Counters>,
+    standing: Arc<Standing>,
+    notices: Arc<Notices>,
     device: DeviceKey,
     spool_dir: PathBuf,
     save_interval: Duration,
@@ -27,10 +32,14 @@ impl Keeper {
         device: &DeviceKey,
         spool: Arc<Spool>,
         counters: Arc<Counters>,
+        standing: Arc<Standing>,
+        notices: Arc<Notices>,
     ) -> Self {
         Self {
             spool,
             counters,
+            standing,
+            notices,
             device: device.clone(),
             spool_dir: options.spool_dir.clone(),
             save_interval: options.save_interval,
@@ -53,6 +62,8 @@ impl Keeper {
                 // Not saved means sent again after a restart, not lost; the next turn tries again.
                 tracing::error!(%error, "the acknowledged positions were not saved");
             }
+            // Beside the save, so that a disk that hangs lets the service manager's watchdog bark.
+            service_manager::is_alive();
             self.write_status(stopped);
             if stopped {
                 return Ok(());
@@ -73,8 +84,14 @@ impl Keeper {
             is_running: !is_last,
             device: self.device.to_string(),
             epoch: self.spool.epoch(),
+            front: self.standing.front(),
+            certificate: self.standing.certificate(),
+            notices: self.notices.all(),
             stats: self.counters.snapshot(at_us),
         };
+        if !is_last {
+            service_manager::is_doing(&status.summary());
+        }
         if let Err(error) = status::write(&self.spool_dir, &status) {
             tracing::warn!(%error, "the status file was not written");
         }

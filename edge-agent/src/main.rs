@@ -7,14 +7,23 @@ use clap::Parser;
 use cli::{Cli, Command, Config, ConfigError, RunArgs, StatusArgs};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
-use wardline_edge::{Agent, AgentOptions, status};
+use wardline_edge::{Agent, AgentOptions, EdgeError, EdgeKind, is_ready, is_stopping, status};
 
 /// The configuration is wrong (BSD `EX_USAGE`).
 const EXIT_USAGE: u8 = 64;
+/// Try again later (BSD `EX_TEMPFAIL`).
+const EXIT_TEMPORARY: u8 = 75;
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Status(args) => print_status(&args),
+        Command::Enrol(args) => match args.options() {
+            Ok(options) => cli::run_enrol(options),
+            Err(error) => {
+                eprintln!("wardline-edge: {error}");
+                return ExitCode::from(EXIT_USAGE);
+            }
+        },
         Command::Run(args) => match load(&args) {
             Ok(config) => run(config.agent),
             Err(errors) => {
@@ -27,7 +36,10 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("wardline-edge: {error:#}");
-            ExitCode::FAILURE
+            match error.downcast_ref::<EdgeError>().map(EdgeError::kind) {
+                Some(EdgeKind::Retry) => ExitCode::from(EXIT_TEMPORARY),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -48,11 +60,13 @@ async fn run(options: AgentOptions) -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(std::io::stderr).init();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let agent = Agent::start(options).await?;
+    is_ready();
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         () = agent.failed() => tracing::error!("the spool has failed; nothing more can be made durable"),
     }
+    is_stopping();
     agent.shutdown().await?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use crate::clock::ClockOptions;
 use crate::link::LinkAddr;
+use crate::onboard::{FrontAddr, RenewalOptions};
 use crate::publish::BackoffOptions;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -10,10 +11,9 @@ use std::time::Duration;
 /// Everything that an agent is told. [`AgentOptions::new`] takes what has no default.
 #[derive(Debug, Clone)]
 pub struct AgentOptions {
-    /// Gateway host name or IP address; the gateway's certificate must carry it.
-    pub server_host: String,
-    /// Gateway port.
-    pub server_port: u16,
+    /// The one gateway to use, whose certificate must carry this name; `None` uses the list of fronts that the
+    /// enrolment put into the folder of the certificates.
+    pub server: Option<FrontAddr>,
     /// Folder with `cert.pem`, `key.pem` and `ca.pem`. The certificate names the device.
     pub certs_dir: PathBuf,
     /// Folder of the spool. One device, one spool.
@@ -34,6 +34,8 @@ pub struct AgentOptions {
     pub drain_timeout: Duration,
     /// Delays between connections.
     pub backoff: BackoffOptions,
+    /// When the certificate and the list of fronts are renewed.
+    pub renewal: RenewalOptions,
     /// What is known of the agent's clock.
     pub clock: ClockOptions,
     /// How often acknowledged positions are saved and segments dropped.
@@ -54,13 +56,12 @@ pub const SPOOL_BYTES_MIN: u64 = 1024 * 1024;
 impl AgentOptions {
     /// Makes options with defaults: half an hour of a busy monitor's waveforms at least, 16 frames in flight.
     pub fn new(
-        server_host: impl Into<String>,
+        server: Option<FrontAddr>,
         certs_dir: impl Into<PathBuf>,
         spool_dir: impl Into<PathBuf>,
     ) -> Self {
         Self {
-            server_host: server_host.into(),
-            server_port: SERVER_PORT_DEFAULT,
+            server,
             certs_dir: certs_dir.into(),
             spool_dir: spool_dir.into(),
             link: LinkAddr::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, LINK_PORT_DEFAULT))),
@@ -71,6 +72,7 @@ impl AgentOptions {
             ack_timeout: Duration::from_secs(20),
             drain_timeout: Duration::from_secs(2),
             backoff: BackoffOptions::default(),
+            renewal: RenewalOptions::default(),
             clock: ClockOptions::default(),
             save_interval: Duration::from_secs(1),
             status_interval: Some(Duration::from_secs(2)),

@@ -1,5 +1,7 @@
 //! `status.json` in the spool folder: what the agent last said of itself. Holds no patient data.
 
+use crate::notices::Notice;
+use crate::onboard::CertificateStatus;
 use crate::spool::replace_volatile;
 use crate::stats::AgentStats;
 use serde::{Deserialize, Serialize};
@@ -21,8 +23,39 @@ pub struct Status {
     pub device: String,
     /// The spool's epoch.
     pub epoch: u64,
+    /// The front that accepted the last connection, `HOST:PORT`; empty before the first.
+    #[serde(default)]
+    pub front: String,
+    /// The certificate and how its renewal goes.
+    #[serde(default)]
+    pub certificate: CertificateStatus,
+    /// What the gateway told the device or refused of it, newest first.
+    #[serde(default)]
+    pub notices: Vec<Notice>,
     /// The numbers.
     pub stats: AgentStats,
+}
+
+impl Status {
+    /// Says how it stands in one line.
+    pub fn summary(&self) -> String {
+        let gateway = if self.stats.connected { "connected" } else { "not connected" };
+        let waiting = self.stats.total().spooled;
+        let days_left = self.certificate.days_left(self.at_us);
+        format!("{gateway}, {waiting} frames wait, certificate ends in {days_left} days")
+    }
+
+    fn fmt_certificate(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let certificate = &self.certificate;
+        let days_left = certificate.days_left(self.at_us);
+        let warning =
+            if certificate.is_ending(self.at_us) { " (WL-EDGE-008: not renewed in time)" } else { "" };
+        writeln!(f, "identity   {days_left} days left, {} renewals{warning}", certificate.renewals)?;
+        if certificate.failures > 0 {
+            writeln!(f, "           {} failed: {}", certificate.failures, certificate.last_failure)?;
+        }
+        Ok(())
+    }
 }
 
 /// Replaces the file of the spool in `spool_dir`.
@@ -45,7 +78,9 @@ impl fmt::Display for Status {
         writeln!(f, "agent      {agent}")?;
         writeln!(
             f,
-            "gateway    {gateway}, {} connections, lag {:.1} s",
+            "gateway    {gateway}, {}{}{} connections, lag {:.1} s",
+            self.front,
+            if self.front.is_empty() { "" } else { ", " },
             stats.connects,
             stats.ack_lag.as_secs_f64()
         )?;
@@ -54,6 +89,7 @@ impl fmt::Display for Status {
             "link       {} connections, acknowledged to {}",
             stats.link_connects, stats.link_acked_seq
         )?;
+        self.fmt_certificate(f)?;
         let (lane, framed, sent, acked) = ("lane", "framed", "sent", "acked");
         let (spooled, dropped, refused) = ("spooled", "dropped", "refused");
         writeln!(
@@ -63,6 +99,13 @@ impl fmt::Display for Status {
         for lane in stats.lanes.iter().chain([&stats.total()]) {
             write!(f, "{:<10} {:>10} {:>10} {:>10}", lane.lane, lane.framed, lane.sent, lane.acked)?;
             writeln!(f, " {:>10} {:>10} {:>10}", lane.spooled, lane.dropped, lane.refused)?;
+        }
+        if !self.notices.is_empty() {
+            writeln!(f, "notices, newest first")?;
+        }
+        for notice in &self.notices {
+            let ago_s = self.at_us.saturating_sub(notice.at_us).max(0) / 1_000_000;
+            writeln!(f, "{ago_s:>8} s ago  {}", notice.text)?;
         }
         Ok(())
     }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
-use wardline_edge::{AgentOptions, ClockSync, KEEP_ALIVE_MIN, SERVER_PORT_DEFAULT, SPOOL_BYTES_MIN};
+use wardline_edge::{
+    AgentOptions, ClockSync, FrontAddr, KEEP_ALIVE_MIN, SERVER_PORT_DEFAULT, SPOOL_BYTES_MIN,
+};
 
 const ENV_PREFIX: &str = "WARDLINE_EDGE_";
 /// Largest window: the gateway takes 64 in flight from one session.
@@ -39,11 +41,8 @@ impl Config {
         file_text: Option<&str>,
     ) -> Result<Self, Vec<ConfigError>> {
         let mut values = Values::new(args, env, file_text);
-        let (server, certs, spool) =
-            (values.required("server"), values.required("certs"), values.required("spool"));
-        let (host, port) = values.server(&server);
-        let mut agent = AgentOptions::new(host, certs, spool);
-        agent.server_port = port;
+        let (certs, spool) = (values.required("certs"), values.required("spool"));
+        let mut agent = AgentOptions::new(values.server(), certs, spool);
         values.set("link", &mut agent.link, |_| Ok(()));
         values.set("spool_bytes_max", &mut agent.spool_bytes_max, at_least(SPOOL_BYTES_MIN));
         values.set("in_flight_max", &mut agent.in_flight_max, |n| match n {
@@ -129,17 +128,12 @@ impl Values {
         })
     }
 
-    fn server(&mut self, server: &str) -> (String, u16) {
-        let Some((host, port)) = server.rsplit_once(':') else {
-            return (server.to_owned(), SERVER_PORT_DEFAULT);
-        };
-        match port.parse() {
-            Ok(port) if port > 0 && !host.is_empty() && !host.contains(':') => (host.to_owned(), port),
-            _ => {
-                self.error("server", format!("{server} is not HOST:PORT"));
-                (String::new(), SERVER_PORT_DEFAULT)
-            }
-        }
+    /// Reads HOST or HOST:PORT; `None` leaves it to the list of fronts.
+    fn server(&mut self) -> Option<FrontAddr> {
+        let server = self.take("server").filter(|server| !server.is_empty())?;
+        let has_port = server.contains(':');
+        let full = if has_port { server.clone() } else { format!("{server}:{SERVER_PORT_DEFAULT}") };
+        full.parse().map_err(|problem| self.error("server", problem)).ok()
     }
 
     fn set<T: FromStr>(&mut self, name: &str, slot: &mut T, check: impl Fn(&T) -> Result<(), String>)
@@ -208,7 +202,7 @@ mod tests {
         let env = [("WARDLINE_EDGE_SERVER", "env:2"), ("WARDLINE_EDGE_SPOOL", "/env"), ("HOME", "/root")];
         let file = "server = 'file:3'\nspool = '/file'\ncerts = '/certs'\nbackoff_max_ms = 5000\n";
         let options = load(args, &env, file).unwrap();
-        assert_eq!((options.server_host.as_str(), options.server_port), ("flag", 1));
+        assert_eq!(options.server, Some(FrontAddr { host: "flag".to_owned(), port: 1 }));
         assert_eq!(options.spool_dir.to_str(), Some("/env"));
         assert_eq!(options.certs_dir.to_str(), Some("/certs"));
         assert_eq!(options.backoff.delay_max, Duration::from_secs(5));

@@ -1,9 +1,11 @@
-//! The command line: `run` and `status`.
+//! The command line: `enrol`, `run` and `status`.
 
 mod config;
+mod enrol;
 mod file;
 
 pub(crate) use config::{Config, ConfigError};
+pub(crate) use enrol::{EnrolArgs, run as run_enrol};
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -11,14 +13,16 @@ use std::path::PathBuf;
 const AFTER_HELP: &str = "\
 What it does:
   Takes a device's messages on --link, makes them durable and sealed in --spool, acknowledges
-  them to the device, publishes them to --server over mutual TLS, alarms first, and deletes
+  them to the device, publishes them to the gateway over mutual TLS, alarms first, and deletes
   them when the gateway has acknowledged. It starts without a gateway, and what waits survives
-  a kill.
+  a kill. It renews its certificate by itself.
 
 Examples:
-  Get certificates from the gateway's operator (cert.pem, key.pem, ca.pem in one folder):
-    wardline device issue --tenant demo --device monitor-1 --out certs
-  Run the agent:
+  Enrol with a claim that the gateway's operator made:
+    wardline-edge enrol --url https://gateway.example:9443 --claim wl1.SECRET.PIN --device monitor-1 --certs certs
+  Run the agent; the enrolment has left the addresses in the folder:
+    wardline-edge run --certs certs --spool /var/lib/wardline-edge
+  Run it with certificates that were made by `wardline device issue`, against one server:
     wardline-edge run --server gateway.example:8883 --certs certs --spool /var/lib/wardline-edge
   Run it from a file, with one value from the environment:
     WARDLINE_EDGE_SERVER=gateway.example:8883 wardline-edge run --config /etc/wardline/edge.toml
@@ -28,7 +32,8 @@ Examples:
     firmware-sim device --link tcp://127.0.0.1:7071
 
 Logs go to standard error; RUST_LOG=error|warn|info|debug chooses how much. They hold no readings.
-Exit codes: 0 stopped when asked, 1 failed, 64 the configuration is wrong (every error is printed).";
+Exit codes: 0 stopped when asked, 1 failed, 64 the configuration is wrong (every error is printed),
+75 the gateway could not be asked: try again later.";
 
 /// The agent beside a medical device: spools, seals, sends, deletes only on acknowledgement.
 #[derive(Debug, Parser)]
@@ -40,6 +45,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Get an identity from a gateway. Running it again goes on where it stopped.
+    Enrol(Box<EnrolArgs>),
     /// Run the agent until it is stopped (SIGTERM or Ctrl-C).
     Run(Box<RunArgs>),
     /// Say what the agent of a spool last reported.
@@ -53,7 +60,7 @@ pub(crate) struct RunArgs {
     /// TOML file with the same names, such as `spool_bytes_max = 268435456`.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Gateway, HOST:PORT; the port is 8883 when left out.
+    /// The one gateway to use, HOST:PORT; the port is 8883 when left out [default: the fronts of services.json].
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) server: Option<String>,
     /// Folder with cert.pem, key.pem and ca.pem. The certificate names the device.

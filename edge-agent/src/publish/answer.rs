@@ -1,7 +1,7 @@
 //! What the gateway's answers mean for a frame, and its disconnects for the connection.
 
+use super::wire::WireError;
 use rumqttc::v5::mqttbytes::v5::{DisconnectReasonCode, PubAckReason};
-use rumqttc::v5::{ConnectionError, StateError};
 
 /// What becomes of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,12 +30,10 @@ impl Answer {
 }
 
 /// Says whether the gateway itself ended or refused the connection: then the first retry is not fast.
-pub(super) fn gateway_wants_less(error: &ConnectionError) -> bool {
+pub(super) fn gateway_wants_less(error: &WireError) -> bool {
     match error {
-        ConnectionError::ConnectionRefused(_) => true,
-        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) => {
-            !matches!(reason_code, DisconnectReasonCode::ServerShuttingDown)
-        }
+        WireError::Refused(..) => true,
+        WireError::Disconnected(code, _) => !matches!(code, DisconnectReasonCode::ServerShuttingDown),
         _ => false,
     }
 }

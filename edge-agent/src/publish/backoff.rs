@@ -62,8 +62,8 @@ impl Backoff {
         step / 2 + (step / 2).mul_f64(self.draw())
     }
 
-    /// Xorshift64*: good enough to spread retries, and nothing else is drawn from it.
-    fn draw(&mut self) -> f64 {
+    /// Draws from 0 to 1. Xorshift64*: good enough to spread retries and renewals; nothing else is drawn from it.
+    pub(crate) fn draw(&mut self) -> f64 {
         self.random ^= self.random >> 12;
         self.random ^= self.random << 25;
         self.random ^= self.random >> 27;

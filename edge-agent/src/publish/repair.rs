@@ -9,6 +9,7 @@ use super::session::refused_frame;
 use super::window::Flight;
 use crate::clock::{ClockOptions, ClockState, now_us};
 use crate::lanes::LaneIndex;
+use crate::notices::Notices;
 use crate::spool::record::LinkPosition;
 use crate::spool::{Mark, Part, Patience, Spool, SpoolError};
 use crate::stats::Counters;
@@ -33,11 +34,12 @@ pub(super) struct Repairs {
     waiting: VecDeque<Repair>,
     clock: ClockState,
     counters: Arc<Counters>,
+    notices: Arc<Notices>,
 }
 
 impl Repairs {
-    pub(super) fn new(clock: ClockOptions, counters: Arc<Counters>) -> Self {
-        Self { waiting: VecDeque::new(), clock: ClockState::new(clock), counters }
+    pub(super) fn new(clock: ClockOptions, counters: Arc<Counters>, notices: Arc<Notices>) -> Self {
+        Self { waiting: VecDeque::new(), clock: ClockState::new(clock), counters, notices }
     }
 
     /// Acts on the answer to a frame.
@@ -80,6 +82,7 @@ impl Repairs {
         let keep = move || keeper.keep_refused(lane, reason, &frame);
         tokio::task::spawn_blocking(keep).await.map_err(|_| SpoolError::Failed)??;
         let detail = format!("lane={} seq={seq} reason=0x{reason:02x}", lane.name());
+        self.notices.keep(format!("frame refused: {detail}").as_bytes());
         let event =
             DeviceEvent { at_us: now_us(), name: "frame_refused".to_owned(), detail, spool_gap: None };
         // An event about a refused event could be refused in turn, without end: that one is only counted.

@@ -1,32 +1,37 @@
 //! One connection to the gateway: hands frames over, matches answers to them.
 //!
-//! Two halves run side by side: [`drive`] polls the MQTT library and never waits for the spool; [`Session::feed`]
-//! decides what goes next and settles what was answered. They meet in [`Shared`]. The library's own queue and
-//! session state live as long as the connection: the spool is the only queue.
+//! Two halves run side by side: [`drive`](super::drive::drive) reads and writes packets and never waits for the
+//! spool; [`Session::feed`] decides what goes next and settles what was answered. They meet in [`Shared`]. Both live
+//! as long as the connection: the spool is the only queue.
 
 use super::answer::Answer;
+use super::drive::Request;
 use super::feed::{Feeds, Item};
 use super::repair::Repairs;
 use super::window::{Flight, Window};
+use super::wire::WireError;
 use crate::lanes::{LANES, LaneIndex};
 use crate::spool::{LaneWatches, Spool, SpoolError};
 use crate::stats::Counters;
-use rumqttc::Outgoing;
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet, PubAck};
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop};
-use std::sync::atomic::Ordering;
+use bytes::Bytes;
+use rumqttc::v5::mqttbytes::v5::PubAck;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// Why a connection ended.
 #[derive(Debug)]
 pub(super) enum SessionEnd {
     /// The agent stops.
     Stopped,
+    /// We took leave; whoever asked for it says why.
+    Left,
+    /// There is a new identity to connect with.
+    Renewed,
+    /// It is time to try the first front again.
+    Return,
     /// The connection failed or was ended by the gateway.
-    Lost(Box<ConnectionError>),
+    Lost(WireError),
     /// An acknowledgement stayed away too long.
     AckTimeout,
     /// The gateway answered something that was not asked.
@@ -45,21 +50,19 @@ impl From<SpoolError> for SessionEnd {
 pub(super) struct Shared {
     state: Mutex<State>,
     moved: Notify,
-    counters: Arc<Counters>,
 }
 
 struct State {
     window: Window,
-    is_connected: bool,
     has_ended: bool,
     /// Answered and not yet settled; no more than a window of them.
     answers: Vec<(Flight, Answer)>,
 }
 
 impl Shared {
-    pub(super) fn new(window: Window, counters: Arc<Counters>) -> Self {
-        let state = State { window, is_connected: false, has_ended: false, answers: Vec::new() };
-        Self { state: Mutex::new(state), moved: Notify::new(), counters }
+    pub(super) fn new(window: Window) -> Self {
+        let state = State { window, has_ended: false, answers: Vec::new() };
+        Self { state: Mutex::new(state), moved: Notify::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -76,42 +79,13 @@ impl Shared {
         self.state().has_ended
     }
 
-    /// Takes an event of the MQTT library; an error ends the connection.
-    fn note(&self, event: Event) -> Result<(), SessionEnd> {
-        match event {
-            Event::Incoming(Packet::ConnAck(connack)) => self.connected(&connack),
-            Event::Incoming(Packet::PubAck(puback)) => self.answered(&puback)?,
-            Event::Outgoing(Outgoing::Publish(packet_id)) => self.sent(packet_id)?,
-            Event::Outgoing(Outgoing::Disconnect) => return Err(SessionEnd::Stopped),
-            Event::Incoming(_) | Event::Outgoing(_) => return Ok(()),
-        }
-        self.moved.notify_one();
-        Ok(())
-    }
-
-    fn connected(&self, connack: &ConnAck) {
-        let receive_maximum = connack.properties.as_ref().and_then(|properties| properties.receive_max);
-        let mut state = self.state();
-        state.is_connected = true;
-        if let Some(maximum) = receive_maximum {
-            state.window.limit(maximum);
-        }
-        drop(state);
-        self.counters.connected.store(true, Ordering::Relaxed);
-        self.counters.connects.add(1);
-        tracing::info!("connected to the gateway");
-    }
-
-    fn sent(&self, packet_id: u16) -> Result<(), SessionEnd> {
-        let lane = self.state().window.sent(packet_id).ok_or(SessionEnd::Confused)?;
-        self.counters.lane(lane).sent.add(1);
-        Ok(())
-    }
-
-    fn answered(&self, puback: &PubAck) -> Result<(), SessionEnd> {
+    /// Takes an answer; an error ends the connection: nothing that follows could be trusted.
+    pub(super) fn answered(&self, puback: &PubAck) -> Result<(), SessionEnd> {
         let mut state = self.state();
         let flight = state.window.answered(puback.pkid).ok_or(SessionEnd::Confused)?;
         state.answers.push((flight, Answer::of(puback.reason)));
+        drop(state);
+        self.moved.notify_one();
         Ok(())
     }
 
@@ -140,41 +114,23 @@ impl Shared {
     }
 }
 
-/// Polls the MQTT library until the connection ends.
-pub(super) async fn drive(mut eventloop: EventLoop, shared: &Shared) -> SessionEnd {
-    loop {
-        match eventloop.poll().await {
-            Ok(event) => {
-                if let Err(end) = shared.note(event) {
-                    return end;
-                }
-            }
-            Err(error) => {
-                // What was read together with the end is still queued: a gateway that answers a few and hangs up, again
-                // and again, would otherwise never be seen to answer.
-                for event in std::mem::take(&mut eventloop.state.events) {
-                    if let Err(end) = shared.note(event) {
-                        return end;
-                    }
-                }
-                return SessionEnd::Lost(Box::new(error));
-            }
-        }
-    }
-}
-
 /// The half that reads the spool.
 pub(super) struct Session<'a> {
-    pub(super) client: AsyncClient,
+    pub(super) requests: mpsc::Sender<Request>,
     pub(super) shared: &'a Shared,
     pub(super) spool: &'a Arc<Spool>,
     pub(super) feeds: &'a mut Feeds,
     pub(super) repairs: &'a mut Repairs,
     pub(super) watches: LaneWatches,
-    pub(super) topics: &'a [String; LANES],
+    pub(super) topics: &'a [Bytes; LANES],
     pub(super) counters: &'a Counters,
     pub(super) ack_timeout: Duration,
     pub(super) drain_timeout: Duration,
+    /// Counts identities that a renewal brought.
+    pub(super) staged: watch::Receiver<u64>,
+    /// When to try the first front again.
+    pub(super) return_due: Option<Instant>,
+    pub(super) is_renewed: bool,
 }
 
 impl Session<'_> {
@@ -192,12 +148,24 @@ impl Session<'_> {
             if self.shared.has_ended() {
                 return Ok(SessionEnd::Stopped);
             }
-            if *stop.borrow() {
-                return self.drain().await;
+            if let Some(reason) = self.reason_to_leave(stop) {
+                return self.drain(reason).await;
             }
             if !self.hand_over_one().await? {
                 self.wait(stop).await?;
             }
+        }
+    }
+
+    fn reason_to_leave(&self, stop: &watch::Receiver<bool>) -> Option<SessionEnd> {
+        if *stop.borrow() {
+            Some(SessionEnd::Stopped)
+        } else if self.is_renewed || self.staged.has_changed().unwrap_or(false) {
+            Some(SessionEnd::Renewed)
+        } else if self.return_due.is_some_and(|due| due <= Instant::now()) {
+            Some(SessionEnd::Return)
+        } else {
+            None
         }
     }
 
@@ -213,19 +181,16 @@ impl Session<'_> {
 
     /// Hands the most urgent frame over; false when none may go now.
     async fn hand_over_one(&mut self) -> Result<bool, SessionEnd> {
-        let next = {
-            let state = self.shared.state();
-            if state.is_connected { self.feeds.next(&state.window, Instant::now()) } else { None }
-        };
+        let next = self.feeds.next(&self.shared.state().window, Instant::now());
         let Some((lane, item)) = next else { return Ok(false) };
         match item.frame(self.spool.epoch(), lane)? {
             None => self.repairs.report_gap(self.spool, lane, item),
             Some(frame) => {
-                self.shared.state().window.hand_over(lane, item, Instant::now());
-                let topic = self.topics[lane.get()].as_str();
+                let packet_id = self.shared.state().window.hand_over(lane, item, Instant::now());
+                let topic = self.topics[lane.get()].clone();
+                let request = Request::Publish { packet_id, lane, topic, payload: frame };
                 // The channel is as large as the window, so this does not wait.
-                let handed = self.client.publish_bytes(topic, QoS::AtLeastOnce, false, frame).await;
-                handed.map_err(|_| SessionEnd::Confused)?;
+                self.requests.send(request).await.map_err(|_| SessionEnd::Confused)?;
             }
         }
         Ok(true)
@@ -239,29 +204,30 @@ impl Session<'_> {
         if ack_due.is_some_and(|due| due <= now) {
             return Err(SessionEnd::AckTimeout);
         }
-        let wake_at = [ack_due, self.feeds.held_until(now), self.repairs.retry_at(now)];
+        let wake_at = [ack_due, self.feeds.held_until(now), self.repairs.retry_at(now), self.return_due];
         let wake_at = wake_at.into_iter().flatten().min();
         tokio::select! {
             () = self.shared.moved.notified() => {}
             changed = self.watches.changed() => changed?,
             _ = stop.changed() => {}
+            // `changed` marks it as seen: `is_renewed` remembers it.
+            changed = self.staged.changed() => self.is_renewed |= changed.is_ok(),
             () = sleep_until(wake_at) => {}
         }
         Ok(())
     }
 
     /// Waits for the answers to what is on its way, then takes leave.
-    async fn drain(&mut self) -> Result<SessionEnd, SessionEnd> {
+    async fn drain(&mut self, reason: SessionEnd) -> Result<SessionEnd, SessionEnd> {
         let shared = self.shared;
-        // What is unanswered in time stays in the spool and is sent again by the next start.
+        // What is unanswered in time stays in the spool and is sent again.
         let answered = shared.until(|state| state.window.is_empty());
         let _in_time = tokio::time::timeout(self.drain_timeout, answered).await;
         self.settle_answers().await?;
-        let is_connected = shared.state().is_connected;
-        if is_connected && self.client.disconnect().await.is_ok() {
+        if self.requests.send(Request::Leave).await.is_ok() {
             let _in_time = tokio::time::timeout(self.drain_timeout, shared.until(|_| false)).await;
         }
-        Ok(SessionEnd::Stopped)
+        Ok(reason)
     }
 
     fn note_lag(&self) {

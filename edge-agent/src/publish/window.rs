@@ -1,15 +1,14 @@
 //! What is on its way: which frame went out under which packet id. Sans-IO.
-//!
-//! The MQTT library numbers packets in a ring as large as its in-flight limit. A packet id that comes round while
-//! its old owner is unanswered would stall that library, so [`Window::has_room`] never lets it come to that.
 
 use super::feed::Item;
 use crate::lanes::LaneIndex;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// Slots on top of the window that only alarms may use: a full window of waveforms never holds an alarm back.
 pub(crate) const ALARM_SLOTS: u16 = 4;
+/// Packet ids of frames end here; those above are for other packets.
+pub(crate) const FRAME_ID_MAX: u16 = 0x7FFF;
 
 /// A frame between hand-over and answer.
 #[derive(Debug, Clone)]
@@ -24,53 +23,46 @@ pub(crate) struct Flight {
 #[derive(Debug)]
 pub(crate) struct Window {
     size: u16,
-    ring: u16,
+    alarm_size: u16,
+    next_id: u16,
     next_turn: u64,
-    handed: VecDeque<Flight>,
     flying: BTreeMap<u16, Flight>,
 }
 
 impl Window {
     /// `size` frames in flight, alarms [`ALARM_SLOTS`] more.
     pub(crate) fn new(size: u16) -> Self {
-        let ring = size.saturating_add(ALARM_SLOTS);
-        Self { size, ring, next_turn: 0, handed: VecDeque::new(), flying: BTreeMap::new() }
+        let size = size.min(FRAME_ID_MAX / 2);
+        Self { size, alarm_size: size + ALARM_SLOTS, next_id: 1, next_turn: 0, flying: BTreeMap::new() }
     }
 
-    /// The ring of packet ids, also what the MQTT library must be given as its in-flight limit.
-    pub(crate) fn ring(&self) -> u16 {
-        self.ring
+    /// Returns how many frames may be in flight, alarms among them.
+    pub(crate) fn capacity(&self) -> usize {
+        usize::from(self.alarm_size)
     }
 
     /// Takes the server's receive maximum into account. Called before the first hand-over.
     pub(crate) fn limit(&mut self, receive_maximum: u16) {
-        self.ring = self.ring.min(receive_maximum.max(1));
-        self.size = self.size.min(self.ring.saturating_sub(ALARM_SLOTS).max(1));
+        self.alarm_size = self.alarm_size.min(receive_maximum.max(1));
+        self.size = self.size.min(self.alarm_size.saturating_sub(ALARM_SLOTS).max(1));
     }
 
     /// Says whether a frame of `lane` may be handed over now.
     pub(crate) fn has_room(&self, lane: LaneIndex) -> bool {
-        let limit = if lane == LaneIndex::ALARM { self.ring } else { self.size };
-        let oldest = self.oldest().map_or(self.next_turn, |flight| flight.turn);
-        self.len() < usize::from(limit) && self.next_turn - oldest < u64::from(self.ring)
+        let limit = if lane == LaneIndex::ALARM { self.alarm_size } else { self.size };
+        self.flying.len() < usize::from(limit)
     }
 
-    /// Notes that a frame was given to the MQTT library.
-    pub(crate) fn hand_over(&mut self, lane: LaneIndex, item: Item, now: Instant) {
-        self.handed.push_back(Flight { lane, item, handed_at: now, turn: self.next_turn });
-        self.next_turn += 1;
-    }
-
-    /// Notes that the library sent the next frame as `packet_id`; returns its lane. `None` when none was handed over
-    /// or the id is in use: then nothing that follows can be trusted.
-    pub(crate) fn sent(&mut self, packet_id: u16) -> Option<LaneIndex> {
-        if self.flying.contains_key(&packet_id) {
-            return None;
+    /// Takes a frame that goes out and returns its packet id: one that no unanswered frame has.
+    pub(crate) fn hand_over(&mut self, lane: LaneIndex, item: Item, now: Instant) -> u16 {
+        while self.flying.contains_key(&self.next_id) {
+            self.next_id = self.next_id % FRAME_ID_MAX + 1;
         }
-        let flight = self.handed.pop_front()?;
-        let lane = flight.lane;
-        self.flying.insert(packet_id, flight);
-        Some(lane)
+        let packet_id = self.next_id;
+        self.next_id = self.next_id % FRAME_ID_MAX + 1;
+        self.flying.insert(packet_id, Flight { lane, item, handed_at: now, turn: self.next_turn });
+        self.next_turn += 1;
+        packet_id
     }
 
     /// Takes the frame that `packet_id` answers.
@@ -81,14 +73,13 @@ impl Window {
     /// Takes everything back: the connection is gone.
     pub(crate) fn take_all(&mut self) -> Vec<Flight> {
         let mut all: Vec<_> = std::mem::take(&mut self.flying).into_values().collect();
-        all.extend(self.handed.drain(..));
         all.sort_by_key(|flight| flight.turn);
         all
     }
 
     /// When the oldest of the frames was taken from the device, edge clock.
     pub(crate) fn oldest_taken_at_us(&self) -> Option<i64> {
-        self.flying.values().chain(&self.handed).map(|flight| flight.item.taken_at_us).min()
+        self.flying.values().map(|flight| flight.item.taken_at_us).min()
     }
 
     /// When the longest-waiting frame was handed over.
@@ -97,15 +88,11 @@ impl Window {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn len(&self) -> usize {
-        self.handed.len() + self.flying.len()
+        self.flying.is_empty()
     }
 
     fn oldest(&self) -> Option<&Flight> {
-        self.flying.values().chain(self.handed.front()).min_by_key(|flight| flight.turn)
+        self.flying.values().min_by_key(|flight| flight.turn)
     }
 }
 
@@ -116,9 +103,9 @@ mod tests {
 
     const NUMERICS: LaneIndex = LaneIndex::NUMERICS;
 
-    fn hand(window: &mut Window, lane: LaneIndex, offset: u64) {
+    fn hand(window: &mut Window, lane: LaneIndex, offset: u64) -> u16 {
         let item = Item { first: offset, last: offset, taken_at_us: 0, payload: Some(Bytes::new()) };
-        window.hand_over(lane, item, Instant::now());
+        window.hand_over(lane, item, Instant::now())
     }
 
     #[test]
@@ -137,39 +124,31 @@ mod tests {
     #[test]
     fn a_packet_id_never_comes_round_on_an_unanswered_frame() {
         let mut window = Window::new(4);
-        let ring = u64::from(window.ring());
-        hand(&mut window, NUMERICS, 0);
-        assert!(window.sent(1).is_some());
-        for turn in 1..ring {
-            assert!(window.has_room(NUMERICS));
-            hand(&mut window, NUMERICS, turn);
-            let packet_id = u16::try_from(turn + 1).unwrap();
-            assert!(window.sent(packet_id).is_some() && window.answered(packet_id).is_some());
+        let first = hand(&mut window, NUMERICS, 0);
+        for turn in 1..=2 * u64::from(FRAME_ID_MAX) {
+            let packet_id = hand(&mut window, NUMERICS, turn);
+            assert!(packet_id != first && (1..=FRAME_ID_MAX).contains(&packet_id));
+            assert_eq!(window.answered(packet_id).unwrap().item.first, turn);
         }
-        assert!(!window.has_room(NUMERICS), "id 1 would be used twice");
-        assert_eq!(window.answered(1).unwrap().item.first, 0);
-        assert!(window.has_room(NUMERICS));
+        assert_eq!(window.answered(first).unwrap().item.first, 0);
     }
 
     #[test]
     fn answers_may_come_in_any_order_and_the_rest_comes_back_in_its_own() {
         let mut window = Window::new(8);
-        for offset in 0..5 {
-            hand(&mut window, NUMERICS, offset);
-        }
-        assert!((1..=4).all(|packet_id| window.sent(packet_id).is_some()));
-        assert_eq!(window.answered(3).unwrap().item.first, 2);
-        assert!(window.answered(3).is_none());
+        let ids: Vec<_> = (0..5).map(|offset| hand(&mut window, NUMERICS, offset)).collect();
+        assert_eq!(window.answered(ids[2]).unwrap().item.first, 2);
+        assert!(window.answered(ids[2]).is_none());
         let rest: Vec<_> = window.take_all().iter().map(|flight| flight.item.first).collect();
         assert_eq!(rest, [0, 1, 3, 4]);
-        assert!(window.is_empty() && window.sent(5).is_none());
+        assert!(window.is_empty());
     }
 
     #[test]
-    fn the_servers_receive_maximum_shrinks_the_ring() {
+    fn the_servers_receive_maximum_shrinks_the_window() {
         let mut window = Window::new(16);
         window.limit(1);
-        assert_eq!(window.ring(), 1);
+        assert_eq!(window.capacity(), 1);
         hand(&mut window, LaneIndex::ALARM, 0);
         assert!(!window.has_room(LaneIndex::ALARM));
     }

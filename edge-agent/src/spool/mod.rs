@@ -32,7 +32,7 @@ mod tests;
 mod watch;
 mod watermark;
 
-pub(crate) use durable_file::replace_volatile;
+pub(crate) use durable_file::{replace, replace_volatile};
 pub(crate) use lane::Part;
 pub(crate) use watch::LaneWatches;
 

@@ -1,12 +1,13 @@
 //! A small MQTT 5 server over mutual TLS that does what a test tells it: acknowledge, refuse, swallow, hang up.
 
 use super::Pki;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use prost::Message;
-use rumqttc::v5::mqttbytes::Error;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, ConnectReturnCode, Disconnect, DisconnectReasonCode, Packet, PingResp, PubAck, PubAckReason,
+    ConnAck, ConnAckProperties, ConnectReturnCode, Disconnect, DisconnectProperties, DisconnectReasonCode,
+    Packet, PingResp, PubAck, PubAckReason, Publish, SubAck, Subscribe, SubscribeReasonCode,
 };
+use rumqttc::v5::mqttbytes::{Error, QoS};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -43,6 +44,18 @@ impl Received {
     }
 }
 
+/// What the gateway does with a CONNECT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Welcome {
+    Accept,
+    Refuse(ConnectReturnCode),
+    /// CONNACK "use another server".
+    Redirect(String),
+    /// CONNACK success, then DISCONNECT "server moved".
+    AcceptThenMove(String),
+}
+
+type Door = Box<dyn FnMut(&str, usize) -> Welcome + Send>;
 type Script = Box<dyn FnMut(&Received, usize) -> Reaction + Send>;
 
 #[derive(Default)]
@@ -51,6 +64,11 @@ struct State {
     received: Vec<Received>,
     acked: BTreeSet<(i32, u64)>,
     connects: usize,
+    door: Option<Door>,
+    /// Serial numbers of the certificates that connected, and whether they were let in.
+    visitors: Vec<(String, bool)>,
+    notices: Vec<Bytes>,
+    notices_acked: usize,
 }
 
 pub struct Gateway {
@@ -74,10 +92,13 @@ impl Gateway {
         let accepting = tokio::spawn(async move {
             loop {
                 let (tcp, _) = listener.accept().await.unwrap();
+                // Or answers that wait for their turn would be lost with a connection that is hung up.
+                tcp.set_nodelay(true).unwrap();
                 let (acceptor, state) = (acceptor.clone(), Arc::clone(&shared));
                 tokio::spawn(async move {
                     if let Ok(tls) = acceptor.accept(tcp).await {
-                        serve(tls, &state).await;
+                        let serial = super::pki::serial(&tls.get_ref().1.peer_certificates().unwrap()[0]);
+                        serve(tls, &serial, &state).await;
                     }
                 });
             }
@@ -88,6 +109,25 @@ impl Gateway {
     /// Sets what to do with each publish; the second argument counts publishes from 1.
     pub fn script(&self, script: impl FnMut(&Received, usize) -> Reaction + Send + 'static) {
         self.state.lock().unwrap().script = Some(Box::new(script));
+    }
+
+    /// Sets what to do with each CONNECT, by the certificate's serial number and the count of connects from 1.
+    pub fn door(&self, door: impl FnMut(&str, usize) -> Welcome + Send + 'static) {
+        self.state.lock().unwrap().door = Some(Box::new(door));
+    }
+
+    /// Serial numbers of the certificates that connected, and whether they were let in.
+    pub fn visitors(&self) -> Vec<(String, bool)> {
+        self.state.lock().unwrap().visitors.clone()
+    }
+
+    /// Sends a notice to whoever subscribes next.
+    pub fn notice(&self, words: &str) {
+        self.state.lock().unwrap().notices.push(Bytes::copy_from_slice(words.as_bytes()));
+    }
+
+    pub fn notices_acked(&self) -> usize {
+        self.state.lock().unwrap().notices_acked
     }
 
     /// Everything that came, in order, repeats included.
@@ -125,7 +165,7 @@ impl Drop for Gateway {
     }
 }
 
-async fn serve(mut tls: impl AsyncReadExt + AsyncWriteExt + Unpin, state: &Mutex<State>) {
+async fn serve(mut tls: impl AsyncReadExt + AsyncWriteExt + Unpin, serial: &str, state: &Mutex<State>) {
     let mut incoming = BytesMut::new();
     loop {
         let packet = loop {
@@ -138,9 +178,9 @@ async fn serve(mut tls: impl AsyncReadExt + AsyncWriteExt + Unpin, state: &Mutex
                 return;
             }
         };
-        let (reply, goes_on) = answer(packet, state);
+        let (replies, goes_on) = answer(packet, serial, state);
         let mut bytes = BytesMut::new();
-        if let Some(reply) = reply {
+        for reply in replies {
             reply.write(&mut bytes, None).unwrap();
         }
         if tls.write_all(&bytes).await.is_err() || tls.flush().await.is_err() || !goes_on {
@@ -149,16 +189,17 @@ async fn serve(mut tls: impl AsyncReadExt + AsyncWriteExt + Unpin, state: &Mutex
     }
 }
 
-fn answer(packet: Packet, state: &Mutex<State>) -> (Option<Packet>, bool) {
+fn answer(packet: Packet, serial: &str, state: &Mutex<State>) -> (Vec<Packet>, bool) {
     let mut state = state.lock().unwrap();
     match packet {
         Packet::Connect(..) => {
             state.connects += 1;
-            let connack =
-                ConnAck { session_present: false, code: ConnectReturnCode::Success, properties: None };
-            (Some(Packet::ConnAck(connack)), true)
+            let count = state.connects;
+            let welcome = state.door.as_mut().map_or(Welcome::Accept, |door| door(serial, count));
+            state.visitors.push((serial.to_owned(), welcome == Welcome::Accept));
+            welcomed(welcome)
         }
-        Packet::PingReq(_) => (Some(Packet::PingResp(PingResp)), true),
+        Packet::PingReq(_) => (vec![Packet::PingResp(PingResp)], true),
         Packet::Publish(publish) => {
             let (header, _) = frame::decode(publish.payload.clone()).unwrap();
             let received = Received {
@@ -176,18 +217,81 @@ fn answer(packet: Packet, state: &Mutex<State>) -> (Option<Packet>, bool) {
             }
             react(reaction, publish.pkid)
         }
-        Packet::Disconnect(_) => (None, false),
+        Packet::Subscribe(subscribe) => {
+            let topic = subscribe.filters[0].path.clone();
+            let notices = std::mem::take(&mut state.notices).into_iter().zip(1..).map(|(payload, pkid)| {
+                let mut publish = Publish::new(topic.clone(), QoS::AtLeastOnce, payload, None);
+                publish.pkid = pkid;
+                Packet::Publish(publish)
+            });
+            ([subscribed(&subscribe)].into_iter().chain(notices).collect(), true)
+        }
+        Packet::PubAck(_) => {
+            state.notices_acked += 1;
+            (Vec::new(), true)
+        }
+        Packet::Disconnect(_) => (Vec::new(), false),
         other => panic!("the agent sent {other:?}"),
     }
 }
 
-fn react(reaction: Reaction, pkid: u16) -> (Option<Packet>, bool) {
-    let puback = |reason| Packet::PubAck(PubAck { pkid, reason, properties: None });
+fn subscribed(subscribe: &Subscribe) -> Packet {
+    let granted = SubscribeReasonCode::Success(QoS::AtLeastOnce);
+    Packet::SubAck(SubAck { pkid: subscribe.pkid, return_codes: vec![granted], properties: None })
+}
+
+fn welcomed(welcome: Welcome) -> (Vec<Packet>, bool) {
+    let connack = |code, server_reference| {
+        let properties = ConnAckProperties { server_reference, ..no_properties() };
+        Packet::ConnAck(ConnAck { session_present: false, code, properties: Some(properties) })
+    };
+    match welcome {
+        Welcome::Accept => (vec![connack(ConnectReturnCode::Success, None)], true),
+        Welcome::Refuse(code) => (vec![connack(code, None)], false),
+        Welcome::Redirect(to) => (vec![connack(ConnectReturnCode::UseAnotherServer, Some(to))], false),
+        Welcome::AcceptThenMove(to) => {
+            let properties = DisconnectProperties {
+                session_expiry_interval: None,
+                reason_string: None,
+                user_properties: Vec::new(),
+                server_reference: Some(to),
+            };
+            let mut moved = Disconnect::new(DisconnectReasonCode::ServerMoved);
+            moved.properties = Some(properties);
+            (vec![connack(ConnectReturnCode::Success, None), Packet::Disconnect(moved)], false)
+        }
+    }
+}
+
+fn no_properties() -> ConnAckProperties {
+    ConnAckProperties {
+        session_expiry_interval: None,
+        receive_max: None,
+        max_qos: None,
+        retain_available: None,
+        max_packet_size: None,
+        assigned_client_identifier: None,
+        topic_alias_max: None,
+        reason_string: None,
+        user_properties: Vec::new(),
+        wildcard_subscription_available: None,
+        subscription_identifiers_available: None,
+        shared_subscription_available: None,
+        server_keep_alive: None,
+        response_information: None,
+        server_reference: None,
+        authentication_method: None,
+        authentication_data: None,
+    }
+}
+
+fn react(reaction: Reaction, pkid: u16) -> (Vec<Packet>, bool) {
+    let puback = |reason| vec![Packet::PubAck(PubAck { pkid, reason, properties: None })];
     match reaction {
-        Reaction::Ack => (Some(puback(PubAckReason::Success)), true),
-        Reaction::Refuse(reason) => (Some(puback(reason)), true),
-        Reaction::Swallow => (None, true),
-        Reaction::Disconnect(code) => (Some(Packet::Disconnect(Disconnect::new(code))), false),
-        Reaction::HangUp => (None, false),
+        Reaction::Ack => (puback(PubAckReason::Success), true),
+        Reaction::Refuse(reason) => (puback(reason), true),
+        Reaction::Swallow => (Vec::new(), true),
+        Reaction::Disconnect(code) => (vec![Packet::Disconnect(Disconnect::new(code))], false),
+        Reaction::HangUp => (Vec::new(), false),
     }
 }

@@ -9,17 +9,24 @@
 )]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod command;
 mod device;
+mod est;
 mod gateway;
 mod pki;
 
+pub use command::Enrolment;
 pub use device::Device;
-pub use gateway::{Gateway, Reaction, Received};
-pub use pki::Pki;
+pub use est::{Est, Hold, Signer, State as EstState};
+pub use gateway::{Gateway, Reaction, Received, Welcome};
+pub use pki::{Life, Pki, serial};
 
 use std::path::Path;
 use std::time::Duration;
-use wardline_edge::{Agent, AgentHandle, AgentOptions, BackoffOptions, LinkAddr};
+use wardline_edge::{
+    Agent, AgentHandle, AgentOptions, BackoffOptions, EnrolOptions, FrontAddr, LinkAddr, Proof,
+};
+use wardline_proto::DeviceId;
 use wardline_proto::v1::{Body, DeviceAlarm, NumericSeries, WaveformBlock};
 
 /// How long any test waits for anything.
@@ -27,13 +34,31 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Options with short delays for an agent of `certs`.
 pub fn options(certs: &Path, spool: &Path, port: u16) -> AgentOptions {
-    let mut options = AgentOptions::new("localhost", certs, spool);
-    options.server_port = port;
+    let server = FrontAddr { host: "localhost".to_owned(), port };
+    let mut options = AgentOptions::new(Some(server), certs, spool);
     options.link = LinkAddr::Tcp(([127, 0, 0, 1], 0).into());
     options.ack_timeout = Duration::from_millis(600);
     options.backoff =
         BackoffOptions { delay_min: Duration::from_millis(40), delay_max: Duration::from_millis(400) };
     options.save_interval = Duration::from_millis(50);
+    options
+}
+
+/// Enrols m-1 and returns options, with short delays, that go by the list of fronts.
+pub async fn enrolled(est: &Est, dir: &Path) -> AgentOptions {
+    let enrolment = EnrolOptions {
+        url: est.url.clone(),
+        proof: Proof::Claim(est.claim().parse().unwrap()),
+        device: DeviceId::new("m-1").unwrap(),
+        serial_number: None,
+        certs_dir: dir.join("certs"),
+    };
+    wardline_edge::enrol(&enrolment).await.unwrap();
+    let mut options = options(&dir.join("certs"), &dir.join("spool"), 1);
+    options.server = None;
+    options.status_interval = Some(Duration::from_millis(50));
+    options.renewal.retry =
+        BackoffOptions { delay_min: Duration::from_millis(50), delay_max: Duration::from_millis(300) };
     options
 }
 

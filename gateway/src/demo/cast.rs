@@ -100,8 +100,8 @@ impl Cast {
 
 fn agent_options(options: &CastOptions, name: &str) -> AgentOptions {
     let dir = options.dir.join(name);
-    let mut agent = AgentOptions::new("localhost", certs_dir(&options.dir, name), dir.join("spool"));
-    agent.server_port = options.mqtt_port;
+    let server = wardline_edge::FrontAddr { host: "localhost".to_owned(), port: options.mqtt_port };
+    let mut agent = AgentOptions::new(Some(server), certs_dir(&options.dir, name), dir.join("spool"));
     agent.link = wardline_edge::LinkAddr::Tcp(([127, 0, 0, 1], 0).into());
     agent
 }
