@@ -7,6 +7,7 @@
 pub mod alert_service;
 pub mod audit;
 pub mod cli;
+pub mod conform;
 pub mod demo;
 pub mod front;
 pub mod node;

@@ -4,6 +4,7 @@ pub mod alerts;
 pub mod archive;
 pub mod archive_verify;
 pub mod audit;
+pub mod conform;
 pub mod profile;
 pub mod query;
 pub mod serve;
@@ -40,6 +41,8 @@ enum Command {
     Serve(serve::ServeCommand),
     /// Show what the archive holds, without a SQL engine.
     Archive(archive::ArchiveCommand),
+    /// Hold a device to its profile.
+    Conform(conform::ConformCommand),
     /// Check device profiles, and data against them.
     Profile(profile::ProfileCommand),
     /// List the audit trail, and prove that it is whole.
@@ -55,7 +58,7 @@ enum Command {
 impl Command {
     /// What is logged when `WARDLINE_LOG` does not say: the demo has a board of its own.
     fn log_default(&self) -> &'static str {
-        if matches!(self, Self::Demo(_)) { "error" } else { LOG_DEFAULT }
+        if matches!(self, Self::Demo(_) | Self::Conform(_)) { "error" } else { LOG_DEFAULT }
     }
 }
 
@@ -91,6 +94,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Service(command) => command.run().await,
         Command::Serve(command) => command.run().await,
         Command::Archive(command) => command.run().await,
+        Command::Conform(command) => command.run().await,
         Command::Profile(command) => command.run().await,
         Command::Audit(command) => command.run().await,
         Command::Query(command) => command.run(),
