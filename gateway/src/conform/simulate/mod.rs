@@ -13,7 +13,7 @@ use firmware_sim::{DeviceError, DeviceOptions, DeviceReport, SourceOptions, Synt
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use wardline_edge::{Agent, AgentHandle, AgentOptions, BackoffOptions, ClockOptions, ClockSync};
+use wardline_edge::{Agent, AgentHandle, AgentOptions, BackoffOptions, ClockOptions, ClockSync, FrontAddr};
 
 /// Every so often the simulated probe comes off, so that an outage has alarms in it.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
@@ -84,8 +84,8 @@ impl Simulation {
         stop: watch::Sender<bool>,
         stopped: watch::Receiver<bool>,
     ) -> anyhow::Result<Self> {
-        let mut options = AgentOptions::new("localhost", stage.certs(), stage.dir().join("spool"));
-        options.server_port = stage.proxy().addr().port();
+        let server = FrontAddr { host: "localhost".to_owned(), port: stage.proxy().addr().port() };
+        let mut options = AgentOptions::new(Some(server), stage.certs(), stage.dir().join("spool"));
         options.link = wardline_edge::LinkAddr::Tcp(([127, 0, 0, 1], 0).into());
         options.clock = ClockOptions { sync: ClockSync::Ntp, uncertainty_us: 10_000 };
         // A short run has no minute to wait for the default's longest delay.
