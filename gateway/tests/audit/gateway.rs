@@ -58,7 +58,7 @@ impl Gateway {
         self.process = Some(process);
         let mut words = told.split_whitespace();
         words.find(|word| *word == "mqtt");
-        words.next().unwrap_or_else(|| panic!("the gateway said {told:?}")).parse().unwrap()
+        words.next().expect("the gateway says where it listens").parse().unwrap()
     }
 
     /// Ends the process as a crash would.

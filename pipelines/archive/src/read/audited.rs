@@ -1,0 +1,41 @@
+//! Who reads the archive from this machine is told to the audit trail before anything is read (AUD-1).
+
+use super::{ArchiveReader, DATABASE};
+use crate::error::ArchiveError;
+use std::fs;
+use std::path::Path;
+
+/// Returns who runs this process: `os:USER@HOST`, the user by number where it has no name.
+pub fn local_actor() -> String {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let host = read("/proc/sys/kernel/hostname");
+    let host = Some(host.trim()).filter(|host| !host.is_empty()).unwrap_or("localhost");
+    format!("os:{}@{host}", user(&read("/proc/self/status"), &read("/etc/passwd")))
+}
+
+/// Finds the effective user of a process status, by name where `passwd` has one.
+fn user(status: &str, passwd: &str) -> String {
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    let Some(id) = ids.and_then(|ids| ids.split_whitespace().nth(1)) else { return "unknown".into() };
+    let name = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == id).then_some(name)
+    });
+    name.unwrap_or(id).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_has_a_name_or_a_number() {
+        let status = "Name:\tx\nUid:\t0\t1000\t0\t0\n";
+        let passwd = "root:x:0:0:root:/:/bin/sh\nalice:x:1000:1000::/:/bin/sh\n";
+        assert_eq!(user(status, passwd), "alice");
+        assert_eq!(user(status, "root:x:0:0::/:/bin/sh\n"), "1000");
+        assert_eq!(user("", passwd), "unknown");
+        assert!(local_actor().starts_with("os:") && local_actor().contains('@'));
+    }
+}
