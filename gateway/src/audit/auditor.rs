@@ -12,7 +12,7 @@ use prost::Message;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
-use wardline_journal::{Class, DurableState, DurableWatch, Journal, Record, Ticket};
+use wardline_journal::{Class, DurableState, DurableWatch, Journal, Offset, Record, Ticket};
 use wardline_proto::PartitionId;
 use wardline_proto::refusal::Refusal;
 use wardline_proto::v1::{AuditEvent, JournalRecord, journal_record::Kind};
@@ -99,6 +99,11 @@ impl Auditor {
     ) -> Result<(), CannotAudit> {
         let ticket = self.append(event(action, actor, outcome, target))?;
         ticket.durable(&self.durable).await.map(drop).map_err(|_lost| CannotAudit)
+    }
+
+    /// Waits until the event at `offset` of the journal is durable.
+    pub(super) async fn durable(&self, offset: Offset) -> Result<(), CannotAudit> {
+        self.durable.reached(offset).await.map_err(|_lost| CannotAudit)
     }
 
     /// Writes an event as the next link of the chain. Its place in the chain is its place in the journal.

@@ -14,8 +14,10 @@
 mod auditor;
 pub mod chain;
 pub mod head;
+mod life;
 pub mod limits;
 mod node_id;
+pub mod relay;
 mod report;
 pub mod trail;
 pub mod verify;

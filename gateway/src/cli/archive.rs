@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use wardline_archive::Table;
-use wardline_archive::read::{ArchiveReader, Row, StreamReport, newest_rows};
+use wardline_archive::read::{ArchiveReader, Row, StreamReport, audit_read, newest_rows};
 use wardline_proto::v1::Lane;
 use wardline_store::catalog::FileRow;
 
@@ -72,6 +72,8 @@ impl ShowCommand {
         let place = self.data_dir.display();
         let reader = ArchiveReader::open(&self.data_dir);
         let reader = reader.await.with_context(|| format!("{place} holds no archive that opens"))?;
+        let device = self.device.as_ref().map_or(String::new(), |device| format!(" device {device}"));
+        audit_read(&self.data_dir, "archive_shown", &format!("table {}{device}", self.table)).await?;
         if self.counts {
             self.print_counts(&reader.streams(self.device.as_deref()).await?);
             return Ok(ExitCode::SUCCESS);

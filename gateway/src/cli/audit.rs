@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use wardline_archive::read::AuditRow;
+use wardline_archive::read::{AuditRow, audit_read};
 use wardline_proto::v1::AuditEvent;
 
 /// Listings that are verified when files of the one before were merged and removed meanwhile.
@@ -154,6 +154,7 @@ impl ListCommand {
         let place = self.data_dir.display();
         let trail = Trail::open(&self.data_dir).await;
         let trail = trail.with_context(|| format!("{place} holds no audit trail that opens"))?;
+        audit_read(&self.data_dir, "audit_listed", &self.filters()).await?;
         let json = self.json;
         let rows = tokio::task::spawn_blocking(move || self.newest(&trail)).await??;
         for row in &rows {
@@ -163,6 +164,14 @@ impl ListCommand {
             println!("no such event");
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Says what is asked for.
+    fn filters(&self) -> String {
+        let since = self.since.map(time_text);
+        let named = [("actor", &self.actor), ("action", &self.action), ("since", &since)];
+        let given = named.iter().filter_map(|(name, value)| Some(format!("{name} {}", value.as_ref()?)));
+        given.chain([format!("limit {}", self.limit)]).collect::<Vec<_>>().join(" ")
     }
 
     /// Returns the newest matching events, newest last. Reads files from the newest back, as many as it takes.

@@ -15,6 +15,7 @@ pub use options::{NodeOptions, Role, Roles};
 pub use tasks::TaskKind;
 
 use crate::alert_service::{self, AlertServiceOptions, TlsMaterial};
+use crate::audit::relay::Relay;
 use crate::audit::{AuditError, Auditor, NodeId};
 use crate::front::{
     DeviceStats, Directory, DownlinkHandle, FrontHandle, FrontMetrics, FrontService, LiveTls, TlsError,
@@ -92,6 +93,7 @@ pub struct Node {
     addrs: NodeAddrs,
     journal: Journal,
     store: Store,
+    auditor: Arc<Auditor>,
     tls: Arc<LiveTls>,
     front: Option<FrontHandle>,
     archive: Option<ArchiveHandle>,
@@ -218,10 +220,13 @@ impl Node {
 
     /// Stops in order. What was acknowledged is durable before and after.
     pub async fn shutdown(self) -> Result<(), NodeError> {
-        let Self { journal, store, mut tasks, front, archive, feed, .. } = self;
+        let Self { journal, store, auditor, mut tasks, front, archive, feed, .. } = self;
         tasks.stop(&[TaskKind::Front]).await?;
         tasks.stop(&[TaskKind::Archive, TaskKind::Alert, TaskKind::Retention]).await?;
         tasks.stop(&[TaskKind::Grpc, TaskKind::Http, TaskKind::Certificates]).await?;
+        // What these changed last is in the outbox.
+        tasks.stop(&[TaskKind::Audit]).await?;
+        auditor.stopped();
         drop((front, archive, feed));
         let closed = tokio::task::spawn_blocking(move || journal.close()).await;
         store.close().await;
@@ -243,6 +248,9 @@ impl Parts {
     async fn run(mut self, listeners: Listeners, addrs: NodeAddrs) -> Result<Node, NodeError> {
         let Listeners { mqtt, grpc, http } = listeners;
         let roles = self.options.roles.clone();
+        self.auditor.started(&self.keyring);
+        let relay = Relay::new(self.auditor.clone(), self.store.clone(), self.keyring.clone());
+        self.tasks.spawn(TaskKind::Audit, |stop| relay.run(stop));
         let archive = roles.has(Role::Archive).then(|| self.archive());
         // The engine notes the journal's end before the front can move it.
         let alert = if roles.has(Role::Alert) { Some(self.alert()?) } else { None };
@@ -259,8 +267,8 @@ impl Parts {
         let registry = std::mem::take(&mut self.registry);
         self.http(http, registry, front.clone());
         let feed = alert.map(|(feed, _metrics)| feed);
-        let Self { journal, store, tls, tasks, .. } = self;
-        Ok(Node { addrs, journal, store, tls, front, archive, feed, tasks })
+        let Self { journal, store, auditor, tls, tasks, .. } = self;
+        Ok(Node { addrs, journal, store, auditor, tls, front, archive, feed, tasks })
     }
 
     fn archive(&mut self) -> ArchiveHandle {

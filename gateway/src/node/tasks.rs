@@ -23,6 +23,8 @@ pub enum TaskKind {
     Grpc,
     /// Metrics and health. The node goes on without it.
     Http,
+    /// Brings the outbox into the audit chain. What cannot be audited is not done, so the node stops with it.
+    Audit,
     /// Drops old segments. The node goes on without it until the journal is full, which is visible.
     Retention,
     /// Watches certificates and what expires. The node goes on with what is loaded.
@@ -33,7 +35,7 @@ impl TaskKind {
     /// Says whether the node stops when such a task ends by itself.
     pub fn is_vital(self) -> bool {
         match self {
-            Self::Front | Self::Archive | Self::Alert | Self::Grpc => true,
+            Self::Front | Self::Archive | Self::Alert | Self::Grpc | Self::Audit => true,
             Self::Http | Self::Retention | Self::Certificates => false,
         }
     }

@@ -66,6 +66,9 @@ pub enum ArchiveError {
     /// A background step was cancelled or panicked.
     #[error("a background step did not finish: {0}")]
     Join(#[from] tokio::task::JoinError),
+    /// A read could not be audited.
+    #[error("WL-AUD-002: the read could not be audited, so nothing was read: {0}")]
+    NotAudited(StoreError),
     /// The worker has ended.
     #[error("the archive worker has ended")]
     Closed,
@@ -92,6 +95,7 @@ impl ArchiveError {
             | Self::Compaction { .. }
             | Self::Column(_)
             | Self::Join(_)
+            | Self::NotAudited(_)
             | Self::Closed => ErrorKind::Fatal,
         }
     }

@@ -4,9 +4,11 @@
 //! against the catalog before it is decrypted, so a file that was swapped is never taken for another.
 
 mod audit;
+mod audited;
 mod cells;
 
 pub use audit::{AuditRow, audit_rows};
+pub use audited::{audit_query, audit_read, local_actor};
 pub use cells::{Row, newest_rows};
 
 use crate::dedup::Intervals;

@@ -12,6 +12,7 @@ use output::Format;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
+use wardline_archive::read::audit_query;
 
 /// Runs SQL over the archive of a data directory.
 ///
@@ -54,5 +55,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     })?;
     let rows = session.sql_with_options(&cli.sql, snapshot::read_only()).await;
     let rows = rows.context("the statement does not run; DESCRIBE and SHOW TABLES tell what there is")?;
+    // Nothing was read so far but the catalog; rows are when they are printed.
+    audit_query(&cli.data_dir, &cli.sql, &snapshot::tables(&rows)?).await?;
     output::print(rows, cli.format).await
 }

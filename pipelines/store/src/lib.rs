@@ -5,6 +5,7 @@
 
 pub mod alerts;
 pub mod catalog;
+pub mod outbox;
 pub mod registry;
 pub mod retired;
 
@@ -50,6 +51,18 @@ impl Store {
             .busy_timeout(BUSY_TIMEOUT);
         let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).connect_with(options).await?;
         sqlx::migrate!("./migrations").run(&pool).await?;
+        Ok(Self { pool })
+    }
+
+    /// Opens the database of a gateway that may be running, to write into what is there: nothing is created or migrated.
+    pub async fn open_existing(path: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(false)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT);
+        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).connect_with(options).await?;
         Ok(Self { pool })
     }
 

@@ -1,6 +1,7 @@
 //! The chain on a disk that fails and loses power, with a real journal, keyring and database.
 
 mod chain;
+mod relay;
 mod verify;
 
 use super::{Auditor, NodeId};

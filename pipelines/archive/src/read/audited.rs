@@ -1,9 +1,34 @@
 //! Who reads the archive from this machine is told to the audit trail before anything is read (AUD-1).
 
-use super::{ArchiveReader, DATABASE};
+use super::DATABASE;
 use crate::error::ArchiveError;
+use crate::worker::now_us;
+use ring::digest::{SHA256, digest};
+use std::fmt::Write;
 use std::fs;
 use std::path::Path;
+use wardline_store::Store;
+use wardline_store::outbox::Change;
+
+/// Tells that this process is about to read, and what; to be called before it does. An error: nothing may be read.
+pub async fn audit_read(data_dir: &Path, action: &str, target: &str) -> Result<(), ArchiveError> {
+    let change = Change { actor: local_actor(), at_us: now_us() };
+    let store = Store::open_existing(&data_dir.join(DATABASE)).await.map_err(ArchiveError::NotAudited)?;
+    let recorded = store.record_audit(&change, action, "ok", target).await;
+    store.close().await;
+    recorded.map_err(ArchiveError::NotAudited)
+}
+
+/// The same for a query: the statement by its hash, since its text may name somebody, and the tables that it reads.
+pub async fn audit_query(data_dir: &Path, sql: &str, tables: &[String]) -> Result<(), ArchiveError> {
+    let mut target = String::from("sha256 ");
+    for byte in digest(&SHA256, sql.as_bytes()).as_ref() {
+        // Writing to a string does not fail.
+        let _ = write!(target, "{byte:02x}");
+    }
+    let _ = write!(target, " tables {}", tables.join(","));
+    audit_read(data_dir, "archive_queried", &target).await
+}
 
 /// Returns who runs this process: `os:USER@HOST`, the user by number where it has no name.
 pub fn local_actor() -> String {

@@ -1,0 +1,154 @@
+//! The audit outbox: what must be audited is written in the same transaction as what it audits (AUD-1), and a relay
+//! journals it into the gateway's audit chain.
+
+use crate::{Store, StoreError};
+use sqlx::Row;
+use sqlx::sqlite::SqliteConnection;
+
+/// Who changes something, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// SPIFFE URI of a caller, or `os:USER@HOST` of a command on the machine of the data directory.
+    pub actor: String,
+    /// When, unix microseconds.
+    pub at_us: i64,
+}
+
+/// A row of the outbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxEntry {
+    /// Rises in the order of commits.
+    pub id: u64,
+    /// When it was done, unix microseconds.
+    pub at_us: i64,
+    /// Stable name, lower snake case.
+    pub action: String,
+    /// Who did it.
+    pub actor: String,
+    /// `ok` or a code of docs/errors.
+    pub outcome: String,
+    /// What it was done to. Never patient data.
+    pub target: String,
+}
+
+/// A master key to be told of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyMade {
+    /// Its id.
+    pub id: String,
+    /// What it is, without the key.
+    pub description: String,
+    /// When it was made, unix microseconds.
+    pub at_us: i64,
+}
+
+impl Store {
+    /// Records an act that changes nothing else: a query, a command.
+    pub async fn record_audit(
+        &self,
+        change: &Change,
+        action: &str,
+        outcome: &str,
+        target: &str,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await?;
+        insert(&mut tx, change, action, outcome, target).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Returns rows that are not marked as relayed, in order of id, at most `limit`.
+    pub async fn audit_outbox_pending(&self, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
+        let select = "SELECT id, at_us, action, actor, outcome, target FROM audit_outbox \
+                      WHERE relayed_at_us IS NULL ORDER BY id LIMIT $1";
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = sqlx::query(select).bind(limit).fetch_all(self.pool()).await?;
+        let entry = |row: &sqlx::sqlite::SqliteRow| {
+            let id = row.try_get::<i64, _>("id")?;
+            Ok(OutboxEntry {
+                id: u64::try_from(id).map_err(|_negative| StoreError::Corrupt("audit_outbox.id"))?,
+                at_us: row.try_get("at_us")?,
+                action: row.try_get("action")?,
+                actor: row.try_get("actor")?,
+                outcome: row.try_get("outcome")?,
+                target: row.try_get("target")?,
+            })
+        };
+        rows.iter().map(entry).collect()
+    }
+
+    /// Marks every row up to and including `last` as relayed.
+    pub async fn audit_outbox_relayed(&self, last: u64, at_us: i64) -> Result<(), StoreError> {
+        let last = i64::try_from(last).map_err(|_large| StoreError::Corrupt("audit_outbox.id"))?;
+        let update = "UPDATE audit_outbox SET relayed_at_us = $1 WHERE id <= $2 AND relayed_at_us IS NULL";
+        sqlx::query(update).bind(at_us).bind(last).execute(self.pool()).await?;
+        Ok(())
+    }
+
+    /// Records the making of each of these master keys that was not recorded before.
+    pub async fn record_keys(&self, actor: &str, keys: &[KeyMade]) -> Result<(), StoreError> {
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await?;
+        for key in keys {
+            let insert_key =
+                "INSERT INTO audit_key (key_id, told_at_us) VALUES ($1, $2) ON CONFLICT (key_id) DO NOTHING";
+            let told = sqlx::query(insert_key).bind(&key.id).bind(key.at_us).execute(&mut *tx).await?;
+            if told.rows_affected() == 1 {
+                let change = Change { actor: actor.to_owned(), at_us: key.at_us };
+                insert(&mut tx, &change, "master_key_created", "ok", &key.description).await?;
+            }
+        }
+        Ok(tx.commit().await?)
+    }
+}
+
+/// Writes a row in the transaction of what it audits.
+pub(crate) async fn insert(
+    transaction: &mut SqliteConnection,
+    change: &Change,
+    action: &str,
+    outcome: &str,
+    target: &str,
+) -> Result<(), StoreError> {
+    let next = "UPDATE audit_outbox_counter SET last = last + 1 WHERE id = 1 RETURNING last";
+    let id: i64 = sqlx::query(next).fetch_one(&mut *transaction).await?.try_get("last")?;
+    let insert = "INSERT INTO audit_outbox (id, at_us, action, actor, outcome, target) \
+                  VALUES ($1, $2, $3, $4, $5, $6)";
+    sqlx::query(insert)
+        .bind(id)
+        .bind(change.at_us)
+        .bind(action)
+        .bind(&change.actor)
+        .bind(outcome)
+        .bind(target)
+        .execute(transaction)
+        .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(at_us: i64) -> Change {
+        Change { actor: "os:alice@front".into(), at_us }
+    }
+
+    #[tokio::test]
+    async fn rows_are_pending_in_order_until_they_are_marked_and_a_rollback_leaves_no_hole() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("db")).await.unwrap();
+        store.record_audit(&change(5), "archive_read", "ok", "numerics").await.unwrap();
+        let mut tx = store.pool().begin_with("BEGIN IMMEDIATE").await.unwrap();
+        insert(&mut tx, &change(6), "never", "ok", "").await.unwrap();
+        tx.rollback().await.unwrap();
+        let key = KeyMade { id: "k-1".into(), description: "key k-1".into(), at_us: 7 };
+        for _again in 0..2 {
+            store.record_keys("os:alice@front", std::slice::from_ref(&key)).await.unwrap();
+        }
+        let pending = store.audit_outbox_pending(10).await.unwrap();
+        let seen: Vec<_> = pending.iter().map(|row| (row.id, row.at_us, row.action.as_str())).collect();
+        assert_eq!(seen, [(1, 5, "archive_read"), (2, 7, "master_key_created")]);
+        assert_eq!(store.audit_outbox_pending(1).await.unwrap(), pending[..1]);
+        store.audit_outbox_relayed(1, 8).await.unwrap();
+        assert_eq!(store.audit_outbox_pending(10).await.unwrap(), pending[1..]);
+    }
+}
