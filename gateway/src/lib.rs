@@ -4,6 +4,7 @@
 //! [`pki`] makes and issues certificates; [`cli`] is the command line over them. Archive and alert worker are
 //! crates of their own.
 
+pub mod access;
 pub mod alert_service;
 pub mod audit;
 pub mod cli;

@@ -59,6 +59,8 @@ codes! {
     IdentityClientId = "WL-ID-005", 0x85;
     /// The imported revocation list of the certificate's authority has expired.
     IdentityCrlExpired = "WL-ID-006", 0x87;
+    /// The identity is known, but may not do this; only gRPC asks.
+    RoleMissing = "WL-ID-007", 0x00;
     /// Enrolment: no claim that is known, and no certificate that may enrol.
     EnrolCredential = "WL-EST-001", 0;
     /// Enrolment: the claim has been used for another key.

@@ -35,7 +35,7 @@ enum Command {
     Init(setup::InitCommand),
     /// Issue and revoke devices' certificates.
     Device(setup::DeviceCommand),
-    /// Issue certificates of services, such as subscribers to alerts.
+    /// Issue and revoke certificates of services, such as subscribers to alerts.
     Service(setup::ServiceCommand),
     /// Run the gateway.
     Serve(serve::ServeCommand),

@@ -103,10 +103,12 @@ pub struct ServiceCommand {
 enum ServiceAction {
     /// Write a service's cert.pem, key.pem and ca.pem.
     Issue(ServiceIssue),
+    /// Revoke all certificates of a service; its subscriptions are cut.
+    Revoke(ServiceName),
 }
 
 #[derive(Debug, Args)]
-struct ServiceIssue {
+struct ServiceName {
     /// Data directory.
     #[arg(long, value_name = "DIR", env = "WARDLINE_DATA_DIR")]
     data_dir: PathBuf,
@@ -116,6 +118,12 @@ struct ServiceIssue {
     /// The service's name within the tenant.
     #[arg(long)]
     name: DeviceId,
+}
+
+#[derive(Debug, Args)]
+struct ServiceIssue {
+    #[command(flatten)]
+    name: ServiceName,
     /// Folder for the three files.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -124,8 +132,16 @@ struct ServiceIssue {
 impl ServiceCommand {
     /// Runs the command.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let ServiceAction::Issue(ServiceIssue { data_dir, tenant, name, out }) = self.action;
-        say(&operate::issue_service(&data_dir, &tenant, &name, &out).await?, &out);
+        match self.action {
+            ServiceAction::Issue(ServiceIssue { name: ServiceName { data_dir, tenant, name }, out }) => {
+                say(&operate::issue_service(&data_dir, &tenant, &name, &out).await?, &out);
+            }
+            ServiceAction::Revoke(ServiceName { data_dir, tenant, name }) => {
+                let identity = Identity::Service { tenant: tenant.clone(), name: name.clone() };
+                let revoked = operate::revoke(&data_dir, &identity).await?;
+                println!("{revoked} certificates of service {name} of {tenant} revoked");
+            }
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -130,6 +130,10 @@ impl Connection {
         let control = self.guard.control.clone();
         let mut timer = pin!(sleep_until(self.deadline()));
         loop {
+            // Before what has been read already: nothing is taken from a session that was cut (SEC-2).
+            if let Some(refusal) = control.reason() {
+                return refusal.into();
+            }
             if let Err(end) = self.advance().await {
                 return end;
             }

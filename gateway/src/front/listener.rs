@@ -1,12 +1,10 @@
 //! The accept loop and the front's housekeeping.
 
-use super::devices::Devices;
+use super::devices::{Devices, SessionControl};
 use super::downlink::{Downlink, DownlinkHandle};
-use super::limits::{DRAIN_MAX, HANDSHAKES_MAX, REGISTRY_POLL};
-use super::{
-    Auditor, CONNECTIONS_MAX, DeviceStats, Directory, Front, FrontMetrics, FrontOptions, LiveTls, connection,
-};
-use crate::audit::limits::AUDIT_WINDOW;
+use super::limits::{DRAIN_MAX, HANDSHAKES_MAX};
+use super::{Auditor, CONNECTIONS_MAX, DeviceStats, Front, FrontMetrics, FrontOptions, LiveTls, connection};
+use crate::access::Directory;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,10 +12,11 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use wardline_journal::Journal;
 use wardline_proto::DeviceKey;
 use wardline_proto::refusal::Refusal;
+use wardline_store::registry::Serial;
 
 /// How long the accept loop rests when the system has no more file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
@@ -106,15 +105,12 @@ impl FrontService {
         let connections = Arc::new(Semaphore::new(front.options.connections_max.min(CONNECTIONS_MAX)));
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
         let mut tasks = JoinSet::new();
-        let (mut registry, mut audit) = (interval(REGISTRY_POLL), interval(AUDIT_WINDOW));
         let mut changes = front.directory.changes();
         let mut reloads = front.tls.changes();
         loop {
             tokio::select! {
                 biased;
                 () = told_to_stop(&mut shutdown) => break,
-                _ = registry.tick() => { front.directory.refresh().await; }
-                _ = audit.tick() => front.flush_audit(false),
                 Ok(()) = changes.changed() => front.cut_unwelcome(),
                 Ok(()) = reloads.changed() => front.cut_unwelcome(),
                 Some((key, payload)) = notices.recv() => front.downlink.publish(&key, "notice", payload),
@@ -145,7 +141,6 @@ impl FrontService {
         if timeout(DRAIN_MAX, drain).await.is_err() {
             tracing::warn!("sessions did not end in time");
         }
-        front.flush_audit(true);
     }
 }
 
@@ -189,20 +184,26 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 }
 
 impl Front {
-    /// Cuts the sessions of revoked certificates and of devices that are no longer active (SEC-2).
-    fn cut_unwelcome(&self) {
-        self.devices.cut_where(|key, serial| {
-            if self.directory.is_revoked(serial) || self.tls.revokes(serial) {
-                Some(Refusal::IdentityRevoked)
-            } else {
-                (!self.directory.is_active(key)).then_some(Refusal::IdentityUnknown)
-            }
-        });
+    /// Opens a device's session. Looked at once more: what was revoked between handshake and CONNECT was cut before
+    /// this session was there to be cut.
+    pub(super) fn open_session(&self, key: &DeviceKey, serial: Serial) -> Arc<SessionControl> {
+        let control = self.devices.open(key, serial);
+        if let Some(refusal) = self.unwelcome(key, control.serial()) {
+            control.cut(refusal);
+        }
+        control
     }
 
-    fn flush_audit(&self, all: bool) {
-        if self.auditor.flush(all).is_err() {
-            tracing::error!("counted refusals could not be audited");
+    /// Cuts the sessions of revoked certificates and of devices that are no longer active (SEC-2).
+    fn cut_unwelcome(&self) {
+        self.devices.cut_where(|key, serial| self.unwelcome(key, serial));
+    }
+
+    /// Returns why a device that was let in may not stay.
+    pub(super) fn unwelcome(&self, key: &DeviceKey, serial: &Serial) -> Option<Refusal> {
+        if self.directory.is_revoked(serial) || self.tls.revokes(serial) {
+            return Some(Refusal::IdentityRevoked);
         }
+        (!self.directory.is_active(key)).then_some(Refusal::IdentityUnknown)
     }
 }

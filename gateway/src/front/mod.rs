@@ -10,7 +10,6 @@ mod budget;
 mod codec;
 mod connection;
 mod devices;
-mod directory;
 mod downlink;
 mod identity;
 pub mod limits;
@@ -23,7 +22,6 @@ mod tls;
 
 pub use budget::{BudgetOptions, Rate};
 pub use devices::DeviceStats;
-pub use directory::Directory;
 pub use downlink::{DownlinkHandle, NoticesFull};
 pub use limits::Deadlines;
 pub use listener::{FrontHandle, FrontParts, FrontService};
@@ -32,6 +30,7 @@ pub use tls::{LiveTls, TlsError, TlsMetrics};
 
 pub use crate::audit::{Auditor, CannotAudit};
 
+use crate::access::Directory;
 use codec::{Connect, Version};
 use devices::Devices;
 use downlink::Downlink;

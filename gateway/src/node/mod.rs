@@ -9,19 +9,20 @@ mod http;
 mod options;
 mod retention;
 mod tasks;
+mod upkeep;
 
 pub use config::{ConfigErrors, load as load_config};
 pub use options::{NodeOptions, Role, Roles};
 pub use tasks::TaskKind;
 
-use crate::alert_service::{self, AlertServiceOptions, TlsMaterial};
+use crate::access::{self, Access, Directory, Services};
+use crate::alert_service::{self, AlertServiceOptions};
 use crate::audit::relay::Relay;
 use crate::audit::{AuditError, Auditor, NodeId};
-use crate::front::{
-    DeviceStats, Directory, DownlinkHandle, FrontHandle, FrontMetrics, FrontService, LiveTls, TlsError,
-};
+use crate::front::{DeviceStats, DownlinkHandle, FrontHandle, FrontMetrics, FrontService, LiveTls, TlsError};
 use crate::operate::{self, DataDir, OperateError};
-use crate::pki::{PkiDir, PkiError};
+use crate::pki::PkiError;
+use crate::tls_listener::{TlsBounds, TlsListener, TlsListenerMetrics};
 use http::{HttpState, JournalMetrics};
 use prometheus_client::registry::Registry;
 use std::collections::HashMap;
@@ -150,8 +151,8 @@ impl Node {
             .map_err(|_panicked| NodeError::Task(TaskKind::Front))??;
         let node = NodeId::ensure(&data.node_id())?;
         let auditor = Arc::new(Auditor::open(journal.clone(), &store, node).await?);
-        let (registry, tasks) = (Registry::default(), Tasks::default());
         let directory = Arc::new(Directory::load(store.clone()).await?);
+        let (registry, tasks) = (Registry::default(), Tasks::default());
         let parts = Parts {
             options,
             data,
@@ -225,7 +226,7 @@ impl Node {
         tasks.stop(&[TaskKind::Archive, TaskKind::Alert, TaskKind::Retention]).await?;
         tasks.stop(&[TaskKind::Grpc, TaskKind::Http, TaskKind::Certificates]).await?;
         // What these changed last is in the outbox.
-        tasks.stop(&[TaskKind::Audit]).await?;
+        tasks.stop(&[TaskKind::Registry, TaskKind::Audit]).await?;
         auditor.stopped();
         drop((front, archive, feed));
         let closed = tokio::task::spawn_blocking(move || journal.close()).await;
@@ -251,11 +252,12 @@ impl Parts {
         self.auditor.started(&self.keyring);
         let relay = Relay::new(self.auditor.clone(), self.store.clone(), self.keyring.clone());
         self.tasks.spawn(TaskKind::Audit, |stop| relay.run(stop));
+        self.upkeep();
         let archive = roles.has(Role::Archive).then(|| self.archive());
         // The engine notes the journal's end before the front can move it.
         let alert = if roles.has(Role::Alert) { Some(self.alert()?) } else { None };
-        if let Some((feed, metrics)) = alert.as_ref().filter(|_| roles.has(Role::Api)) {
-            self.grpc(grpc, feed.clone(), metrics.clone())?;
+        if roles.has(Role::Api) {
+            self.grpc(grpc, alert.clone());
         }
         let front = if roles.has(Role::Front) { Some(self.front(mqtt)) } else { None };
         if archive.is_some() && alert.is_some() {
@@ -298,17 +300,32 @@ impl Parts {
         Ok((feed, metrics))
     }
 
-    fn grpc(
-        &mut self,
-        on: TcpListener,
-        feed: AlertFeed,
-        metrics: Arc<AlertMetrics>,
-    ) -> Result<(), NodeError> {
-        let options = AlertServiceOptions::new(tls_material(&self.data.pki())?, self.trust_domain.clone());
+    fn grpc(&mut self, on: TcpListener, alert: Option<(AlertFeed, Arc<AlertMetrics>)>) {
+        let metrics = TlsListenerMetrics::default();
+        metrics.register(self.registry.sub_registry_with_prefix("wardline_grpc"));
+        let tls = self.tls.clone();
+        let port = TlsListener::new(on, Arc::new(move || tls.grpc()), TlsBounds::default(), metrics);
+        let access =
+            Access::new(&self.trust_domain, self.directory.clone(), self.tls.clone(), self.auditor.clone());
         self.tasks.spawn(TaskKind::Grpc, |stop| async move {
-            alert_service::serve(on, options, feed, metrics, stop).await.map_err(|error| error.to_string())
+            let mut services = Services::default();
+            if let Some((feed, metrics)) = alert {
+                let options = AlertServiceOptions::default();
+                let service = alert_service::service(options, access.clone(), feed, metrics, stop.clone());
+                services = services.with(service).await;
+            }
+            access::serve(port, services, access, stop).await.map_err(|error| error.to_string())
         });
-        Ok(())
+    }
+
+    /// What runs whatever the roles are.
+    fn upkeep(&mut self) {
+        let (directory, auditor) = (self.directory.clone(), self.auditor.clone());
+        self.tasks.spawn(TaskKind::Registry, |stop| async move {
+            directory.follow(stop).await;
+            Ok(())
+        });
+        self.tasks.spawn(TaskKind::Audit, |stop| upkeep::audit_windows(auditor, stop));
     }
 
     fn front(&mut self, on: TcpListener) -> FrontHandle {
@@ -345,12 +362,4 @@ impl Parts {
 
 async fn bind(what: &'static str, addr: SocketAddr) -> Result<TcpListener, NodeError> {
     TcpListener::bind(addr).await.map_err(|error| NodeError::Bind { what, addr, error })
-}
-
-fn tls_material(pki: &PkiDir) -> Result<TlsMaterial, PkiError> {
-    Ok(TlsMaterial {
-        chain_pem: pki.read("server.pem")?.into(),
-        key_pem: pki.read("server.key")?.into(),
-        client_ca_pem: pki.read("ca.pem")?.into(),
-    })
 }

@@ -21,9 +21,11 @@ pub enum TaskKind {
     Alert,
     /// Serves subscribers. As the alarm engine.
     Grpc,
+    /// Follows the registry. Without it a revocation would not act (SEC-2).
+    Registry,
     /// Metrics and health. The node goes on without it.
     Http,
-    /// Brings the outbox into the audit chain. What cannot be audited is not done, so the node stops with it.
+    /// Brings outbox and counted refusals into the audit chain. What cannot be audited is not done, so the node stops with it.
     Audit,
     /// Drops old segments. The node goes on without it until the journal is full, which is visible.
     Retention,
@@ -35,7 +37,7 @@ impl TaskKind {
     /// Says whether the node stops when such a task ends by itself.
     pub fn is_vital(self) -> bool {
         match self {
-            Self::Front | Self::Archive | Self::Alert | Self::Grpc | Self::Audit => true,
+            Self::Front | Self::Archive | Self::Alert | Self::Grpc | Self::Registry | Self::Audit => true,
             Self::Http | Self::Retention | Self::Certificates => false,
         }
     }

@@ -80,6 +80,21 @@ async fn revocation_cuts_the_session_and_a_resumed_one_does_not_get_in() {
 }
 
 #[tokio::test]
+async fn a_revocation_between_handshake_and_connect_is_not_missed() {
+    let patience = Duration::from_secs(10);
+    let stand = Stand::with(|options| options.front.deadlines.connect = patience).await;
+    let mut client = stand.dial("mon-1").await;
+    // The front has looked at the certificate when the other session, begun later, is open.
+    stand.session("mon-2", 5).await;
+    operate::revoke(stand.dir.path(), &Identity::Device(key("mon-1"))).await.unwrap();
+    stand.refused_soon("mon-1").await;
+    client.send(&connect(5, "mon-1", 60)).await;
+    client.send(&publish(5, 1, 1, TOPIC, &numerics(1))).await;
+    assert_eq!(client.packet().await.unwrap()[3], 0x87);
+    assert_eq!(stand.publishes().len(), 0);
+}
+
+#[tokio::test]
 async fn the_newest_session_wins() {
     let stand = Stand::new().await;
     let mut older = stand.session("mon-1", 5).await;

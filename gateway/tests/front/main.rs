@@ -5,4 +5,5 @@
 mod bad_input;
 mod identity;
 mod publish;
+mod services;
 mod support;

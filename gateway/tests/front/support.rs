@@ -85,6 +85,20 @@ impl Stand {
         client
     }
 
+    /// Waits until a device's new connections are refused.
+    pub(crate) async fn refused_soon(&self, device: &str) {
+        let wait = async {
+            loop {
+                let mut client = self.dial(device).await;
+                client.send(&connect(5, device, 60)).await;
+                if client.packet().await.is_none_or(|connack| connack[3] != 0) {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.expect("refused in time");
+    }
+
     pub(crate) fn records(&self) -> Vec<JournalRecord> {
         let journal = self.node.journal();
         let mut reader = journal.reader(journal.start()).unwrap();

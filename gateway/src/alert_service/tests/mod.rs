@@ -1,5 +1,6 @@
 //! The service over real mTLS, on a real journal and a real database.
 
+mod cut;
 mod rig;
 
 use rig::{Rig, device, service};
@@ -60,11 +61,20 @@ async fn a_subscriber_that_drops_misses_nothing() {
 async fn who_may_listen() {
     let rig = Rig::new().await;
     let request = SubscribeRequest::default;
-    let refused = refusal(&rig, &rig.ca.issue(&device("demo")), request()).await;
-    assert_eq!(refused.code(), Code::PermissionDenied);
+    let monitor = rig.ca.issue(&device("demo"));
+    let refused = refusal(&rig, &monitor, request()).await;
+    assert_eq!(refused.code(), Code::Unauthenticated, "{refused:?}");
+    rig.register(&monitor).await;
+    let known = async {
+        while refusal(&rig, &monitor, request()).await.code() != Code::PermissionDenied {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), known).await.expect("a registered device may hear nothing");
     let refused =
         refusal(&rig, &rig.ca.issue("spiffe://other.domain/tenant/demo/service/s"), request()).await;
-    assert_eq!(refused.code(), Code::PermissionDenied);
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    assert!(refused.message().starts_with("WL-ID-001"), "{refused:?}");
     let foreign = rig::Ca::new().issue(&service("demo"));
     assert!(rig.is_shut_out(Some(&foreign)).await, "another authority");
     assert!(rig.is_shut_out(None).await, "no certificate");

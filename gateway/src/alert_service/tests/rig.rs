@@ -1,12 +1,19 @@
 //! A worker and a service in a temporary folder, and certificates for them and their callers.
 
-use crate::alert_service::{AlertServiceOptions, TlsMaterial, serve};
+use crate::access::{Access, Directory, Services, serve};
+use crate::alert_service::{AlertServiceOptions, service as alerts};
+use crate::audit::{Auditor, NodeId};
+use crate::front::LiveTls;
+use crate::pki::PkiDir;
+use crate::tls_listener::{TlsBounds, TlsListener, TlsListenerMetrics};
 use prost::Message;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType, SerialNumber};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
+use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -19,8 +26,9 @@ use wardline_proto::v1::{
     AlarmKind, AlarmPhase, Body, DeviceAlarm, Frame, JournalRecord, Lane, ListAlertsRequest, PayloadFormat,
     Priority, Publish, UpChannel,
 };
-use wardline_proto::{PartitionId, TenantId, frame};
+use wardline_proto::{Identity as Named, PartitionId, TenantId, frame};
 use wardline_store::Store;
+use wardline_store::registry::{IssuedCertificate, Serial};
 
 pub(super) const SLOW_AFTER: Duration = Duration::from_millis(300);
 const TRUST_DOMAIN: &str = "wardline.test";
@@ -37,6 +45,8 @@ pub(super) fn device(tenant: &str) -> String {
 pub(super) struct Certified {
     chain: String,
     key: String,
+    uri: String,
+    serial: Serial,
 }
 
 pub(super) struct Ca {
@@ -54,17 +64,27 @@ impl Ca {
     }
 
     pub(super) fn issue(&self, uri: &str) -> Certified {
-        self.certify(vec![SanType::URI(uri.try_into().unwrap())])
+        self.issue_until(uri, OffsetDateTime::now_utc() + Duration::from_secs(3600))
     }
 
-    fn certify(&self, names: Vec<SanType>) -> Certified {
+    pub(super) fn issue_until(&self, uri: &str, not_after: OffsetDateTime) -> Certified {
+        let names = vec![SanType::URI(uri.try_into().unwrap())];
+        Certified { uri: uri.to_owned(), ..self.certify(names, not_after) }
+    }
+
+    fn certify(&self, names: Vec<SanType>, not_after: OffsetDateTime) -> Certified {
+        static SERIALS: AtomicU64 = AtomicU64::new(0x4100_0000);
+        let serial = SERIALS.fetch_add(1, Ordering::Relaxed).to_be_bytes()[4..].to_vec();
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.subject_alt_names = names;
+        params.not_after = not_after;
+        params.serial_number = Some(SerialNumber::from_slice(&serial));
         // A leaf named as its issuer is self-signed to OpenSSL.
         params.distinguished_name.push(rcgen::DnType::CommonName, "leaf");
         let chain = params.signed_by(&key, &self.issuer).unwrap().pem();
-        Certified { chain, key: key.serialize_pem() }
+        let serial = Serial::new(&serial).unwrap();
+        Certified { chain, key: key.serialize_pem(), uri: String::new(), serial }
     }
 }
 
@@ -72,6 +92,8 @@ pub(super) struct Rig {
     pub(super) ca: Ca,
     addr: SocketAddr,
     journal: Journal,
+    pub(super) metrics: Arc<AlertMetrics>,
+    store: Store,
     feed: AlertFeed,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -80,6 +102,10 @@ pub(super) struct Rig {
 
 impl Rig {
     pub(super) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub(super) async fn with(change: impl FnOnce(&mut AlertServiceOptions)) -> Self {
         // A second installation of the same provider changes nothing.
         let _installed = rustls::crypto::ring::default_provider().install_default();
         let dir = TempDir::new().unwrap();
@@ -91,30 +117,62 @@ impl Rig {
         let journal = Journal::open(options, Arc::new(DiskStorage::new(&folder)), keyring.clone()).unwrap();
         let store = Store::open(&dir.path().join("wardline.db")).await.unwrap();
         let metrics = Arc::new(AlertMetrics::default());
-        let worker =
-            AlertWorker::new(AlertOptions::default(), journal.clone(), store, keyring, metrics.clone())
-                .unwrap();
+        let worker = AlertWorker::new(
+            AlertOptions::default(),
+            journal.clone(),
+            store.clone(),
+            keyring,
+            metrics.clone(),
+        )
+        .unwrap();
         let (feed, ca) = (worker.feed(), Ca::new());
-        let server = ca.certify(vec![SanType::DnsName("localhost".try_into().unwrap())]);
-        let tls = TlsMaterial {
-            chain_pem: server.chain.into(),
-            key_pem: server.key.into(),
-            client_ca_pem: ca.pem.clone().into(),
-        };
-        let options = AlertServiceOptions {
-            queue: 4,
-            slow_after: SLOW_AFTER,
-            ..AlertServiceOptions::new(tls, TRUST_DOMAIN)
-        };
+        let year = OffsetDateTime::now_utc() + Duration::from_secs(86_400);
+        let server = ca.certify(vec![SanType::DnsName("localhost".try_into().unwrap())], year);
+        let pki = PkiDir::of(dir.path());
+        std::fs::create_dir_all(pki.path("")).unwrap();
+        for (name, text) in [("server.pem", &server.chain), ("server.key", &server.key), ("ca.pem", &ca.pem)]
+        {
+            std::fs::write(pki.path(name), text).unwrap();
+        }
+        let tls = Arc::new(LiveTls::load(pki, false).unwrap());
+        let node = NodeId::ensure(&dir.path().join("node_id")).unwrap();
+        let auditor = Arc::new(Auditor::open(journal.clone(), &store, node).await.unwrap());
+        let directory = Arc::new(Directory::load(store.clone()).await.unwrap());
+        let access = Access::new(TRUST_DOMAIN, directory.clone(), tls.clone(), auditor);
+        let mut options =
+            AlertServiceOptions { queue: 4, slow_after: SLOW_AFTER, ..AlertServiceOptions::default() };
+        change(&mut options);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
+        let config = Arc::new(move || tls.grpc());
+        let port = TlsListener::new(listener, config, TlsBounds::default(), TlsListenerMetrics::default());
         let (stop, stopped) = watch::channel(false);
-        let served = serve(listener, options, feed.clone(), metrics, stopped.clone());
+        let service = alerts(options, access.clone(), feed.clone(), metrics.clone(), stopped.clone());
+        let services = Services::default().with(service).await;
+        let (served, following) = (serve(port, services, access, stopped.clone()), stopped.clone());
         let tasks = vec![
             tokio::spawn(async { served.await.unwrap() }),
+            tokio::spawn(async move { directory.follow(following).await }),
             tokio::spawn(async { worker.run(stopped).await.unwrap() }),
         ];
-        Self { ca, addr, journal, feed, stop, tasks, _dir: dir }
+        Self { ca, addr, journal, metrics, store, feed, stop, tasks, _dir: dir }
+    }
+
+    /// Registers a certificate and revokes it.
+    pub(super) async fn revoke(&self, certified: &Certified) {
+        self.register(certified).await;
+        assert!(self.store.revoke_certificate(&certified.serial, 2).await.unwrap());
+    }
+
+    pub(super) async fn register(&self, certified: &Certified) {
+        let identity = Named::from_uri(&certified.uri, TRUST_DOMAIN).unwrap();
+        let certificate = IssuedCertificate {
+            serial: certified.serial.clone(),
+            spiffe_uri: certified.uri.clone(),
+            not_before_us: 0,
+            not_after_us: i64::MAX,
+        };
+        self.store.enrol(&identity, &certificate, 1).await.unwrap();
     }
 
     pub(super) async fn client(&self, caller: &Certified) -> Result<AlertServiceClient<Channel>, String> {
@@ -190,6 +248,24 @@ impl Rig {
             }
         };
         tokio::time::timeout(Duration::from_secs(30), reached).await.expect("in time");
+    }
+
+    /// Returns actor and outcome of every audit event so far.
+    pub(super) fn audited(&self) -> Vec<(String, String)> {
+        let mut reader = self.journal.reader(self.journal.start()).unwrap();
+        let mut events = Vec::new();
+        loop {
+            let batch = reader.next_batch(1 << 20).unwrap();
+            if batch.is_empty() {
+                return events;
+            }
+            for entry in batch.iter() {
+                let record = JournalRecord::decode(entry.payload.clone()).unwrap();
+                if let Some(Kind::Audit(event)) = record.kind {
+                    events.push((event.actor, event.outcome));
+                }
+            }
+        }
     }
 
     pub(super) async fn stop(self) {

@@ -1,10 +1,15 @@
-//! Who may connect, in memory: active devices and revoked serials, reloaded when the registry's version rises.
+//! Who may connect and call, in memory: active devices, revoked serials, roles; reloaded when the registry's version
+//! rises. One directory per node, kept up to date by [`Directory::follow`] whatever the node's roles are (SEC-2).
 
-use super::now_us;
+use super::{Role, limits::EXPIRY_MARGIN_US};
+use crate::front::limits::REGISTRY_POLL;
+use crate::front::now_us;
 use arc_swap::ArcSwap;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use tokio::sync::{Mutex, watch};
-use wardline_proto::DeviceKey;
+use tokio::time::{MissedTickBehavior, interval};
+use wardline_proto::{DeviceKey, Identity};
 use wardline_store::registry::Serial;
 use wardline_store::{Store, StoreError};
 
@@ -13,9 +18,10 @@ struct Known {
     version: i64,
     revoked: HashSet<Serial>,
     active: HashSet<DeviceKey>,
+    roles: HashMap<Identity, Arc<[Role]>>,
 }
 
-/// The registry as the front sees it.
+/// The registry as this process sees it.
 pub struct Directory {
     store: Store,
     known: ArcSwap<Known>,
@@ -42,9 +48,28 @@ impl Directory {
         self.known.load().active.contains(key)
     }
 
+    /// Returns the roles of a service or person; none for who is not in the registry.
+    pub fn roles(&self, identity: &Identity) -> Arc<[Role]> {
+        self.known.load().roles.get(identity).cloned().unwrap_or_default()
+    }
+
     /// Follows changes.
     pub fn changes(&self) -> watch::Receiver<i64> {
         self.changed.subscribe()
+    }
+
+    /// Looks at the registry until it is told to stop. Who follows [`Directory::changes`] learns of a revocation within
+    /// two polls and the time of a reload.
+    pub async fn follow(&self, mut stop: watch::Receiver<bool>) {
+        let mut turn = interval(REGISTRY_POLL);
+        turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _gone = stop.wait_for(|stop| *stop) => return,
+                _at = turn.tick() => {}
+            }
+            self.refresh().await;
+        }
     }
 
     /// Reloads when the registry has changed; says whether it had. What is known stays when the database is away.
@@ -64,10 +89,16 @@ impl Directory {
         if version == self.known.load().version {
             return Ok(false);
         }
-        let snapshot = self.store.registry_snapshot(now_us()).await?;
-        let (revoked, active) =
-            (snapshot.revoked.into_iter().collect(), snapshot.active.into_iter().collect());
-        self.known.store(Known { version: snapshot.version, revoked, active }.into());
+        // The registry leaves out what is revoked and has expired; clocks, and the second that a certificate ends in,
+        // are not as exact as that.
+        let snapshot = self.store.registry_snapshot(now_us() - EXPIRY_MARGIN_US).await?;
+        let known = Known {
+            version: snapshot.version,
+            revoked: snapshot.revoked.into_iter().collect(),
+            active: snapshot.active.into_iter().collect(),
+            roles: HashMap::new(),
+        };
+        self.known.store(known.into());
         self.changed.send_replace(snapshot.version);
         Ok(true)
     }

@@ -1,0 +1,43 @@
+//! What a verified certificate says. Chain and signatures are rustls's work; a resumed session skips its verifier, so
+//! the life of the leaf is looked at here.
+
+use rustls_pki_types::CertificateDer;
+use wardline_proto::Identity;
+use wardline_proto::refusal::Refusal;
+use wardline_store::registry::Serial;
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+/// What a verified certificate says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// Whom it speaks for.
+    pub identity: Identity,
+    /// Its serial.
+    pub serial: Serial,
+    /// End of its life, unix seconds.
+    pub not_after_s: i64,
+}
+
+impl Credential {
+    /// Reads the leaf of a verified chain: exactly one SAN URI, of this trust domain, within its life. Two URIs would
+    /// be two identities: none.
+    pub fn read(chain: &[CertificateDer<'_>], trust_domain: &str, now_us: i64) -> Result<Self, Refusal> {
+        let leaf = chain.first().ok_or(Refusal::IdentityMissing)?;
+        let (_, leaf) = X509Certificate::from_der(leaf).map_err(|_| Refusal::IdentityMissing)?;
+        let names = leaf.subject_alternative_name().ok().flatten().ok_or(Refusal::IdentityMissing)?;
+        let mut uris = names.value.general_names.iter().filter_map(|name| match name {
+            GeneralName::URI(uri) => Some(*uri),
+            _ => None,
+        });
+        let (Some(uri), None) = (uris.next(), uris.next()) else { return Err(Refusal::IdentityMissing) };
+        let identity = Identity::from_uri(uri, trust_domain).map_err(|_| Refusal::IdentityMissing)?;
+        let serial = Serial::new(leaf.raw_serial()).ok_or(Refusal::IdentityMissing)?;
+        let (from_s, until_s) =
+            (leaf.validity().not_before.timestamp(), leaf.validity().not_after.timestamp());
+        let now_s = now_us.div_euclid(1_000_000);
+        if now_s < from_s || now_s > until_s {
+            return Err(Refusal::IdentityExpired);
+        }
+        Ok(Self { identity, serial, not_after_s: until_s })
+    }
+}

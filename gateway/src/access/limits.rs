@@ -1,0 +1,12 @@
+//! Every bound of access to the services (LIM-1).
+
+use crate::front::limits::REGISTRY_POLL;
+use std::time::Duration;
+
+/// A revoked certificate is remembered for this long past its end, microseconds.
+pub const EXPIRY_MARGIN_US: i64 = 60_000_000;
+/// Between the status that ends a stream and the end of its connection: a caller that reads hears why.
+pub const FAREWELL: Duration = Duration::from_millis(300);
+
+// SEC-2: a revoked certificate's connections are cut within 2 s, whoever does not read.
+const _: () = assert!(2 * REGISTRY_POLL.as_millis() + FAREWELL.as_millis() <= 1_500);
