@@ -16,6 +16,9 @@ use tokio_rustls::TlsConnector;
 use wardline::operate;
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
 
+/// Commits, merges and trims often, so that a chain goes on behind archived and trimmed events too.
+const SETTINGS: &str = "[journal]\nsegment_bytes = 65536\n\
+                        [archive]\nflush_interval_ms = 100\ncompact_interval_ms = 300\ncompact_files_min = 4\n";
 pub(crate) const TENANT: &str = "demo";
 
 /// A gateway that can be killed and started again.
@@ -35,6 +38,7 @@ impl Gateway {
         for device in devices {
             operate::issue_device(dir.path(), &key(device), &dir.path().join(device)).await.unwrap();
         }
+        std::fs::write(dir.path().join("wardline.toml"), SETTINGS).unwrap();
         Self { dir, process: None }
     }
 
