@@ -101,6 +101,15 @@ pub(crate) fn client_config(certs: &Path) -> Arc<ClientConfig> {
     Arc::new(builder.with_root_certificates(roots).with_client_auth_cert(chain, key).unwrap())
 }
 
+/// Returns a 3.1.1 CONNECT with the device's id.
+pub(crate) fn connect_packet(device: &str) -> Vec<u8> {
+    let mut packet = vec![0x10, 12 + device.len() as u8, 0, 4];
+    packet.extend(b"MQTT\x04\x02\x00\x3c\x00");
+    packet.push(device.len() as u8);
+    packet.extend(device.as_bytes());
+    packet
+}
+
 /// What the clients of one device saw.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
@@ -124,12 +133,8 @@ async fn connect(
     let tcp = TcpStream::connect(at).await?;
     let name = ServerName::try_from("localhost").unwrap();
     let mut tls = TlsConnector::from(config.clone()).connect(name, tcp).await?;
-    let mut packet = vec![0x10, 12 + device.len() as u8, 0, 4];
-    packet.extend(b"MQTT\x04\x02\x00\x3c\x00");
-    packet.push(device.len() as u8);
-    packet.extend(device.as_bytes());
     seen.sent.fetch_add(1, Ordering::SeqCst);
-    tls.write_all(&packet).await?;
+    tls.write_all(&connect_packet(device)).await?;
     let mut connack = [0; 4];
     tls.read_exact(&mut connack).await?;
     assert_eq!(connack, [0x20, 2, 0, 0]);

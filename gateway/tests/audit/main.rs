@@ -5,3 +5,4 @@
 mod foreign;
 mod gateway;
 mod kill;
+mod refuse;
