@@ -6,8 +6,10 @@
 use crate::front::now_us;
 use crate::pki::{Authority, PkiDir, PkiError, Profile, write_identity};
 use std::path::{Path, PathBuf};
+use wardline_archive::read::local_actor;
 use wardline_journal::{KeyError, KeyPurpose, Keyring};
 use wardline_proto::{DeviceId, DeviceKey, Identity, TenantId};
+use wardline_store::outbox::Change;
 use wardline_store::registry::IssuedCertificate;
 use wardline_store::{Store, StoreError};
 
@@ -134,7 +136,7 @@ pub async fn revoke(dir: &Path, identity: &Identity) -> Result<u64, OperateError
     let data = initialised(dir)?;
     let authority = Authority::load(&data.pki())?;
     let store = Store::open(&data.store()).await?;
-    let revoked = store.revoke_identity(&identity.uri(authority.trust_domain()), now_us()).await;
+    let revoked = store.revoke_identity(&local_change(), &identity.uri(authority.trust_domain())).await;
     store.close().await;
     Ok(revoked?)
 }
@@ -150,9 +152,14 @@ async fn issue(dir: &Path, identity: Identity, out: &Path) -> Result<IssuedCerti
     let issued = Authority::load(&data.pki())?.issue(&Profile::Client(identity.clone()))?;
     let store = Store::open(&data.store()).await?;
     // Recorded first: a certificate that exists can then always be revoked.
-    let enrolled = store.enrol(&identity, &issued.certificate, now_us()).await;
+    let enrolled = store.enrol(&local_change(), &identity, &issued.certificate).await;
     store.close().await;
     enrolled?;
     write_identity(out, &issued, &data.pki().read("ca.pem")?)?;
     Ok(issued.certificate)
+}
+
+/// Says who changes something here and now: a command on the machine of the data directory.
+pub fn local_change() -> Change {
+    Change { actor: local_actor(), at_us: now_us() }
 }

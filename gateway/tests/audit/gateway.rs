@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use wardline::operate;
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
 
@@ -130,6 +131,19 @@ async fn connect(
     device: &str,
     seen: &Seen,
 ) -> std::io::Result<()> {
+    let mut tls = open(config, at, device, seen).await?;
+    // It hangs up; the gateway may be gone already.
+    let _gone = tls.shutdown().await;
+    Ok(())
+}
+
+/// Opens a session.
+pub(crate) async fn open(
+    config: &Arc<ClientConfig>,
+    at: SocketAddr,
+    device: &str,
+    seen: &Seen,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let tcp = TcpStream::connect(at).await?;
     let name = ServerName::try_from("localhost").unwrap();
     let mut tls = TlsConnector::from(config.clone()).connect(name, tcp).await?;
@@ -139,7 +153,5 @@ async fn connect(
     tls.read_exact(&mut connack).await?;
     assert_eq!(connack, [0x20, 2, 0, 0]);
     seen.accepted.fetch_add(1, Ordering::SeqCst);
-    // It hangs up; the gateway may be gone already.
-    let _gone = tls.shutdown().await;
-    Ok(())
+    Ok(tls)
 }

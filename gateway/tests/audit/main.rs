@@ -6,3 +6,4 @@ mod foreign;
 mod gateway;
 mod kill;
 mod refuse;
+mod trail;

@@ -3,6 +3,7 @@
 //! A front keeps a [`RegistrySnapshot`] in memory and reloads it when [`Store::registry_version`] has risen: every
 //! change here raises it in the same transaction.
 
+use crate::outbox::{self, Change};
 use crate::{Store, StoreError};
 use sqlx::{Row, SqliteConnection};
 use std::borrow::Borrow;
@@ -85,14 +86,16 @@ impl Store {
     /// Records a certificate; the device of a device's certificate is registered as active when it is new.
     pub async fn enrol(
         &self,
+        change: &Change,
         identity: &Identity,
         certificate: &IssuedCertificate,
-        now_us: i64,
     ) -> Result<(), StoreError> {
-        let mut tx = self.pool().begin().await?;
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await?;
         if let Identity::Device(key) = identity {
-            insert_device(&mut tx, key, now_us).await?;
+            insert_device(&mut tx, key, change.at_us).await?;
         }
+        let target = format!("{} serial {}", certificate.spiffe_uri, certificate.serial);
+        outbox::insert(&mut tx, change, "certificate_issued", "ok", &target).await?;
         sqlx::query(
             "INSERT INTO certificate (serial, spiffe_uri, not_before_us, not_after_us) VALUES ($1, $2, $3, $4)",
         )
@@ -107,35 +110,52 @@ impl Store {
     }
 
     /// Revokes a certificate; says whether it was known and not revoked before.
-    pub async fn revoke_certificate(&self, serial: &Serial, now_us: i64) -> Result<bool, StoreError> {
-        let mut tx = self.pool().begin().await?;
+    pub async fn revoke_certificate(&self, change: &Change, serial: &Serial) -> Result<bool, StoreError> {
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await?;
         let query = "UPDATE certificate SET revoked_at_us = $1 WHERE serial = $2 AND revoked_at_us IS NULL";
-        let done = sqlx::query(query).bind(now_us).bind(serial.to_string()).execute(&mut *tx).await?;
+        let done = sqlx::query(query).bind(change.at_us).bind(serial.to_string()).execute(&mut *tx).await?;
+        if done.rows_affected() > 0 {
+            outbox::insert(&mut tx, change, "certificate_revoked", "ok", &format!("serial {serial}")).await?;
+        }
         raise_version(&mut tx).await?;
         tx.commit().await?;
         Ok(done.rows_affected() > 0)
     }
 
     /// Revokes every certificate of a SAN URI; returns how many were not revoked before.
-    pub async fn revoke_identity(&self, spiffe_uri: &str, now_us: i64) -> Result<u64, StoreError> {
-        let mut tx = self.pool().begin().await?;
-        let query =
-            "UPDATE certificate SET revoked_at_us = $1 WHERE spiffe_uri = $2 AND revoked_at_us IS NULL";
-        let done = sqlx::query(query).bind(now_us).bind(spiffe_uri).execute(&mut *tx).await?;
+    pub async fn revoke_identity(&self, change: &Change, spiffe_uri: &str) -> Result<u64, StoreError> {
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await?;
+        let query = "UPDATE certificate SET revoked_at_us = $1 WHERE spiffe_uri = $2 AND revoked_at_us IS NULL \
+                     RETURNING serial";
+        let revoked = sqlx::query(query).bind(change.at_us).bind(spiffe_uri).fetch_all(&mut *tx).await?;
+        // One event a certificate: sessions that are cut for it name the same serial.
+        for row in &revoked {
+            let target = format!("{spiffe_uri} serial {}", row.try_get::<String, _>("serial")?);
+            outbox::insert(&mut tx, change, "certificate_revoked", "ok", &target).await?;
+        }
         raise_version(&mut tx).await?;
         tx.commit().await?;
-        Ok(done.rows_affected())
+        Ok(revoked.len() as u64)
     }
 
     /// Changes a device's state; says whether the device is registered.
-    pub async fn set_device_state(&self, key: &DeviceKey, state: DeviceState) -> Result<bool, StoreError> {
-        let mut tx = self.pool().begin().await?;
+    pub async fn set_device_state(
+        &self,
+        change: &Change,
+        key: &DeviceKey,
+        state: DeviceState,
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await?;
         let done = sqlx::query("UPDATE device SET state = $1 WHERE tenant = $2 AND device = $3")
             .bind(state_name(state))
             .bind(key.tenant.as_str())
             .bind(key.device.as_str())
             .execute(&mut *tx)
             .await?;
+        if done.rows_affected() > 0 {
+            let target = format!("{key} {}", state_name(state));
+            outbox::insert(&mut tx, change, "device_state_set", "ok", &target).await?;
+        }
         raise_version(&mut tx).await?;
         tx.commit().await?;
         Ok(done.rows_affected() > 0)
@@ -213,17 +233,42 @@ mod tests {
         IssuedCertificate { serial, spiffe_uri: uri.into(), not_before_us: 0, not_after_us: 1_000 }
     }
 
+    fn change(at_us: i64) -> Change {
+        Change { actor: "os:alice@front".into(), at_us }
+    }
+
+    #[tokio::test]
+    async fn every_change_is_in_the_outbox_with_who_made_it_and_what_changed_nothing_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("db")).await.unwrap();
+        let serial = Serial::new(&[0x41; 16]).unwrap();
+        let Identity::Device(key) = identity("mon-1") else { unreachable!() };
+        assert!(!store.set_device_state(&change(4), &key, DeviceState::Suspended).await.unwrap());
+        store.enrol(&change(5), &identity("mon-1"), &certificate(0x41, "a")).await.unwrap();
+        store.enrol(&change(6), &identity("mon-1"), &certificate(0x41, "a")).await.unwrap_err();
+        assert!(store.set_device_state(&change(7), &key, DeviceState::Suspended).await.unwrap());
+        assert!(store.revoke_certificate(&change(8), &serial).await.unwrap());
+        assert_eq!(store.revoke_identity(&change(9), "a").await.unwrap(), 0);
+        let rows = store.audit_outbox_pending(10).await.unwrap();
+        let told: Vec<_> = rows.iter().map(|row| (row.id, row.at_us, row.action.as_str())).collect();
+        let expected =
+            [(1, 5, "certificate_issued"), (2, 7, "device_state_set"), (3, 8, "certificate_revoked")];
+        assert_eq!(told, expected);
+        assert!(rows.iter().all(|row| row.actor == "os:alice@front"));
+        assert_eq!(rows[0].target, format!("a serial {serial}"));
+    }
+
     #[tokio::test]
     async fn a_revoked_certificate_shows_until_it_expires() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("db")).await.unwrap();
         let before = store.registry_version().await.unwrap();
-        store.enrol(&identity("mon-1"), &certificate(0x41, "a"), 5).await.unwrap();
-        store.enrol(&identity("mon-1"), &certificate(0x42, "a"), 6).await.unwrap();
+        store.enrol(&change(5), &identity("mon-1"), &certificate(0x41, "a")).await.unwrap();
+        store.enrol(&change(6), &identity("mon-1"), &certificate(0x42, "a")).await.unwrap();
         assert!(store.registry_version().await.unwrap() > before);
         assert_eq!(store.registry_snapshot(7).await.unwrap().revoked, []);
-        assert_eq!(store.revoke_identity("a", 8).await.unwrap(), 2);
-        assert!(!store.revoke_certificate(&Serial::new(&[0x41; 16]).unwrap(), 9).await.unwrap());
+        assert_eq!(store.revoke_identity(&change(8), "a").await.unwrap(), 2);
+        assert!(!store.revoke_certificate(&change(9), &Serial::new(&[0x41; 16]).unwrap()).await.unwrap());
         assert_eq!(store.registry_snapshot(9).await.unwrap().revoked.len(), 2);
         assert_eq!(store.registry_snapshot(1_000).await.unwrap().revoked.len(), 0);
     }
@@ -232,10 +277,10 @@ mod tests {
     async fn only_active_devices_are_in_the_snapshot() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("db")).await.unwrap();
-        store.enrol(&identity("mon-1"), &certificate(0x41, "a"), 5).await.unwrap();
+        store.enrol(&change(5), &identity("mon-1"), &certificate(0x41, "a")).await.unwrap();
         let Identity::Device(key) = identity("mon-1") else { unreachable!() };
         assert_eq!(store.registry_snapshot(9).await.unwrap().active, std::slice::from_ref(&key));
-        assert!(store.set_device_state(&key, DeviceState::Suspended).await.unwrap());
+        assert!(store.set_device_state(&change(9), &key, DeviceState::Suspended).await.unwrap());
         assert_eq!(store.registry_snapshot(9).await.unwrap().active, []);
     }
 

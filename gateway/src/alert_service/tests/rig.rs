@@ -4,6 +4,7 @@ use crate::access::{Access, Directory, Services, serve};
 use crate::alert_service::{AlertServiceOptions, service as alerts};
 use crate::audit::{Auditor, NodeId};
 use crate::front::LiveTls;
+use crate::operate::local_change;
 use crate::pki::PkiDir;
 use crate::tls_listener::{TlsBounds, TlsListener, TlsListenerMetrics};
 use prost::Message;
@@ -161,7 +162,7 @@ impl Rig {
     /// Registers a certificate and revokes it.
     pub(super) async fn revoke(&self, certified: &Certified) {
         self.register(certified).await;
-        assert!(self.store.revoke_certificate(&certified.serial, 2).await.unwrap());
+        assert!(self.store.revoke_certificate(&local_change(), &certified.serial).await.unwrap());
     }
 
     pub(super) async fn register(&self, certified: &Certified) {
@@ -172,7 +173,7 @@ impl Rig {
             not_before_us: 0,
             not_after_us: i64::MAX,
         };
-        self.store.enrol(&identity, &certificate, 1).await.unwrap();
+        self.store.enrol(&local_change(), &identity, &certificate).await.unwrap();
     }
 
     pub(super) async fn client(&self, caller: &Certified) -> Result<AlertServiceClient<Channel>, String> {

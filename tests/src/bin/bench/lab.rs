@@ -1,13 +1,13 @@
 //! What all servers share: one authority, the same clients, folders on the same disk.
 
 use crate::options::{Command, Setup};
-use crate::payload::epoch_now;
 use crate::server::{Kind, binaries};
 use anyhow::{Context, ensure};
 use std::cell::Cell;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
+use wardline::operate::local_change;
 use wardline::pki::{Authority, PkiDir, Profile, write_identity};
 use wardline_proto::v1::UpChannel;
 use wardline_proto::{DeviceId, DeviceKey, Identity, TenantId, topic};
@@ -74,7 +74,7 @@ impl Lab {
             let topic = topic::up(&key, UpChannel::Telemetry).context("no telemetry topic")?;
             let identity = Identity::Device(key);
             let issued = authority.issue(&Profile::Client(identity.clone()))?;
-            store.enrol(&identity, &issued.certificate, epoch_now() as i64).await?;
+            store.enrol(&local_change(), &identity, &issued.certificate).await?;
             if index == 0 {
                 write_identity(&self.first_device(), &issued, &ca_pem)?;
             }
