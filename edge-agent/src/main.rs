@@ -1,6 +1,7 @@
 //! The `wardline-edge` command.
 
 mod cli;
+mod heap;
 
 use anyhow::Context;
 use clap::Parser;
@@ -14,6 +15,9 @@ const EXIT_USAGE: u8 = 64;
 /// Try again later (BSD `EX_TEMPFAIL`).
 const EXIT_TEMPORARY: u8 = 75;
 
+/// Threads that wait for files and names, started when needed.
+const BLOCKING_THREADS_MAX: usize = 4;
+
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Status(args) => print_status(&args),
@@ -25,7 +29,10 @@ fn main() -> ExitCode {
             }
         },
         Command::Run(args) => match load(&args) {
-            Ok(config) => run(config.agent),
+            Ok(config) => {
+                heap::keep_small();
+                run(config.agent)
+            }
             Err(errors) => {
                 errors.iter().for_each(|error| eprintln!("wardline-edge: {error}"));
                 return ExitCode::from(EXIT_USAGE);
@@ -52,9 +59,13 @@ fn load(args: &RunArgs) -> Result<Config, Vec<ConfigError>> {
     Config::load(args, &std::env::vars().collect(), text.as_deref())
 }
 
-/// One thread: the agent shares a small machine with the device's own work.
-#[tokio::main(flavor = "current_thread")]
-async fn run(options: AgentOptions) -> anyhow::Result<()> {
+/// One thread, and few beside it for files and names: the agent shares a small machine with the device's own work.
+fn run(options: AgentOptions) -> anyhow::Result<()> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().max_blocking_threads(BLOCKING_THREADS_MAX).build()?.block_on(serve(options))
+}
+
+async fn serve(options: AgentOptions) -> anyhow::Result<()> {
     let level = std::env::var("RUST_LOG").ok().and_then(|level| level.parse().ok());
     let level = level.unwrap_or(tracing::Level::INFO);
     tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(std::io::stderr).init();
