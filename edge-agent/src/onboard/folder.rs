@@ -198,3 +198,7 @@ impl Folder {
         File::open(&self.0)?.sync_all()
     }
 }
+
+#[cfg(test)]
+#[path = "folder_tests.rs"]
+mod tests;
