@@ -16,6 +16,7 @@ pub mod chain;
 pub mod head;
 mod life;
 pub mod limits;
+mod metrics;
 mod node_id;
 pub mod relay;
 mod report;
@@ -26,6 +27,7 @@ pub mod verify;
 mod tests;
 
 pub use auditor::{Auditor, CannotAudit};
+pub use metrics::AuditMetrics;
 pub use node_id::NodeId;
 pub use report::{Finding, NodeReport, Report, What};
 

@@ -10,7 +10,7 @@
 //! Never ends by itself: what fails is tried again, and said once.
 
 use super::limits::{RELAY_POLL, RELAY_ROWS_MAX};
-use super::{Auditor, CannotAudit};
+use super::{AuditMetrics, Auditor, CannotAudit};
 use crate::front::now_us;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -38,13 +38,14 @@ pub struct Relay {
     /// The last event of a row that was appended in this process: nothing is marked before it is durable.
     appended: Option<Offset>,
     keys_told: usize,
+    metrics: AuditMetrics,
     failing: bool,
 }
 
 impl Relay {
     /// Makes the one relay of a database.
-    pub fn new(auditor: Arc<Auditor>, store: Store, keyring: Arc<Keyring>) -> Self {
-        Self { auditor, store, keyring, appended: None, keys_told: 0, failing: false }
+    pub fn new(auditor: Arc<Auditor>, store: Store, keyring: Arc<Keyring>, metrics: AuditMetrics) -> Self {
+        Self { auditor, store, keyring, appended: None, keys_told: 0, metrics, failing: false }
     }
 
     /// Relays until it is told to stop, and once more then.
@@ -57,6 +58,8 @@ impl Relay {
                 _ = turn.tick() => false,
             };
             let turned = self.turn().await;
+            self.metrics.broken.set(i64::from(self.auditor.is_broken()));
+            self.metrics.last_n.set(i64::try_from(self.auditor.head().n).unwrap_or(i64::MAX));
             match &turned {
                 Err(error) if !self.failing => {
                     tracing::error!(%error, "what must be audited waits in the outbox")
@@ -75,6 +78,7 @@ impl Relay {
         self.tell_keys().await?;
         loop {
             let rows = self.store.audit_outbox_pending(RELAY_ROWS_MAX).await?;
+            self.metrics.outbox_waiting.set(i64::try_from(rows.len()).unwrap_or(i64::MAX));
             let (last, more) = (rows.last().map(|row| row.id), rows.len() == RELAY_ROWS_MAX);
             for row in rows {
                 self.append(AuditEvent {
@@ -92,6 +96,7 @@ impl Relay {
             }
             if let Some(last) = last {
                 self.store.audit_outbox_relayed(last, now_us()).await?;
+                self.metrics.outbox_waiting.set(0);
             }
             if !more {
                 return Ok(());

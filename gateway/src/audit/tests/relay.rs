@@ -1,6 +1,7 @@
 //! What lies in the outbox is in the chain exactly once, wherever the relay was killed.
 
 use super::{Rig, events};
+use crate::audit::AuditMetrics;
 use crate::audit::relay::Relay;
 use std::sync::Arc;
 use wardline_journal::fault::Fault;
@@ -15,7 +16,7 @@ async fn act(rig: &Rig, target: &str) {
 
 async fn relay(rig: &Rig, journal: &Journal) -> Relay {
     let auditor = Arc::new(rig.auditor(journal).await);
-    Relay::new(auditor, rig.store.clone(), rig.keyring.clone())
+    Relay::new(auditor, rig.store.clone(), rig.keyring.clone(), AuditMetrics::default())
 }
 
 fn relayed(journal: &Journal) -> Vec<(u64, String)> {
