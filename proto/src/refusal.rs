@@ -97,6 +97,10 @@ codes! {
     QuotaRate = "WL-QUOTA-001", 0x97;
     /// Too many connections.
     QuotaConnections = "WL-QUOTA-002", 0x97;
+    /// Connects come too fast, of one address or of all; nothing was said in MQTT yet.
+    QuotaConnects = "WL-QUOTA-003", 0x9F;
+    /// The front is nearly full and the tenant has its share of the sessions.
+    QuotaTenant = "WL-QUOTA-004", 0x97;
     /// The journal is near its bound: telemetry is refused before alarms and audit.
     JournalFull = "WL-JRN-001", 0x97;
     /// The journal failed; nothing more is accepted until the front is restarted.

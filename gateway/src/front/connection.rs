@@ -3,6 +3,7 @@
 //! One task per connection. What arrived is decoded as a whole, its records are appended, and replies leave in one
 //! write per wake. An idle session holds no read buffer and no timer entry but one.
 
+use super::admission::HandshakePlace;
 use super::codec::{self, Version};
 use super::devices::{Device, SessionControl};
 use super::downlink::Link;
@@ -18,7 +19,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufRead, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::server::TlsStream;
 use wardline_journal::DurableWatch;
@@ -51,7 +51,7 @@ impl From<io::Error> for End {
 }
 
 /// Serves one connection to its end. `handshake` is given back after the handshake.
-pub(super) async fn serve(front: Arc<Front>, tcp: TcpStream, handshake: OwnedSemaphorePermit) {
+pub(super) async fn serve(front: Arc<Front>, tcp: TcpStream, handshake: HandshakePlace) {
     // Each phase has its own box, and so has what one hands to the next: a future keeps room for every value that it ever
     // held, and an idle session is to carry neither its handshake nor copies of itself.
     let peer = Box::pin(shake_hands(&front, tcp)).await;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::Notify;
-use wardline_proto::DeviceKey;
 use wardline_proto::refusal::Refusal;
+use wardline_proto::{DeviceKey, TenantId};
 use wardline_store::registry::Serial;
 
 /// Counters of one device since the front started.
@@ -95,11 +95,32 @@ impl SessionControl {
     }
 }
 
+/// Live sessions, and how many each tenant has.
+#[derive(Debug, Default)]
+struct Sessions {
+    live: HashMap<DeviceKey, Arc<SessionControl>>,
+    /// No tenant stands here without a session.
+    by_tenant: HashMap<TenantId, usize>,
+}
+
+/// How full the front is, as one device sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Load {
+    /// Whether the device has a session.
+    pub(super) is_open: bool,
+    /// Sessions of all.
+    pub(super) sessions: usize,
+    /// Sessions of its tenant.
+    pub(super) own: usize,
+    /// Tenants that are connected, its own among them.
+    pub(super) tenants: usize,
+}
+
 /// All devices that have connected, and all live sessions. Bounded by the registry: only its devices come here.
 #[derive(Debug, Default)]
 pub(super) struct Devices {
     devices: Mutex<HashMap<DeviceKey, Arc<Device>>>,
-    sessions: Mutex<HashMap<DeviceKey, Arc<SessionControl>>>,
+    sessions: Mutex<Sessions>,
     next_session: AtomicU64,
 }
 
@@ -117,8 +138,10 @@ impl Devices {
     pub(super) fn open(&self, key: &DeviceKey, serial: Serial) -> Arc<SessionControl> {
         let id = self.next_session.fetch_add(1, Ordering::Relaxed);
         let control = Arc::new(SessionControl { id, serial, cut: Mutex::default(), wake: Notify::new() });
-        if let Some(older) = lock(&self.sessions).insert(key.clone(), control.clone()) {
-            older.cut(Refusal::MqttTakenOver);
+        let mut sessions = lock(&self.sessions);
+        match sessions.live.insert(key.clone(), control.clone()) {
+            Some(older) => older.cut(Refusal::MqttTakenOver),
+            None => *sessions.by_tenant.entry(key.tenant.clone()).or_default() += 1,
         }
         control
     }
@@ -126,14 +149,30 @@ impl Devices {
     /// Forgets a session that has ended, unless a newer one took its place.
     pub(super) fn close(&self, key: &DeviceKey, control: &SessionControl) {
         let mut sessions = lock(&self.sessions);
-        if sessions.get(key).is_some_and(|current| current.id == control.id) {
-            sessions.remove(key);
+        if !sessions.live.get(key).is_some_and(|current| current.id == control.id) {
+            return;
         }
+        sessions.live.remove(key);
+        if let Some(count) = sessions.by_tenant.get_mut(&key.tenant) {
+            *count -= 1;
+            if *count == 0 {
+                sessions.by_tenant.remove(&key.tenant);
+            }
+        }
+    }
+
+    /// Returns how full the front is.
+    pub(super) fn load(&self, key: &DeviceKey) -> Load {
+        let sessions = lock(&self.sessions);
+        let own = sessions.by_tenant.get(&key.tenant).copied().unwrap_or_default();
+        let tenants = sessions.by_tenant.len() + usize::from(own == 0);
+        let is_open = sessions.live.contains_key(key);
+        Load { is_open, sessions: sessions.live.len(), own, tenants }
     }
 
     /// Cuts every session for which `verdict` has a reason.
     pub(super) fn cut_where(&self, verdict: impl Fn(&DeviceKey, &Serial) -> Option<Refusal>) {
-        for (key, control) in &*lock(&self.sessions) {
+        for (key, control) in &lock(&self.sessions).live {
             if let Some(refusal) = verdict(key, &control.serial) {
                 control.cut(refusal);
             }
@@ -142,7 +181,7 @@ impl Devices {
 
     /// Returns how many sessions are open.
     pub(super) fn session_count(&self) -> usize {
-        lock(&self.sessions).len()
+        lock(&self.sessions).live.len()
     }
 
     /// Returns every device's counters.
@@ -158,7 +197,7 @@ impl Devices {
                     .iter()
                     .map(|(code, count)| (*code, *count))
                     .collect(),
-                connected: sessions.contains_key(&device.key),
+                connected: sessions.live.contains_key(&device.key),
             };
             (device.key.clone(), stats)
         };

@@ -13,6 +13,8 @@ pub const PROPERTIES_BYTES_MAX: usize = 1024;
 pub const FILTERS_MAX: usize = 16;
 /// Connections that shake hands at the same time; more wait in the kernel's accept queue.
 pub const HANDSHAKES_MAX: usize = 256;
+/// Peer addresses whose connects are counted apart; who was not heard of for longest is forgotten.
+pub const PEERS_MAX: usize = 65_536;
 /// Plaintext that rustls may buffer per session in each direction, bytes.
 pub const TLS_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Publishes to one device that wait for its PUBACK.

@@ -1,5 +1,6 @@
 //! The accept loop and the front's housekeeping.
 
+use super::admission::{Admission, PeerKey};
 use super::devices::{Devices, SessionControl};
 use super::downlink::{Downlink, DownlinkHandle};
 use super::limits::{DRAIN_MAX, HANDSHAKES_MAX};
@@ -7,8 +8,9 @@ use super::{Auditor, CONNECTIONS_MAX, DeviceStats, Front, FrontMetrics, FrontOpt
 use crate::access::Directory;
 use bytes::Bytes;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
@@ -80,6 +82,7 @@ impl FrontService {
         let FrontParts { trust_domain, tls, journal, directory, auditor, metrics } = parts;
         let (devices, down) = (Devices::default(), Downlink::default());
         let (downlink, notices) = Downlink::channel();
+        let admission = Admission::new(options.admission);
         let front = Front {
             options,
             trust_domain,
@@ -87,6 +90,7 @@ impl FrontService {
             journal,
             directory,
             auditor,
+            admission,
             devices,
             downlink: down,
             metrics,
@@ -117,7 +121,14 @@ impl FrontService {
                 Some(ended) = tasks.join_next() => report(ended),
                 // The permit comes before the accept: what is past the bound waits in the kernel's queue.
                 (permit, accepted) = accept(&listener, &handshakes) => {
-                    let Some(tcp) = accepted else { continue };
+                    let Some((tcp, peer)) = accepted else { continue };
+                    let place = match front.admission.connect(PeerKey::of(peer.ip()), permit, Instant::now()) {
+                        Ok(place) => place,
+                        Err(refusal) => {
+                            front.refused_unnamed(refusal);
+                            continue;
+                        }
+                    };
                     let Ok(connection) = connections.clone().try_acquire_owned() else {
                         front.refused_unnamed(Refusal::QuotaConnections);
                         continue;
@@ -125,7 +136,7 @@ impl FrontService {
                     front.metrics.connections.inc();
                     let front = front.clone();
                     tasks.spawn(async move {
-                        connection::serve(front, tcp, permit).await;
+                        connection::serve(front, tcp, place).await;
                         drop(connection);
                     });
                 }
@@ -147,7 +158,7 @@ impl FrontService {
 async fn accept(
     listener: &TcpListener,
     handshakes: &Arc<Semaphore>,
-) -> (tokio::sync::OwnedSemaphorePermit, Option<TcpStream>) {
+) -> (tokio::sync::OwnedSemaphorePermit, Option<(TcpStream, SocketAddr)>) {
     loop {
         let Ok(permit) = handshakes.clone().acquire_owned().await else {
             // Never closed; rest rather than spin if it ever were.
@@ -155,11 +166,11 @@ async fn accept(
             continue;
         };
         match listener.accept().await {
-            Ok((tcp, _peer)) => {
+            Ok((tcp, peer)) => {
                 if let Err(error) = tcp.set_nodelay(true) {
                     tracing::debug!(%error, "no TCP_NODELAY");
                 }
-                return (permit, Some(tcp));
+                return (permit, Some((tcp, peer)));
             }
             Err(error) => {
                 tracing::warn!(%error, "accept failed");
@@ -186,7 +197,15 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 impl Front {
     /// Opens a device's session. Looked at once more: what was revoked between handshake and CONNECT was cut before
     /// this session was there to be cut.
-    pub(super) fn open_session(&self, key: &DeviceKey, serial: Serial) -> Arc<SessionControl> {
+    pub(super) fn open_session(
+        &self,
+        key: &DeviceKey,
+        serial: Serial,
+        peer: Option<SocketAddr>,
+    ) -> Arc<SessionControl> {
+        if let Some(peer) = peer {
+            self.admission.known(PeerKey::of(peer.ip()));
+        }
         let control = self.devices.open(key, serial);
         if let Some(refusal) = self.unwelcome(key, control.serial()) {
             control.cut(refusal);
@@ -199,8 +218,20 @@ impl Front {
         self.devices.cut_where(|key, serial| self.unwelcome(key, serial));
     }
 
+    /// Admits a device that has said CONNECT: it is still welcome, and its tenant has a place for it.
+    pub(super) fn admit_session(&self, key: DeviceKey, serial: &Serial) -> Result<DeviceKey, Refusal> {
+        if let Some(refusal) = self.unwelcome(&key, serial) {
+            return Err(refusal);
+        }
+        let load = self.devices.load(&key);
+        let max = self.options.connections_max;
+        // A session that takes over takes no place.
+        let fits = load.is_open || self.admission.has_share(max, load.sessions, load.own, load.tenants);
+        if fits { Ok(key) } else { Err(Refusal::QuotaTenant) }
+    }
+
     /// Returns why a device that was let in may not stay.
-    pub(super) fn unwelcome(&self, key: &DeviceKey, serial: &Serial) -> Option<Refusal> {
+    fn unwelcome(&self, key: &DeviceKey, serial: &Serial) -> Option<Refusal> {
         if self.directory.is_revoked(serial) || self.tls.revokes(serial) {
             return Some(Refusal::IdentityRevoked);
         }

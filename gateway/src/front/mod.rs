@@ -6,6 +6,7 @@
 //! **Invariant:** identity comes from the verified certificate alone (SEC-1). **Invariant:** a device's PUBLISH never
 //! reaches the router of the way down; the writer of a PUBACK takes a `Durable` (ACK-1).
 
+mod admission;
 mod budget;
 mod codec;
 mod connection;
@@ -20,6 +21,7 @@ mod reply;
 mod session;
 mod tls;
 
+pub use admission::AdmissionOptions;
 pub use budget::{BudgetOptions, Rate};
 pub use devices::DeviceStats;
 pub use downlink::{DownlinkHandle, NoticesFull};
@@ -31,6 +33,7 @@ pub use tls::{LiveTls, TlsError, TlsMetrics};
 pub use crate::audit::{Auditor, CannotAudit};
 
 use crate::access::Directory;
+use admission::Admission;
 use codec::{Connect, Version};
 use devices::Devices;
 use downlink::Downlink;
@@ -48,6 +51,8 @@ pub const CONNECTIONS_MAX: usize = 65_536;
 pub struct FrontOptions {
     /// Most connections at the same time, at most [`CONNECTIONS_MAX`].
     pub connections_max: usize,
+    /// Who may connect, and how fast.
+    pub admission: AdmissionOptions,
     /// What each device may send.
     pub budget: BudgetOptions,
     /// Times that a peer has.
@@ -56,7 +61,12 @@ pub struct FrontOptions {
 
 impl Default for FrontOptions {
     fn default() -> Self {
-        Self { connections_max: 20_000, budget: BudgetOptions::default(), deadlines: Deadlines::default() }
+        Self {
+            connections_max: 20_000,
+            admission: AdmissionOptions::default(),
+            budget: BudgetOptions::default(),
+            deadlines: Deadlines::default(),
+        }
     }
 }
 
@@ -68,6 +78,7 @@ struct Front {
     journal: Journal,
     directory: Arc<Directory>,
     auditor: Arc<Auditor>,
+    admission: Admission,
     devices: Devices,
     downlink: Downlink,
     metrics: Arc<FrontMetrics>,

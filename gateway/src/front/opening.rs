@@ -72,7 +72,7 @@ pub(super) async fn open(front: &Arc<Front>, mut peer: Box<Peer>) -> Option<Box<
         .admitted
         .clone()
         .and_then(|key| front.check_connect(&connect, &key).map(|()| key))
-        .and_then(|key| front.unwelcome(&key, &peer.credential.serial).map_or(Ok(key), Err))
+        .and_then(|key| front.admit_session(key, &peer.credential.serial))
     {
         Ok(key) => key,
         Err(refusal) => return refuse_open(front, peer, &actor, Some(version), refusal).await,
@@ -84,7 +84,8 @@ pub(super) async fn open(front: &Arc<Front>, mut peer: Box<Peer>) -> Option<Box<
         return refuse_open(front, peer, &actor, Some(version), Refusal::JournalFailed).await;
     }
     let device = front.devices.get(&key, &front.options.budget);
-    let control = front.open_session(&key, peer.credential.serial.clone());
+    let control =
+        front.open_session(&key, peer.credential.serial.clone(), peer.socket.get_ref().0.peer_addr().ok());
     let (idle_max, server_keep_alive) = keep_alive(version, connect.keep_alive);
     let assigned = connect.client_id.is_empty().then(|| key.device.as_str());
     reply::connack(&mut out, version, server_keep_alive, assigned);

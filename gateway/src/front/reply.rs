@@ -53,9 +53,11 @@ pub(super) fn connack_refused(out: &mut BytesMut, version: Version, refusal: Ref
         Version::V4 => match refusal {
             Refusal::MqttVersion => 1,
             Refusal::IdentityClientId => 2,
-            Refusal::JournalFailed | Refusal::JournalFull | Refusal::QuotaConnections | Refusal::Draining => {
-                3
-            }
+            Refusal::JournalFailed
+            | Refusal::JournalFull
+            | Refusal::QuotaConnections
+            | Refusal::QuotaTenant
+            | Refusal::Draining => 3,
             _ => 5,
         },
     };

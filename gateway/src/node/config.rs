@@ -1,7 +1,7 @@
 //! `wardline.toml`: read whole, every error told, nothing guessed.
 
 use super::NodeOptions;
-use crate::front::{BudgetOptions, CONNECTIONS_MAX};
+use crate::front::{AdmissionOptions, BudgetOptions, CONNECTIONS_MAX};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
@@ -35,6 +35,7 @@ struct Front {
     connections_max: Option<usize>,
     tls12: Option<bool>,
     budget: Option<BudgetOptions>,
+    admission: Option<AdmissionOptions>,
 }
 
 #[derive(Default, Deserialize)]
@@ -79,6 +80,10 @@ fn apply(text: &str, options: &mut NodeOptions) -> Result<(), ConfigErrors> {
     let front: Front = file.section("front");
     options.tls12 = front.tls12.unwrap_or(options.tls12);
     options.front.budget = front.budget.unwrap_or(options.front.budget);
+    options.front.admission = front.admission.unwrap_or(options.front.admission);
+    for problem in options.front.admission.problems() {
+        file.check(false, || format!("front.admission.{problem}"));
+    }
     options.front.connections_max = front.connections_max.unwrap_or(options.front.connections_max);
     file.check((1..=CONNECTIONS_MAX).contains(&options.front.connections_max), || {
         format!("front.connections_max: 1 to {CONNECTIONS_MAX}")
