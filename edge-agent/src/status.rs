@@ -47,6 +47,10 @@ impl Status {
 
     fn fmt_certificate(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let certificate = &self.certificate;
+        if certificate.not_after_us == 0 {
+            // Written by an agent that did not say.
+            return Ok(());
+        }
         let days_left = certificate.days_left(self.at_us);
         let warning =
             if certificate.is_ending(self.at_us) { " (WL-EDGE-008: not renewed in time)" } else { "" };
@@ -108,5 +112,51 @@ impl fmt::Display for Status {
             writeln!(f, "{ago_s:>8} s ago  {}", notice.text)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY_US: i64 = 24 * 3600 * 1_000_000;
+
+    fn status() -> Status {
+        let certificate = CertificateStatus {
+            not_after_us: 30 * DAY_US,
+            failures: 3,
+            last_failure: "WL-EDGE-003: no route".to_owned(),
+            ..CertificateStatus::default()
+        };
+        Status {
+            at_us: 20 * DAY_US,
+            is_running: true,
+            device: "demo/m-1".to_owned(),
+            epoch: 1,
+            front: "gw:8883".to_owned(),
+            certificate,
+            notices: Vec::new(),
+            stats: AgentStats::default(),
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_ends_is_warned_of_and_its_failures_are_told() {
+        let mut status = status();
+        let shown = status.to_string();
+        assert!(shown.contains("10 days left") && shown.contains("3 failed: WL-EDGE-003"), "{shown}");
+        assert!(!shown.contains("WL-EDGE-008"), "{shown}");
+        status.at_us = 26 * DAY_US;
+        assert!(status.to_string().contains("4 days left, 0 renewals (WL-EDGE-008"), "{status}");
+    }
+
+    #[test]
+    fn the_status_of_an_older_agent_is_read() {
+        let mut json = serde_json::to_value(status()).unwrap();
+        for added in ["front", "certificate", "notices"] {
+            json.as_object_mut().unwrap().remove(added);
+        }
+        let status: Status = serde_json::from_value(json).unwrap();
+        assert!(!status.to_string().contains("days left"), "{status}");
     }
 }

@@ -69,9 +69,11 @@ impl Certificate {
             ECDSA_WITH_SHA384 => &ECDSA_P384_SHA384_ASN1,
             _ => return false,
         };
-        let Ok(signed) = tbs.to_der() else { return false };
-        let key = UnparsedPublicKey::new(algorithm, parent.public_key());
-        key.verify(&signed, self.parsed.signature.raw_bytes()).is_ok()
+        // A signature is of whole bytes. (RFC 5280, 4.1.1.3)
+        let (Ok(signed), Some(signature)) = (tbs.to_der(), self.parsed.signature.as_bytes()) else {
+            return false;
+        };
+        UnparsedPublicKey::new(algorithm, parent.public_key()).verify(&signed, signature).is_ok()
     }
 
     /// Says whether it is in force at `now_us`.

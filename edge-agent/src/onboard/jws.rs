@@ -59,3 +59,80 @@ fn signer(x5c: &[String], roots: &[Certificate], now_us: i64) -> Result<Certific
     }
     Ok(chain.swap_remove(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::services::ServiceList;
+    use super::*;
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+    use ring::rand::SystemRandom;
+    use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+
+    const NOW_US: i64 = 1_700_000_000_000_000;
+
+    /// A root, and what it says in this header and payload.
+    fn signed(header: &str, payload: &str) -> (Certificate, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root = Certificate::read(params.self_signed(&key).unwrap().der()).unwrap();
+        let header = header.replace("CERT", &STANDARD.encode(root.der()));
+        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+        let random = SystemRandom::new();
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &key.serialize_der(), &random);
+        let signature = key.unwrap().sign(&random, signed.as_bytes()).unwrap();
+        (root, format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+
+    #[test]
+    fn only_es256_and_nothing_critical_is_believed() {
+        let (root, good) = signed(r#"{"alg":"ES256","x5c":["CERT"]}"#, "{}");
+        assert_eq!(verify(&good, &[root], NOW_US).unwrap(), b"{}");
+        for header in [
+            r#"{"alg":"none","x5c":["CERT"]}"#,
+            r#"{"alg":"HS256","x5c":["CERT"]}"#,
+            r#"{"alg":"ES256","crit":["exp"],"x5c":["CERT"]}"#,
+            r#"{"alg":"ES256"}"#,
+            r#"{"alg":"ES256","x5c":["CERT","CERT","CERT","CERT"]}"#,
+        ] {
+            let (root, jws) = signed(header, "{}");
+            assert_eq!(verify(&jws, &[root], NOW_US).unwrap_err().code(), "WL-EDGE-006", "{header}");
+        }
+    }
+
+    #[test]
+    fn no_change_of_a_byte_is_believed_and_none_panics() {
+        let payload =
+            r#"{"version":1,"issued_at_us":1,"expires_at_us":9000000000000000,"fronts":["a:1"],"est":"x"}"#;
+        let (root, good) = signed(r#"{"alg":"ES256","x5c":["CERT"]}"#, payload);
+        let roots = [root];
+        assert!(ServiceList::verify(&good, &roots, None, NOW_US).is_ok());
+        for at in 0..good.len() {
+            for to in [b'A', b'.'] {
+                let mut bad = good.clone().into_bytes();
+                if bad[at] == to {
+                    continue;
+                }
+                bad[at] = to;
+                let bad = String::from_utf8(bad).unwrap();
+                // The last character of a part carries bits that base64 does not keep: those must be zero.
+                assert!(ServiceList::verify(&bad, &roots, None, NOW_US).is_err(), "byte {at} to {to}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_change_of_a_byte_of_a_certificate_panics() {
+        let (root, _) = signed("{}", "{}");
+        for at in 0..root.der().len() {
+            for flip in [0x01, 0x80, 0xff] {
+                let mut der = root.der().to_vec();
+                der[at] ^= flip;
+                if let Some(read) = Certificate::read(&der) {
+                    let _whatever = (read.life_us(), read.serial(), read.is_authority());
+                    assert!(!read.is_root(), "byte {at} flipped by {flip}");
+                }
+            }
+        }
+    }
+}
