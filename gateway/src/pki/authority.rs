@@ -7,6 +7,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CrlDistributionPoint, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
+use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -171,7 +172,11 @@ impl Authority {
         let serial =
             params.serial_number.as_ref().and_then(|s| Serial::new(&s.to_bytes())).ok_or(PkiError::Random)?;
         let leaf = params.signed_by(key, &self.issuer)?;
-        Ok((leaf, IssuedCertificate { serial, spiffe_uri: name, not_before_us, not_after_us }))
+        let key_sha256 = hex(digest(&SHA256, &key.subject_public_key_info()).as_ref());
+        let der = leaf.der().to_vec();
+        let certificate =
+            IssuedCertificate { serial, spiffe_uri: name, not_before_us, not_after_us, der, key_sha256 };
+        Ok((leaf, certificate))
     }
 }
 
@@ -205,6 +210,10 @@ fn san(host: &str) -> Result<SanType, PkiError> {
         Ok(ip) => Ok(SanType::IpAddress(ip)),
         Err(_name) => Ok(SanType::DnsName(Ia5String::try_from(host)?)),
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn micros(time: OffsetDateTime) -> i64 {

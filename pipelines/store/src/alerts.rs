@@ -96,7 +96,7 @@ impl From<sqlx::Error> for AlertCommitError {
 impl Store {
     /// Commits one step and returns its generation. On disk when it returns. Trying the same commit again is safe.
     pub async fn commit_alerts(&self, commit: &AlertCommit) -> Result<i64, AlertCommitError> {
-        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = self.sqlite()?.begin_with("BEGIN IMMEDIATE").await?;
         let next = commit.generation + 1;
         let found = generation(&mut tx, &commit.consumer).await?;
         if found == next && same_position(&mut tx, commit).await? {
@@ -127,7 +127,7 @@ impl Store {
 
     /// Returns where the engine stopped; `None` before its first commit.
     pub async fn alert_checkpoint(&self, consumer: &str) -> Result<Option<AlertCheckpoint>, StoreError> {
-        let mut tx = self.pool().begin().await?;
+        let mut tx = self.sqlite()?.begin().await?;
         let row =
             sqlx::query("SELECT generation, next_offset, sealed FROM alert_checkpoint WHERE consumer = $1")
                 .bind(consumer)
@@ -152,7 +152,7 @@ impl Store {
     pub async fn alert_position(&self, consumer: &str) -> Result<Option<u64>, StoreError> {
         let row = sqlx::query("SELECT next_offset FROM alert_checkpoint WHERE consumer = $1")
             .bind(consumer)
-            .fetch_optional(self.pool())
+            .fetch_optional(self.sqlite()?)
             .await?;
         Ok(row.map(|r| r.try_get::<i64, _>(0)).transpose()?.map(|offset| offset as u64))
     }
@@ -171,7 +171,7 @@ impl Store {
         .bind(tenant.as_str())
         .bind(i64::try_from(cursor).unwrap_or(i64::MAX))
         .bind(i64::from(limit))
-        .fetch_all(self.pool())
+        .fetch_all(self.sqlite()?)
         .await?;
         rows.iter().map(event_row).collect()
     }
@@ -190,7 +190,7 @@ impl Store {
         .bind(tenant.as_str())
         .bind(include_ended)
         .bind(i64::from(limit))
-        .fetch_all(self.pool())
+        .fetch_all(self.sqlite()?)
         .await?;
         rows.iter().map(event_row).collect()
     }
@@ -199,7 +199,7 @@ impl Store {
     pub async fn alert_head(&self, tenant: &TenantId) -> Result<u64, StoreError> {
         let row = sqlx::query("SELECT last FROM alert_cursor WHERE tenant = $1")
             .bind(tenant.as_str())
-            .fetch_optional(self.pool())
+            .fetch_optional(self.sqlite()?)
             .await?;
         Ok(row.map(|r| r.try_get::<i64, _>(0)).transpose()?.unwrap_or(0) as u64)
     }

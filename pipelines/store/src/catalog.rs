@@ -146,7 +146,7 @@ impl Catalog {
     /// Returns the committed position; none before the first lease.
     pub async fn position(&self) -> Result<Option<u64>, StoreError> {
         let row = sqlx::query("SELECT next_offset FROM archive_position WHERE id = 1");
-        let row = row.fetch_optional(self.store.pool()).await?;
+        let row = row.fetch_optional(self.store.sqlite()?).await?;
         row.map(|row| unsigned(&row, "next_offset")).transpose()
     }
 
@@ -156,13 +156,13 @@ impl Catalog {
         let upsert = "INSERT INTO archive_position (id, next_offset, lease, committed_at_us) VALUES (1, $1, 1, $2) \
                       ON CONFLICT (id) DO UPDATE SET lease = lease + 1 RETURNING next_offset, lease";
         let query = sqlx::query(upsert).bind(signed(first_offset)?).bind(at_us);
-        let row = query.fetch_one(self.store.pool()).await?;
+        let row = query.fetch_one(self.store.sqlite()?).await?;
         Ok(Lease { next_offset: unsigned(&row, "next_offset")?, number: unsigned(&row, "lease")? })
     }
 
     /// Commits files, streams and position together, or nothing.
     pub async fn commit(&self, commit: &Commit) -> Result<(), CommitError> {
-        let mut transaction = self.store.pool().begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.store.sqlite()?.begin_with("BEGIN IMMEDIATE").await?;
         let update = "UPDATE archive_position SET next_offset = $1, committed_at_us = $2 WHERE id = 1 \
                       AND next_offset = $3 AND lease = $4";
         let moved = sqlx::query(update)
@@ -191,7 +191,7 @@ impl Catalog {
     /// Returns how far the audit chain of each node is archived, in order of node.
     pub async fn audit_heads(&self) -> Result<Vec<AuditHead>, StoreError> {
         let select = "SELECT node, n, hash, outbox_id FROM archive_audit_head ORDER BY node";
-        let rows = sqlx::query(select).fetch_all(self.store.pool()).await?;
+        let rows = sqlx::query(select).fetch_all(self.store.sqlite()?).await?;
         rows.iter().map(audit_head).collect()
     }
 
@@ -200,14 +200,14 @@ impl Catalog {
         let select = "SELECT path, table_name, tenant, day, partition_id, row_count, byte_count, sha256, \
                       time_min_us, time_max_us, offset_first, offset_last FROM archive_file \
                       WHERE $1 IS NULL OR table_name = $1 ORDER BY offset_first, path";
-        let rows = sqlx::query(select).bind(table).fetch_all(self.store.pool()).await?;
+        let rows = sqlx::query(select).bind(table).fetch_all(self.store.sqlite()?).await?;
         rows.iter().map(file_row).collect()
     }
 
     /// Returns rows per table over all committed files.
     pub async fn rows_per_table(&self) -> Result<BTreeMap<String, u64>, StoreError> {
         let select = "SELECT table_name, SUM(row_count) AS row_count FROM archive_file GROUP BY table_name";
-        let rows = sqlx::query(select).fetch_all(self.store.pool()).await?;
+        let rows = sqlx::query(select).fetch_all(self.store.sqlite()?).await?;
         rows.iter().map(|row| Ok((row.try_get("table_name")?, unsigned(row, "row_count")?))).collect()
     }
 
@@ -217,14 +217,14 @@ impl Catalog {
                       FROM archive_stream WHERE tenant = $1 AND device = $2 AND epoch = $3 AND lane = $4";
         let query =
             sqlx::query(select).bind(&id.tenant).bind(&id.device).bind(signed(id.epoch)?).bind(id.lane);
-        query.fetch_optional(self.store.pool()).await?.as_ref().map(stream_row).transpose()
+        query.fetch_optional(self.store.sqlite()?).await?.as_ref().map(stream_row).transpose()
     }
 
     /// Returns all streams, or those of a device name, in order.
     pub async fn streams(&self, device: Option<&str>) -> Result<Vec<StreamRow>, StoreError> {
         let select = "SELECT tenant, device, epoch, lane, seen, recent, archived, duplicates, quarantined, late \
                       FROM archive_stream WHERE $1 IS NULL OR device = $1 ORDER BY tenant, device, epoch, lane";
-        let rows = sqlx::query(select).bind(device).fetch_all(self.store.pool()).await?;
+        let rows = sqlx::query(select).bind(device).fetch_all(self.store.sqlite()?).await?;
         rows.iter().map(stream_row).collect()
     }
 
@@ -233,16 +233,16 @@ impl Catalog {
         let select =
             "SELECT COUNT(*) AS epochs FROM archive_stream WHERE tenant = $1 AND device = $2 AND lane = $3";
         let query = sqlx::query(select).bind(&id.tenant).bind(&id.device).bind(id.lane);
-        unsigned(&query.fetch_one(self.store.pool()).await?, "epochs")
+        unsigned(&query.fetch_one(self.store.sqlite()?).await?, "epochs")
     }
 
     /// Returns a sealed secret, storing `fresh` when there is none of that name.
     pub async fn secret(&self, name: &str, fresh: &[u8]) -> Result<Vec<u8>, StoreError> {
         let insert =
             "INSERT INTO archive_secret (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
-        sqlx::query(insert).bind(name).bind(fresh).execute(self.store.pool()).await?;
+        sqlx::query(insert).bind(name).bind(fresh).execute(self.store.sqlite()?).await?;
         let select = sqlx::query("SELECT sealed FROM archive_secret WHERE name = $1").bind(name);
-        Ok(select.fetch_one(self.store.pool()).await?.try_get("sealed")?)
+        Ok(select.fetch_one(self.store.sqlite()?).await?.try_get("sealed")?)
     }
 }
 

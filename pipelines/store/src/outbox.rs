@@ -1,9 +1,8 @@
 //! The audit outbox: what must be audited is written in the same transaction as what it audits (AUD-1), and a relay
 //! journals it into the gateway's audit chain.
 
+use crate::db::{Record, Tx, args};
 use crate::{Store, StoreError};
-use sqlx::Row;
-use sqlx::sqlite::SqliteConnection;
 
 /// Who changes something, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +11,13 @@ pub struct Change {
     pub actor: String,
     /// When, unix microseconds.
     pub at_us: i64,
+}
+
+impl Change {
+    /// Names who changes what follows, and when.
+    pub fn new(actor: impl Into<String>, at_us: i64) -> Self {
+        Self { actor: actor.into(), at_us }
+    }
 }
 
 /// A row of the outbox.
@@ -51,9 +57,9 @@ impl Store {
         outcome: &str,
         target: &str,
     ) -> Result<(), StoreError> {
-        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = self.db().begin().await?;
         insert(&mut tx, change, action, outcome, target).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await
     }
 
     /// Returns rows that are not marked as relayed, in order of id, at most `limit`.
@@ -61,67 +67,55 @@ impl Store {
         let select = "SELECT id, at_us, action, actor, outcome, target FROM audit_outbox \
                       WHERE relayed_at_us IS NULL ORDER BY id LIMIT $1";
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = sqlx::query(select).bind(limit).fetch_all(self.pool()).await?;
-        let entry = |row: &sqlx::sqlite::SqliteRow| {
-            let id = row.try_get::<i64, _>("id")?;
-            Ok(OutboxEntry {
-                id: u64::try_from(id).map_err(|_negative| StoreError::Corrupt("audit_outbox.id"))?,
-                at_us: row.try_get("at_us")?,
-                action: row.try_get("action")?,
-                actor: row.try_get("actor")?,
-                outcome: row.try_get("outcome")?,
-                target: row.try_get("target")?,
-            })
-        };
-        rows.iter().map(entry).collect()
+        self.db().all(select, args![limit]).await?.iter().map(entry).collect()
     }
 
     /// Marks every row up to and including `last` as relayed.
     pub async fn audit_outbox_relayed(&self, last: u64, at_us: i64) -> Result<(), StoreError> {
         let last = i64::try_from(last).map_err(|_large| StoreError::Corrupt("audit_outbox.id"))?;
         let update = "UPDATE audit_outbox SET relayed_at_us = $1 WHERE id <= $2 AND relayed_at_us IS NULL";
-        sqlx::query(update).bind(at_us).bind(last).execute(self.pool()).await?;
-        Ok(())
+        self.db().run(update, args![at_us, last]).await.map(drop)
     }
 
     /// Records the making of each of these master keys that was not recorded before.
     pub async fn record_keys(&self, actor: &str, keys: &[KeyMade]) -> Result<(), StoreError> {
-        let mut tx = self.pool().begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = self.db().begin().await?;
         for key in keys {
             let insert_key =
                 "INSERT INTO audit_key (key_id, told_at_us) VALUES ($1, $2) ON CONFLICT (key_id) DO NOTHING";
-            let told = sqlx::query(insert_key).bind(&key.id).bind(key.at_us).execute(&mut *tx).await?;
-            if told.rows_affected() == 1 {
+            if tx.run(insert_key, args![&key.id, key.at_us]).await? == 1 {
                 let change = Change { actor: actor.to_owned(), at_us: key.at_us };
                 insert(&mut tx, &change, "master_key_created", "ok", &key.description).await?;
             }
         }
-        Ok(tx.commit().await?)
+        tx.commit().await
     }
 }
 
 /// Writes a row in the transaction of what it audits.
 pub(crate) async fn insert(
-    transaction: &mut SqliteConnection,
+    tx: &mut Tx,
     change: &Change,
     action: &str,
     outcome: &str,
     target: &str,
 ) -> Result<(), StoreError> {
     let next = "UPDATE audit_outbox_counter SET last = last + 1 WHERE id = 1 RETURNING last";
-    let id: i64 = sqlx::query(next).fetch_one(&mut *transaction).await?.try_get("last")?;
+    let id = tx.one(next, args![]).await?.ok_or(StoreError::Corrupt("audit_outbox_counter"))?.int("last")?;
     let insert = "INSERT INTO audit_outbox (id, at_us, action, actor, outcome, target) \
                   VALUES ($1, $2, $3, $4, $5, $6)";
-    sqlx::query(insert)
-        .bind(id)
-        .bind(change.at_us)
-        .bind(action)
-        .bind(&change.actor)
-        .bind(outcome)
-        .bind(target)
-        .execute(transaction)
-        .await?;
-    Ok(())
+    tx.run(insert, args![id, change.at_us, action, &change.actor, outcome, target]).await.map(drop)
+}
+
+fn entry(row: &Record) -> Result<OutboxEntry, StoreError> {
+    Ok(OutboxEntry {
+        id: u64::try_from(row.int("id")?).map_err(|_negative| StoreError::Corrupt("audit_outbox.id"))?,
+        at_us: row.int("at_us")?,
+        action: row.text("action")?,
+        actor: row.text("actor")?,
+        outcome: row.text("outcome")?,
+        target: row.text("target")?,
+    })
 }
 
 #[cfg(test)]
@@ -137,9 +131,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("db")).await.unwrap();
         store.record_audit(&change(5), "archive_read", "ok", "numerics").await.unwrap();
-        let mut tx = store.pool().begin_with("BEGIN IMMEDIATE").await.unwrap();
+        let mut tx = store.db().begin().await.unwrap();
         insert(&mut tx, &change(6), "never", "ok", "").await.unwrap();
-        tx.rollback().await.unwrap();
+        drop(tx);
         let key = KeyMade { id: "k-1".into(), description: "key k-1".into(), at_us: 7 };
         for _again in 0..2 {
             store.record_keys("os:alice@front", std::slice::from_ref(&key)).await.unwrap();

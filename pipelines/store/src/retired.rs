@@ -19,7 +19,7 @@ pub struct Replacement {
 impl Catalog {
     /// Puts one file in the place of others, or changes nothing.
     pub async fn replace(&self, replacement: &Replacement) -> Result<(), CommitError> {
-        let mut transaction = self.store().pool().begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.store().sqlite()?.begin_with("BEGIN IMMEDIATE").await?;
         let held = "UPDATE archive_position SET committed_at_us = $1 WHERE id = 1 AND lease = $2";
         let lease = i64::try_from(replacement.lease).map_err(|_large| StoreError::Corrupt("lease"))?;
         let held = sqlx::query(held).bind(replacement.at_us).bind(lease).execute(&mut *transaction).await?;
@@ -43,14 +43,14 @@ impl Catalog {
     pub async fn retired(&self, until_us: Option<i64>) -> Result<Vec<String>, StoreError> {
         let select = "SELECT path FROM archive_retired WHERE retired_at_us <= $1 ORDER BY path";
         let rows = sqlx::query_scalar(select).bind(until_us.unwrap_or(i64::MAX));
-        Ok(rows.fetch_all(self.store().pool()).await?)
+        Ok(rows.fetch_all(self.store().sqlite()?).await?)
     }
 
     /// Forgets retired files, after they were removed.
     pub async fn forget_retired(&self, paths: &[String]) -> Result<(), StoreError> {
         for path in paths {
             let delete = sqlx::query("DELETE FROM archive_retired WHERE path = $1").bind(path);
-            delete.execute(self.store().pool()).await?;
+            delete.execute(self.store().sqlite()?).await?;
         }
         Ok(())
     }

@@ -172,6 +172,8 @@ impl Rig {
             spiffe_uri: certified.uri.clone(),
             not_before_us: 0,
             not_after_us: i64::MAX,
+            der: Vec::new(),
+            key_sha256: String::new(),
         };
         self.store.enrol(&local_change(), &identity, &certificate).await.unwrap();
     }

@@ -1,0 +1,236 @@
+//! One SQL text on two databases: what differs between SQLite and PostgreSQL is in this file and nowhere else.
+//!
+//! Statements use `$1`, integers of 64 bits, text and bytes. A writing transaction of SQLite begins as a writer, so
+//! that it waits for its turn instead of failing later; in PostgreSQL, where writers run side by side, the registry's
+//! transactions take the version's row first and so take turns too.
+
+use crate::StoreError;
+use sqlx::migrate::{Migration, Migrator};
+use sqlx::postgres::{PgArguments, PgPool, PgRow};
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
+use sqlx::{AssertSqlSafe, Postgres, Row, SqlSafeStr, Sqlite, Transaction};
+
+/// Connections to one of the databases.
+#[derive(Debug, Clone)]
+pub(crate) enum Pool {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+/// Returns the migrations in PostgreSQL's words: bytes are `BYTEA` there.
+pub(crate) fn postgres_migrations(migrations: &Migrator) -> Migrator {
+    let translated = migrations.iter().map(|migration| {
+        let sql = migration.sql.as_str().replace("BLOB", "BYTEA");
+        Migration::new(
+            migration.version,
+            migration.description.clone(),
+            migration.migration_type,
+            AssertSqlSafe(sql).into_sql_str(),
+            migration.no_tx,
+        )
+    });
+    Migrator::with_migrations(translated.collect())
+}
+
+/// A value of a statement.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Arg<'a> {
+    Int(i64),
+    MaybeInt(Option<i64>),
+    Text(&'a str),
+    Bytes(&'a [u8]),
+}
+
+impl From<i64> for Arg<'_> {
+    fn from(value: i64) -> Self {
+        Self::Int(value)
+    }
+}
+
+impl From<bool> for Arg<'_> {
+    fn from(value: bool) -> Self {
+        Self::Int(i64::from(value))
+    }
+}
+
+impl From<Option<i64>> for Arg<'_> {
+    fn from(value: Option<i64>) -> Self {
+        Self::MaybeInt(value)
+    }
+}
+
+impl<'a> From<&'a str> for Arg<'a> {
+    fn from(value: &'a str) -> Self {
+        Self::Text(value)
+    }
+}
+
+impl<'a> From<&'a String> for Arg<'a> {
+    fn from(value: &'a String) -> Self {
+        Self::Text(value)
+    }
+}
+
+impl<'a> From<&'a [u8]> for Arg<'a> {
+    fn from(value: &'a [u8]) -> Self {
+        Self::Bytes(value)
+    }
+}
+
+/// Makes the values of a statement.
+macro_rules! args {
+    ($($value:expr),* $(,)?) => { &[$($crate::db::Arg::from($value)),*] };
+}
+pub(crate) use args;
+
+/// A row of either database.
+#[derive(Debug)]
+pub(crate) enum Record {
+    Sqlite(SqliteRow),
+    Postgres(PgRow),
+}
+
+macro_rules! getter {
+    ($name:ident, $type:ty) => {
+        pub(crate) fn $name(&self, column: &str) -> Result<$type, StoreError> {
+            Ok(match self {
+                Self::Sqlite(row) => row.try_get(column)?,
+                Self::Postgres(row) => row.try_get(column)?,
+            })
+        }
+    };
+}
+
+impl Record {
+    getter!(int, i64);
+    getter!(maybe_int, Option<i64>);
+    getter!(text, String);
+    getter!(maybe_bytes, Option<Vec<u8>>);
+
+    pub(crate) fn flag(&self, column: &str) -> Result<bool, StoreError> {
+        Ok(self.int(column)? != 0)
+    }
+}
+
+/// A transaction of either database.
+pub(crate) enum Tx {
+    Sqlite(Transaction<'static, Sqlite>),
+    Postgres(Transaction<'static, Postgres>),
+}
+
+fn bind_sqlite<'q>(sql: &'static str, args: &'q [Arg<'q>]) -> Query<'q, Sqlite, SqliteArguments> {
+    args.iter().fold(sqlx::query(sql), |query, arg| match arg {
+        Arg::Int(value) => query.bind(*value),
+        Arg::MaybeInt(value) => query.bind(*value),
+        Arg::Text(value) => query.bind(*value),
+        Arg::Bytes(value) => query.bind(*value),
+    })
+}
+
+fn bind_postgres<'q>(sql: &'static str, args: &'q [Arg<'q>]) -> Query<'q, Postgres, PgArguments> {
+    args.iter().fold(sqlx::query(sql), |query, arg| match arg {
+        Arg::Int(value) => query.bind(*value),
+        Arg::MaybeInt(value) => query.bind(*value),
+        Arg::Text(value) => query.bind(*value),
+        Arg::Bytes(value) => query.bind(*value),
+    })
+}
+
+impl Pool {
+    pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
+        Ok(match self {
+            Self::Sqlite(pool) => Tx::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?),
+            Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+        })
+    }
+
+    /// Begins a transaction that only reads, all of one moment.
+    pub(crate) async fn begin_read(&self) -> Result<Tx, StoreError> {
+        Ok(match self {
+            Self::Sqlite(pool) => Tx::Sqlite(pool.begin().await?),
+            Self::Postgres(pool) => {
+                Tx::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+            }
+        })
+    }
+
+    pub(crate) async fn all(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Record>, StoreError> {
+        Ok(match self {
+            Self::Sqlite(pool) => {
+                bind_sqlite(sql, args).fetch_all(pool).await?.into_iter().map(Record::Sqlite).collect()
+            }
+            Self::Postgres(pool) => {
+                bind_postgres(sql, args).fetch_all(pool).await?.into_iter().map(Record::Postgres).collect()
+            }
+        })
+    }
+
+    pub(crate) async fn one(
+        &self,
+        sql: &'static str,
+        args: &[Arg<'_>],
+    ) -> Result<Option<Record>, StoreError> {
+        Ok(match self {
+            Self::Sqlite(pool) => bind_sqlite(sql, args).fetch_optional(pool).await?.map(Record::Sqlite),
+            Self::Postgres(pool) => {
+                bind_postgres(sql, args).fetch_optional(pool).await?.map(Record::Postgres)
+            }
+        })
+    }
+
+    pub(crate) async fn run(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<u64, StoreError> {
+        Ok(match self {
+            Self::Sqlite(pool) => bind_sqlite(sql, args).execute(pool).await?.rows_affected(),
+            Self::Postgres(pool) => bind_postgres(sql, args).execute(pool).await?.rows_affected(),
+        })
+    }
+}
+
+impl Tx {
+    pub(crate) async fn all(
+        &mut self,
+        sql: &'static str,
+        args: &[Arg<'_>],
+    ) -> Result<Vec<Record>, StoreError> {
+        Ok(match self {
+            Self::Sqlite(tx) => {
+                bind_sqlite(sql, args).fetch_all(&mut **tx).await?.into_iter().map(Record::Sqlite).collect()
+            }
+            Self::Postgres(tx) => bind_postgres(sql, args)
+                .fetch_all(&mut **tx)
+                .await?
+                .into_iter()
+                .map(Record::Postgres)
+                .collect(),
+        })
+    }
+
+    pub(crate) async fn one(
+        &mut self,
+        sql: &'static str,
+        args: &[Arg<'_>],
+    ) -> Result<Option<Record>, StoreError> {
+        Ok(match self {
+            Self::Sqlite(tx) => bind_sqlite(sql, args).fetch_optional(&mut **tx).await?.map(Record::Sqlite),
+            Self::Postgres(tx) => {
+                bind_postgres(sql, args).fetch_optional(&mut **tx).await?.map(Record::Postgres)
+            }
+        })
+    }
+
+    pub(crate) async fn run(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<u64, StoreError> {
+        Ok(match self {
+            Self::Sqlite(tx) => bind_sqlite(sql, args).execute(&mut **tx).await?.rows_affected(),
+            Self::Postgres(tx) => bind_postgres(sql, args).execute(&mut **tx).await?.rows_affected(),
+        })
+    }
+
+    pub(crate) async fn commit(self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(tx) => tx.commit().await?,
+            Self::Postgres(tx) => tx.commit().await?,
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,121 @@
+//! A real PostgreSQL for tests: a server of its own, in a temporary folder, on a socket there.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// A loaded machine starts slowly.
+const START: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(50);
+/// Names the server's port on its socket; the socket's folder is the test's own.
+const PORT: &str = "5432";
+
+/// A running server. It ends, and all that it kept goes, when it is dropped.
+#[derive(Debug)]
+pub struct TestPostgres {
+    folder: TempDir,
+    server: Child,
+}
+
+impl TestPostgres {
+    /// Makes a cluster and starts its server. The programs are Debian's package `postgresql`.
+    pub fn start() -> Result<Self, String> {
+        let initdb = program("initdb")
+            .ok_or("initdb is missing: install Debian's package postgresql (tests/run does)")?;
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let data = folder.path().join("data");
+        let user = unprivileged(folder.path())?;
+        let mut command = as_user(user.as_deref(), &initdb);
+        command
+            .args([
+                "--username=wardline",
+                "--auth=trust",
+                "--encoding=UTF8",
+                "--no-sync",
+                "--no-locale",
+                "-D",
+            ])
+            .arg(&data);
+        let done = command.output().map_err(|error| format!("initdb: {error}"))?;
+        if !done.status.success() {
+            return Err(format!("initdb: {}", String::from_utf8_lossy(&done.stderr)));
+        }
+        let mut command = as_user(user.as_deref(), &initdb.with_file_name("postgres"));
+        command.arg("-D").arg(&data).arg("-k").arg(folder.path());
+        // Durable as in production: what the tests measure and kill is the real thing.
+        command.args(["-c", "listen_addresses=", "-p", PORT, "-c", "logging_collector=off"]);
+        let log = std::fs::File::create(folder.path().join("log")).map_err(|error| error.to_string())?;
+        let server = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
+        let mut running = Self { folder, server: server.map_err(|error| format!("postgres: {error}"))? };
+        running.wait(&initdb.with_file_name("pg_isready"))?;
+        Ok(running)
+    }
+
+    /// Returns the URL of its database `name`, made empty.
+    pub fn database(&self, name: &str) -> Result<String, String> {
+        let createdb =
+            program("createdb").ok_or("createdb is missing: install Debian's package postgresql")?;
+        let mut command = Command::new(createdb);
+        command.arg("-h").arg(self.folder.path()).args(["-p", PORT, "-U", "wardline", name]);
+        let done = command.output().map_err(|error| format!("createdb: {error}"))?;
+        if !done.status.success() {
+            return Err(format!("createdb: {}", String::from_utf8_lossy(&done.stderr)));
+        }
+        Ok(format!("postgres://wardline@localhost/{name}?host={}&port={PORT}", self.folder.path().display()))
+    }
+
+    fn wait(&mut self, ready: &Path) -> Result<(), String> {
+        let until = Instant::now() + START;
+        loop {
+            let mut command = Command::new(ready);
+            command.arg("-h").arg(self.folder.path()).args(["-p", PORT, "-U", "wardline"]);
+            if command.stdout(Stdio::null()).status().is_ok_and(|status| status.success()) {
+                return Ok(());
+            }
+            if Instant::now() > until || !matches!(self.server.try_wait(), Ok(None)) {
+                let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+                return Err(format!("postgres did not start: {log}"));
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+}
+
+impl Drop for TestPostgres {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+/// Finds a program of PostgreSQL: of Debian's newest version, or on the path.
+fn program(name: &str) -> Option<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut found: Vec<_> =
+        versions.map(|version| version.path().join("bin").join(name)).filter(|path| path.is_file()).collect();
+    found.sort();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.pop().or(on_path)
+}
+
+/// The server refuses to run as root: there is then another user for it, and the folder is that user's.
+fn unprivileged(folder: &Path) -> Result<Option<String>, String> {
+    let id = Command::new("id").arg("-u").output().map_err(|error| error.to_string())?;
+    if String::from_utf8_lossy(&id.stdout).trim() != "0" {
+        return Ok(None);
+    }
+    let done =
+        Command::new("chown").args(["postgres:"]).arg(folder).output().map_err(|error| error.to_string())?;
+    if done.status.success() { Ok(Some("postgres".to_owned())) } else { Err("no user postgres".to_owned()) }
+}
+
+fn as_user(user: Option<&str>, program: &Path) -> Command {
+    let Some(user) = user else { return Command::new(program) };
+    // Without a shell in between: the process that is killed is the server.
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", user, "--regid", user, "--init-groups"]).arg(program);
+    command
+}
