@@ -76,11 +76,11 @@ pub async fn enrol(options: &EnrolOptions) -> Result<Enrolled, EdgeError> {
     let folder = Folder::new(&options.certs_dir);
     folder.create()?;
     let present = present_identity(&folder, options)?;
-    let roots = trusted_roots(&origin, &folder, options, present.is_some()).await?;
+    let (roots, authorities) = trusted_roots(&origin, &folder, options, present.is_some()).await?;
     let is_new = present.is_none();
     let credentials = match present {
         Some(credentials) => credentials,
-        None => first_certificate(&origin, &folder, options, &roots).await?,
+        None => first_certificate(&origin, &folder, options, &roots, authorities).await?,
     };
     let signed = est::fetch_list(&origin, &credentials.config).await?;
     // A list of an earlier attempt does not stand in the way of the one that this gateway gives now.
@@ -105,25 +105,31 @@ fn present_identity(folder: &Folder, options: &EnrolOptions) -> Result<Option<Cr
     Ok(credentials.leaf.is_in_force(now_us()).then_some(credentials))
 }
 
-/// Returns whom to trust, proven by the pin or put there by the maker.
+/// Returns whom to trust, proven by the pin or put there by the maker, and the authority's other certificates where
+/// they are known already.
 async fn trusted_roots(
     origin: &Origin,
     folder: &Folder,
     options: &EnrolOptions,
     is_present: bool,
-) -> Result<Vec<Certificate>, EdgeError> {
+) -> Result<(Vec<Certificate>, Vec<Certificate>), EdgeError> {
     let pin = match &options.proof {
         Proof::Claim(claim) => claim.pin(),
         Proof::Factory { pin: Some(pin), .. } => *pin,
-        Proof::Factory { dir, pin: None } => return Folder::new(dir).roots(),
+        Proof::Factory { dir, pin: None } => return Ok((Folder::new(dir).roots()?, Vec::new())),
     };
     if is_present {
         let roots = folder.roots()?;
         let is_same = roots.iter().any(|root| pin.fits(root.der()));
         let problem = "the folder holds an identity of another authority";
-        return if is_same { Ok(roots) } else { Err(EdgeError::reject(Refusal::EdgeFolder, problem)) };
+        return if is_same {
+            Ok((roots, Vec::new()))
+        } else {
+            Err(EdgeError::reject(Refusal::EdgeFolder, problem))
+        };
     }
-    Ok(vec![est::fetch_root(origin, &pin).await?])
+    let (root, all) = est::fetch_pinned(origin, &pin).await?;
+    Ok((vec![root], all))
 }
 
 async fn first_certificate(
@@ -131,6 +137,7 @@ async fn first_certificate(
     folder: &Folder,
     options: &EnrolOptions,
     roots: &[Certificate],
+    mut authorities: Vec<Certificate>,
 ) -> Result<Credentials, EdgeError> {
     let key = folder.key()?;
     folder.write_roots(roots)?;
@@ -141,9 +148,12 @@ async fn first_certificate(
     let trust = roots.iter().map(|root| root.der().to_vec().into());
     let tls = tls::before_enrolment(trust, factory);
     let tls = tls.map_err(|error| EdgeError::reject(Refusal::EdgeFolder, error.to_string()))?;
+    if authorities.is_empty() {
+        authorities = est::fetch_authorities(origin, &tls).await?;
+    }
     let by = By::Enrol { device: &options.device, claim, serial_number: options.serial_number.as_deref() };
     let request = key.request(&options.device)?;
-    let chain = est::request_certificate(origin, &tls, request, key.public_key(), by).await?;
+    let chain = est::request_certificate(origin, &tls, request, key.public_key(), &authorities, by).await?;
     check_chain(&chain, roots)?;
     let named = tls::device_of(&chain[0].der().into());
     let named = named.map_err(|error| answer(error.to_string()))?;

@@ -20,18 +20,27 @@ use wardline_proto::refusal::Refusal;
 
 const EST: &str = "/.well-known/est";
 
-/// Asks whose the gateway is and believes the one answer that fits the pin.
+/// Asks whose the gateway is and believes the one answer that fits the pin. Returns the root, and what else was sent:
+/// that is only good for building chains, which are checked against the root.
 ///
 /// The only request over unproven TLS: nothing of the agent's is in it, and the answer proves itself.
-pub(super) async fn fetch_root(origin: &Origin, pin: &Pin) -> Result<Certificate, EdgeError> {
+pub(super) async fn fetch_pinned(
+    origin: &Origin,
+    pin: &Pin,
+) -> Result<(Certificate, Vec<Certificate>), EdgeError> {
+    let all = fetch_authorities(origin, &unproven_tls()?).await?;
+    let root = all.iter().find(|certificate| pin.fits(certificate.der()) && certificate.is_root()).cloned();
+    let other = "the gateway is of another authority than the claim's";
+    root.map(|root| (root, all)).ok_or_else(|| EdgeError::reject(Refusal::EdgePin, other))
+}
+
+/// Fetches the authority's certificates: an issued one may come alone. (RFC 7030, 4.1.3, 4.2.3)
+pub(super) async fn fetch_authorities(
+    origin: &Origin,
+    tls: &Arc<ClientConfig>,
+) -> Result<Vec<Certificate>, EdgeError> {
     let ask = Ask { path: &format!("{EST}/cacerts"), ..Ask::default() };
-    let answered = origin.ask(&unproven_tls()?, ask).await?;
-    let certificates = certificates(&expect_ok(answered)?)?;
-    let root = certificates.into_iter().find(|certificate| pin.fits(certificate.der()));
-    let root = root.filter(Certificate::is_root);
-    root.ok_or_else(|| {
-        EdgeError::reject(Refusal::EdgePin, "the gateway is of another authority than the claim's")
-    })
+    certificates(&expect_ok(origin.ask(tls, ask).await?)?)
 }
 
 /// How a request for a certificate proves itself.
@@ -42,12 +51,13 @@ pub(super) enum By<'a> {
     Renew,
 }
 
-/// Asks for a certificate of a key. Returns the chain, leaf first.
+/// Asks for a certificate of a key. Returns the chain, leaf first, of what was sent and of `authorities`.
 pub(super) async fn request_certificate(
     origin: &Origin,
     tls: &Arc<ClientConfig>,
     pkcs10: String,
     public_key: &[u8],
+    authorities: &[Certificate],
     by: By<'_>,
 ) -> Result<Vec<Certificate>, EdgeError> {
     let mut ask = Ask { pkcs10: Some(pkcs10), ..Ask::default() };
@@ -62,7 +72,9 @@ pub(super) async fn request_certificate(
     };
     ask.path = &path;
     let answered = origin.ask(tls, ask).await?;
-    chain_of(certificates(&expect_ok(answered)?)?, public_key)
+    let mut all = certificates(&expect_ok(answered)?)?;
+    all.extend_from_slice(authorities);
+    chain_of(all, public_key)
 }
 
 /// Fetches the signed list of fronts.

@@ -77,6 +77,11 @@ impl ServiceList {
     ) -> Result<Self, EdgeError> {
         let payload = jws::verify(signed, roots, now_us)?;
         let list: Self = serde_json::from_slice(&payload).map_err(|_| services("it cannot be read"))?;
+        list.believe(known, now_us)
+    }
+
+    fn believe(self, known: Option<&Self>, now_us: i64) -> Result<Self, EdgeError> {
+        let list = self;
         if list.version != VERSION {
             return Err(services(format!("it is of version {}; this agent reads {VERSION}", list.version)));
         }
@@ -86,7 +91,10 @@ impl ServiceList {
         if list.issued_at_us > now_us.saturating_add(CLOCK_SKEW_US_MAX) {
             return Err(services("it was made in the future"));
         }
-        if known.is_some_and(|known| list.issued_at_us < known.issued_at_us) {
+        // Two gateways' clocks may differ by as much as theirs and ours.
+        let is_older =
+            |known: &Self| list.issued_at_us < known.issued_at_us.saturating_sub(CLOCK_SKEW_US_MAX);
+        if known.is_some_and(is_older) {
             return Err(services("it is older than the list in use"));
         }
         list.check()?;
@@ -140,6 +148,24 @@ impl ServiceList {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_of_before_the_one_in_use_is_not_believed() {
+        let list = |issued_at_us| ServiceList {
+            version: VERSION,
+            issued_at_us,
+            expires_at_us: i64::MAX,
+            fronts: vec!["gw:1".to_owned()],
+            est: String::new(),
+            ca_pem: String::new(),
+            fetched_at_us: 0,
+        };
+        let now = 10 * CLOCK_SKEW_US_MAX;
+        let believe = |issued, known: i64| list(issued).believe(Some(&list(known)), now).is_ok();
+        assert!(believe(now, now) && believe(now - CLOCK_SKEW_US_MAX, now));
+        assert!(!believe(now - CLOCK_SKEW_US_MAX - 1, now));
+        assert!(believe(now + CLOCK_SKEW_US_MAX, now) && !believe(now + CLOCK_SKEW_US_MAX + 1, now));
+    }
 
     #[test]
     fn fronts_are_read_and_written() {

@@ -170,7 +170,10 @@ impl Steward {
         let key = DeviceKeyPair::generate()?;
         let request = key.request(&self.device.device)?;
         let (origin, tls) = (self.origin()?, &credentials.config);
-        let chain = est::request_certificate(&origin, tls, request, key.public_key(), By::Renew).await?;
+        let authorities = est::fetch_authorities(&origin, tls).await?;
+        let asked =
+            est::request_certificate(&origin, tls, request, key.public_key(), &authorities, By::Renew);
+        let chain = asked.await?;
         check_chain(&chain, &self.folder.roots()?)?;
         if tls::device_of(&chain[0].der().into()).ok().as_ref() != Some(&self.device) {
             return Err(answer("the gateway sent a certificate of another device"));

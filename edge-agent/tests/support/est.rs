@@ -211,18 +211,18 @@ fn enroll(
     let (device, token) = basic.split_once(':').unwrap();
     if token.is_empty() {
         return match peer {
-            Some(_) => (200, certs_only(&[issue(state, pki, request, device), pki.issuing.der().to_vec()])),
+            Some(_) => (200, certs_only(&[issue(state, pki, request, device)])),
             None => (401, "WL-EST-001 neither claim nor certificate".to_owned()),
         };
     }
     match state.claims.get(token).cloned() {
         None => (401, "WL-EST-002 the claim is not known".to_owned()),
         Some(Some((used_by, _))) if used_by != key => (403, "WL-EST-003 the claim was used".to_owned()),
-        Some(Some((_, certificate))) => (200, certs_only(&[certificate, pki.issuing.der().to_vec()])),
+        Some(Some((_, certificate))) => (200, certs_only(&[certificate])),
         Some(None) => {
             let certificate = issue(state, pki, request, device);
             state.claims.insert(token.to_owned(), Some((key, certificate.clone())));
-            (200, certs_only(&[certificate, pki.issuing.der().to_vec()]))
+            (200, certs_only(&[certificate]))
         }
     }
 }
