@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use wardline_proto::{DeviceKey, Identity};
-use wardline_store::registry::Serial;
+use wardline_store::registry::{Principal, PrincipalKind, Serial};
 use wardline_store::{Store, StoreError};
 
 #[derive(Default)]
@@ -18,6 +18,7 @@ struct Known {
     version: i64,
     revoked: HashSet<Serial>,
     active: HashSet<DeviceKey>,
+    for_test: HashSet<DeviceKey>,
     roles: HashMap<Identity, Arc<[Role]>>,
 }
 
@@ -46,6 +47,16 @@ impl Directory {
     /// Says whether a device is registered and active.
     pub fn is_active(&self, key: &DeviceKey) -> bool {
         self.known.load().active.contains(key)
+    }
+
+    /// Returns the registry's version that is known.
+    pub fn version(&self) -> i64 {
+        self.known.load().version
+    }
+
+    /// Says whether a device is registered for test: its data never raises a live alarm.
+    pub fn is_for_test(&self, key: &DeviceKey) -> bool {
+        self.known.load().for_test.contains(key)
     }
 
     /// Returns the roles of a service or person; none for who is not in the registry.
@@ -96,10 +107,20 @@ impl Directory {
             version: snapshot.version,
             revoked: snapshot.revoked.into_iter().collect(),
             active: snapshot.active.into_iter().collect(),
-            roles: HashMap::new(),
+            for_test: snapshot.for_test.into_iter().collect(),
+            roles: snapshot.principals.into_iter().map(roles_of).collect(),
         };
         self.known.store(known.into());
         self.changed.send_replace(snapshot.version);
         Ok(true)
     }
+}
+
+fn roles_of(principal: Principal) -> (Identity, Arc<[Role]>) {
+    let Principal { tenant, kind, name, roles, .. } = principal;
+    let identity = match kind {
+        PrincipalKind::Service => Identity::Service { tenant, name },
+        PrincipalKind::User => Identity::User { tenant, name },
+    };
+    (identity, roles.into())
 }

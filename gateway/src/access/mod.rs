@@ -12,15 +12,14 @@ mod directory;
 mod fence;
 mod gate;
 pub mod limits;
-mod role;
 mod serve;
 
 pub use credential::Credential;
 pub use directory::Directory;
 pub use fence::Guarded;
 pub use gate::Gated;
-pub use role::Role;
 pub use serve::{Services, serve};
+pub use wardline_store::registry::Role;
 
 use crate::audit::Auditor;
 use crate::front::{LiveTls, now_us};

@@ -54,6 +54,8 @@ pub(super) struct Session {
     version: Version,
     /// The record of a publish, filled in anew for each.
     template: JournalRecord,
+    /// The registry's version that the template is of.
+    known: i64,
     pending: VecDeque<Pending>,
     /// While there is one, nothing more is read.
     stalled: Option<Stalled>,
@@ -73,7 +75,8 @@ impl Session {
         let template = JournalRecord { ingested_at_us: 0, kind: Some(Kind::Publish(publish)) };
         let actor = Identity::Device(device.key.clone()).uri(&front.trust_domain);
         let (pending, unreleased) = (VecDeque::new(), HashSet::new());
-        Self { front, device, actor, version, template, pending, stalled: None, unreleased }
+        let known = i64::MIN;
+        Self { front, device, actor, version, template, known, pending, stalled: None, unreleased }
     }
 
     /// Returns the protocol version.
@@ -258,6 +261,10 @@ impl Session {
     ) -> Result<Record, Refusal> {
         self.template.ingested_at_us = now_us();
         let Some(Kind::Publish(record)) = &mut self.template.kind else { return Err(Refusal::JournalFailed) };
+        let known = self.front.directory.version();
+        if known != self.known {
+            (self.known, record.for_test) = (known, self.front.directory.is_for_test(&self.device.key));
+        }
         record.payload = payload;
         record.channel = channel.into();
         record.content = content.into();

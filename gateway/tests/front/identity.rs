@@ -121,3 +121,25 @@ async fn certificates_are_swapped_live_and_bad_ones_are_not_taken() {
     assert!(stand.node.reload_tls().is_err());
     assert_eq!(leaf(&stand.dial("mon-1").await), second);
 }
+
+#[tokio::test]
+async fn a_device_for_test_is_marked_in_the_journal_from_the_change_on() {
+    let stand = Stand::new().await;
+    let mut client = stand.session("mon-1", 5).await;
+    client.send(&publish(5, 1, 1, TOPIC, &numerics(1))).await;
+    client.packet().await;
+    let store = stand.node.store();
+    store.set_for_test(&operate::local_change(), &key("mon-1"), true).await.unwrap();
+    let before = Instant::now();
+    for id in 2..200_u16 {
+        client.send(&publish(5, 1, id, TOPIC, &numerics(u64::from(id)))).await;
+        client.packet().await;
+        if stand.publishes().last().is_some_and(|publish| publish.for_test) {
+            break;
+        }
+        assert!(before.elapsed() < Duration::from_secs(10), "not marked");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let marks: Vec<bool> = stand.publishes().iter().map(|publish| publish.for_test).collect();
+    assert!(!marks[0] && marks[marks.len() - 1], "{marks:?}");
+}

@@ -233,6 +233,7 @@ impl Rig {
             payload: frame.encode_to_vec().into(),
             content: PayloadFormat::Frame.into(),
             certificate_serial: vec![1],
+            for_test: false,
         };
         let payload = JournalRecord { ingested_at_us: now_us, kind: Some(Kind::Publish(publish)) }
             .encode_to_vec()

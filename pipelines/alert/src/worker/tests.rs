@@ -140,6 +140,7 @@ fn record(content: PayloadFormat, payload: Vec<u8>, ingested_at_us: i64) -> Vec<
         payload: payload.into(),
         content: content.into(),
         certificate_serial: vec![1],
+        for_test: false,
     };
     JournalRecord { ingested_at_us, kind: Some(Kind::Publish(publish)) }.encode_to_vec()
 }
@@ -226,6 +227,40 @@ async fn a_second_engine_on_the_same_name_ends() {
     let told = feed.feed.since(&tenant(), 0, 100).await.unwrap();
     assert_eq!(told.len(), 1, "the condition is told once");
     feed.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_paged_for_a_device_on_a_test_bench() {
+    let rig = Rig::new().await;
+    let running = rig.start();
+    let now = now_us();
+    let reading = |second: i64, seconds_ago: i64| {
+        let time = now - seconds_ago * 1_000_000;
+        let value = 80 + second % 2;
+        format!(
+            r#"{{"readings":[{{"code":"MDC_PULS_OXIM_SAT_O2","value":{value},"unit":"%","time":{time}}}]}}"#
+        )
+    };
+    for for_test in [true, false] {
+        for second in 0..8 {
+            let publish = Publish {
+                tenant: "demo".into(),
+                device: if for_test { "bench-1".into() } else { "mon-1".into() },
+                payload: reading(second, 7 - second).into_bytes().into(),
+                content: PayloadFormat::Json.into(),
+                for_test,
+                ..Publish::default()
+            };
+            rig.append(
+                JournalRecord { ingested_at_us: now, kind: Some(Kind::Publish(publish)) }.encode_to_vec(),
+            );
+        }
+    }
+    let told = events(&running.feed, 1).await;
+    let devices: Vec<_> =
+        told.iter().filter_map(|event| event.alert.as_ref()).map(|a| a.device.as_str()).collect();
+    assert_eq!(devices, ["mon-1"], "the bench came first and raised nothing");
+    running.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

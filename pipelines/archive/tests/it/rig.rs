@@ -83,6 +83,7 @@ impl Rig {
             payload: payload.into(),
             content: content.into(),
             certificate_serial: vec![7; 16],
+            for_test: false,
         })))
     }
 
