@@ -71,11 +71,7 @@ impl ConformCommand {
             wait: self.wait,
             simulate,
         };
-        let mut say = |line: &str| println!("{line}");
-        let report = tokio::select! {
-            report = conform::run(&options, &mut say) => report?,
-            _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted: no report"),
-        };
+        let report = conform::run(&options, &mut |line| println!("{line}")).await?;
         println!("\n{}", report.table());
         if let Some(path) = &self.report {
             report.write(path).with_context(|| format!("write {}", path.display()))?;

@@ -69,7 +69,10 @@ pub async fn run(options: &ConformOptions, say: &mut (dyn FnMut(&str) + Send)) -
         Some(fault) => Some(Simulation::start(fault, &stage).await?),
     };
     let mut script = Script::new(&stage, options.profile.clone(), options.duration, say)?;
-    let ran = script.run(options.wait).await;
+    let ran = tokio::select! {
+        ran = script.run(options.wait) => ran,
+        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted: no report")),
+    };
     if let Some(simulation) = simulation {
         simulation.stop().await?;
     }

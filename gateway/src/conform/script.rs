@@ -8,7 +8,7 @@ use super::stage::Stage;
 use super::tail::Tail;
 use crate::front::now_us;
 use std::time::{Duration, Instant};
-use wardline_profile::Profile;
+use wardline_profile::{Profile, Tally};
 
 /// Shares of the run's duration that the steps take. What is left over is waiting for the device to come back.
 const MEASURE: f64 = 0.4;
@@ -50,6 +50,9 @@ impl<'a> Script<'a> {
     pub(super) async fn run(&mut self, wait: Duration) -> anyhow::Result<()> {
         let begun = self.begin(Step::Connect, "waiting for the device");
         let came = self.until(wait, |seen| !seen.sessions.is_empty()).await?;
+        if came && self.seen.continues {
+            self.catch_up().await?;
+        }
         self.end(Step::Connect, begun);
         if !came {
             return Ok(());
@@ -83,6 +86,14 @@ impl<'a> Script<'a> {
         self.end(Step::Finish, begun);
         let judged = judge(&self.seen, None);
         Ok((self.seen, judged))
+    }
+
+    /// Waits until frames come as they are made. What a device kept from before the run counts as arrived, and says
+    /// nothing of cadence or clock.
+    async fn catch_up(&mut self) -> anyhow::Result<()> {
+        self.until(self.pace() * 2 + PATIENCE, Seen::is_paced).await?;
+        self.seen.tally = Tally::new(self.seen.profile().clone());
+        Ok(())
     }
 
     async fn cuts(&mut self) -> anyhow::Result<()> {

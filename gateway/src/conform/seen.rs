@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use wardline_profile::{Profile, Tally};
 use wardline_proto::v1::{Lane, SpoolGap, SyncState};
 
+/// Arrival may differ so much from one frame to the next without a backlog.
+const PACED_US: i64 = 250_000;
+
 /// A step of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Step {
@@ -192,6 +195,13 @@ impl Seen {
     /// Returns frames that arrived in a span.
     pub(super) fn frames_in(&self, span: Span) -> impl Iterator<Item = &FrameSeen> {
         self.frames.iter().filter(move |frame| span.holds(frame.at_us))
+    }
+
+    /// Says whether the last two frames of readings arrived as far apart as they were made: no backlog is under way.
+    pub(super) fn is_paced(&self) -> bool {
+        let readings = self.frames.iter().rev().filter(|f| f.first && f.lane() == Lane::Numerics);
+        let mut lags = readings.filter_map(|frame| Some(frame.at_us - frame.device_us?));
+        matches!((lags.next(), lags.next()), (Some(last), Some(before)) if (last - before).abs() < PACED_US)
     }
 
     /// Returns how far ingest time was from device time while nothing was disturbed, the middle of it, microseconds.

@@ -249,6 +249,15 @@ fn a_kept_identity_goes_on_where_it_was_and_a_new_one_starts_at_one() {
 }
 
 #[test]
+fn a_backlog_is_told_from_frames_as_they_are_made() {
+    let mut seen = Seen::new(good().profile().clone(), "0a".to_owned(), true);
+    (0..5).for_each(|n| frame(&mut seen, at(60.0), at(f64::from(n)), Lane::Numerics));
+    assert!(!seen.is_paced(), "five seconds arrived at once");
+    (0..2).for_each(|n| frame(&mut seen, at(61.0 + f64::from(n)), at(60.9 + f64::from(n)), Lane::Numerics));
+    assert!(seen.is_paced());
+}
+
+#[test]
 fn only_a_must_is_fatal() {
     let fails = |spoil: Spoil, id: &str| {
         let mut seen = good();
