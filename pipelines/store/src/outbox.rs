@@ -4,6 +4,9 @@
 use crate::db::{Record, Tx, args};
 use crate::{Store, StoreError};
 
+/// How long a relayed row is kept, microseconds: a day, for whoever looks into the database.
+const KEEP_US: i64 = 24 * 3_600 * 1_000_000;
+
 /// Who changes something, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
@@ -70,11 +73,15 @@ impl Store {
         self.db().all(select, args![limit]).await?.iter().map(entry).collect()
     }
 
-    /// Marks every row up to and including `last` as relayed.
+    /// Marks every row up to and including `last` as relayed, and forgets those that were long ago: they are in the chain.
     pub async fn audit_outbox_relayed(&self, last: u64, at_us: i64) -> Result<(), StoreError> {
         let last = i64::try_from(last).map_err(|_large| StoreError::Corrupt("audit_outbox.id"))?;
         let update = "UPDATE audit_outbox SET relayed_at_us = $1 WHERE id <= $2 AND relayed_at_us IS NULL";
-        self.db().run(update, args![at_us, last]).await.map(drop)
+        let mut tx = self.db().begin().await?;
+        tx.run(update, args![at_us, last]).await?;
+        let delete = "DELETE FROM audit_outbox WHERE relayed_at_us < $1";
+        tx.run(delete, args![at_us.saturating_sub(KEEP_US)]).await?;
+        tx.commit().await
     }
 
     /// Records the making of each of these master keys that was not recorded before.
@@ -144,5 +151,10 @@ mod tests {
         assert_eq!(store.audit_outbox_pending(1).await.unwrap(), pending[..1]);
         store.audit_outbox_relayed(1, 8).await.unwrap();
         assert_eq!(store.audit_outbox_pending(10).await.unwrap(), pending[1..]);
+        store.audit_outbox_relayed(2, 9 + KEEP_US).await.unwrap();
+        let left = store.db().all("SELECT id FROM audit_outbox", args![]).await.unwrap();
+        assert_eq!(left.iter().map(|row| row.int("id").unwrap()).collect::<Vec<_>>(), [2]);
+        store.record_audit(&change(10), "archive_read", "ok", "").await.unwrap();
+        assert_eq!(store.audit_outbox_pending(10).await.unwrap()[0].id, 3, "a number is never given again");
     }
 }
