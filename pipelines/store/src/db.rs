@@ -4,9 +4,9 @@
 //! that it waits for its turn instead of failing later; in PostgreSQL, where writers run side by side, the registry's
 //! transactions take the version's row first and so take turns too.
 
-use crate::StoreError;
+use crate::{ErrorKind, StoreError};
 use sqlx::migrate::{Migration, Migrator};
-use sqlx::postgres::{PgArguments, PgPool, PgRow};
+use sqlx::postgres::{PgArguments, PgDatabaseError, PgPool, PgRow};
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
 use sqlx::{AssertSqlSafe, Postgres, Row, SqlSafeStr, Sqlite, Transaction};
@@ -31,6 +31,35 @@ pub(crate) fn postgres_migrations(migrations: &Migrator) -> Migrator {
         )
     });
     Migrator::with_migrations(translated.collect())
+}
+
+/// Says what a caller does about an error of the driver or the database.
+pub(crate) fn error_kind(error: &sqlx::Error) -> ErrorKind {
+    use sqlx::Error as E;
+    match error {
+        E::Io(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed | E::BeginFailed => ErrorKind::Retry,
+        E::Database(error) if error.is_unique_violation() => ErrorKind::Reject,
+        E::Database(error) => {
+            let code = error.code().unwrap_or_default();
+            let passes = match error.try_downcast_ref::<PgDatabaseError>() {
+                Some(_) => postgres_passes(&code),
+                None => code.parse().is_ok_and(sqlite_passes),
+            };
+            if passes { ErrorKind::Retry } else { ErrorKind::Fatal }
+        }
+        _ => ErrorKind::Fatal,
+    }
+}
+
+/// Connection lost (08), serialisation failure or deadlock (40), no resources (53), lock not free (55P03), server
+/// going down or statement cancelled (57). PostgreSQL, appendix A.
+fn postgres_passes(code: &str) -> bool {
+    ["08", "40", "53", "55P03", "57"].iter().any(|class| code.starts_with(class))
+}
+
+/// BUSY, LOCKED, NOMEM, INTERRUPT and FULL pass. IOERR does not: after a failed sync nothing is known of the file.
+fn sqlite_passes(extended_code: u32) -> bool {
+    matches!(extended_code & 0xff, 5 | 6 | 7 | 9 | 13)
 }
 
 /// A value of a statement.
@@ -232,5 +261,24 @@ impl Tx {
             Self::Postgres(tx) => tx.commit().await?,
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_is_tried_again_and_what_is_rotten_is_not() {
+        for code in ["08006", "40001", "40P01", "53300", "55P03", "57P01"] {
+            assert!(postgres_passes(code), "{code}");
+        }
+        for code in ["22021", "23502", "42601", "55000", "58030", "XX001"] {
+            assert!(!postgres_passes(code), "{code}");
+        }
+        // SQLITE_BUSY, SQLITE_BUSY_SNAPSHOT, SQLITE_LOCKED, SQLITE_FULL.
+        assert!([5, 517, 6, 13].into_iter().all(sqlite_passes));
+        // SQLITE_ERROR, SQLITE_READONLY, SQLITE_IOERR_FSYNC, SQLITE_CORRUPT, SQLITE_NOTADB.
+        assert!(![1, 8, 1034, 11, 26].into_iter().any(sqlite_passes));
     }
 }

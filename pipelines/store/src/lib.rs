@@ -54,7 +54,7 @@ pub enum StoreError {
 pub enum ErrorKind {
     /// Try again: the database is away or busy.
     Retry,
-    /// Tell whoever asked: trying again changes nothing.
+    /// Tell whoever asked: trying again changes nothing. A value that must be unique and is there counts as this.
     Reject,
     /// Stop: the database is not what it must be.
     Fatal,
@@ -65,7 +65,7 @@ impl StoreError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Reject(_) => ErrorKind::Reject,
-            Self::Sql(_) => ErrorKind::Retry,
+            Self::Sql(error) => db::error_kind(error),
             Self::Migrate(_) | Self::Corrupt(_) | Self::OnlySqlite => ErrorKind::Fatal,
         }
     }

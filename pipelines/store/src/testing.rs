@@ -1,15 +1,31 @@
 //! A real PostgreSQL for tests: a server of its own, in a temporary folder, on a socket there.
 
+use crate::db::args;
+use crate::{Store, StoreError};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// A loaded machine starts slowly.
 const START: Duration = Duration::from_secs(60);
+const STOP: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(50);
 /// Names the server's port on its socket; the socket's folder is the test's own.
 const PORT: &str = "5432";
+
+/// Records `count` revoked certificates that live until `not_after_us`, by one statement: what a large fleet leaves.
+pub async fn fill_revoked(store: &Store, count: i64, not_after_us: i64) -> Result<u64, StoreError> {
+    // Sixteen decimal digits are a serial in hex too, on either database.
+    let insert = "WITH RECURSIVE n (i) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT i + 1 FROM n WHERE i < $1) \
+                  INSERT INTO certificate (serial, spiffe_uri, not_before_us, not_after_us, revoked_at_us) \
+                  SELECT CAST(i + 1000000000000000 AS TEXT), 'filled', 0, $2, 1 FROM n";
+    let mut tx = store.db().begin().await?;
+    let filled = tx.run(insert, args![count, not_after_us]).await?;
+    tx.run("UPDATE registry_version SET version = version + 1 WHERE id = 1", args![]).await?;
+    tx.commit().await?;
+    Ok(filled)
+}
 
 /// A running server. It ends, and all that it kept goes, when it is dropped.
 #[derive(Debug)]
@@ -84,7 +100,16 @@ impl TestPostgres {
 
 impl Drop for TestPostgres {
     fn drop(&mut self) {
-        // It may have ended.
+        // An immediate shutdown: a server that is killed leaves its System V shared memory behind, and the machine
+        // has a bounded number of those. It may have ended.
+        let asked = Command::new("kill").args(["-QUIT", &self.server.id().to_string()]).status();
+        let until = Instant::now() + STOP;
+        while asked.as_ref().is_ok_and(ExitStatus::success) && matches!(self.server.try_wait(), Ok(None)) {
+            if Instant::now() > until {
+                break;
+            }
+            std::thread::sleep(POLL);
+        }
         let _ = self.server.kill();
         let _ = self.server.wait();
     }

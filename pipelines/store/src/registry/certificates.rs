@@ -141,7 +141,9 @@ impl Store {
         tx.commit().await
     }
 
-    /// Records the certificate that follows another of the same identity. The old one lives on until its own end.
+    /// Records the certificate that follows a living one of the same identity. The old one lives on until its own end.
+    ///
+    /// A device that is not active, or of a suspended tenant, gets none.
     pub async fn renew(
         &self,
         change: &Change,
@@ -149,12 +151,15 @@ impl Store {
         certificate: &IssuedCertificate,
     ) -> Result<(), StoreError> {
         let mut tx = self.change().await?;
-        let select = "SELECT spiffe_uri, claim_id, ca_id, revoked_at_us FROM certificate WHERE serial = $1";
+        let select = "SELECT spiffe_uri, not_after_us, claim_id, ca_id, revoked_at_us FROM certificate \
+                      WHERE serial = $1";
         let known = tx.one(select, args![&old.to_string()]).await?.ok_or(Reject::NotFound("certificate"))?;
-        if known.maybe_int("revoked_at_us")?.is_some() || known.text("spiffe_uri")? != certificate.spiffe_uri
-        {
+        let is_living =
+            known.maybe_int("revoked_at_us")?.is_none() && known.int("not_after_us")? > change.at_us;
+        if !is_living || known.text("spiffe_uri")? != certificate.spiffe_uri {
             return Err(Reject::NotAllowed.into());
         }
+        may_have_one(&mut tx, &certificate.spiffe_uri, change.at_us).await?;
         let origin = (known.text("claim_id")?, known.text("ca_id")?);
         insert_certificate(&mut tx, certificate, (&origin.0, &origin.1)).await?;
         let target = format!("{} serial {} after {old}", certificate.spiffe_uri, certificate.serial);
@@ -194,6 +199,17 @@ impl Store {
         let pattern = format!("{}%", like(uri_prefix));
         let rows = self.db().all(select, args![&pattern, super::page(limit)]).await?;
         rows.iter().map(row).collect()
+    }
+}
+
+/// Checks that whom a SAN URI names is not kept out.
+async fn may_have_one(tx: &mut Tx, uri: &str, at_us: i64) -> Result<(), StoreError> {
+    let authority = uri.strip_prefix("spiffe://").and_then(|rest| rest.split('/').next()).unwrap_or("");
+    let identity = Identity::from_uri(uri, authority).map_err(|_uri| Reject::NotAllowed)?;
+    super::tenants::ensure_tenant(tx, identity.tenant(), at_us).await?;
+    match &identity {
+        Identity::Device(key) => super::claims::active(tx, key).await,
+        Identity::Service { .. } | Identity::User { .. } => Ok(()),
     }
 }
 

@@ -95,6 +95,7 @@ impl Store {
         if claims.expires_at_us <= change.at_us {
             return Err(Reject::Invalid("expiry").into());
         }
+        claims.secrets_sha256.iter().try_for_each(|secret| usable_hash(secret))?;
         let mut tx = self.change().await?;
         ensure_tenant(&mut tx, &claims.tenant, change.at_us).await?;
         let insert = "INSERT INTO claim (claim_id, secret_sha256, batch, tenant, device, model, expires_at_us, \
@@ -210,7 +211,13 @@ impl Store {
     }
 }
 
-/// A device that was suspended or retired gets no certificate by a claim.
+/// Checks the hex form of a SHA-256: it is compared as text, so there is one form of it.
+fn usable_hash(hex: &str) -> Result<(), StoreError> {
+    let is_hex = hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if is_hex { Ok(()) } else { Err(Reject::Invalid("secret").into()) }
+}
+
+/// A device that was suspended or retired gets no certificate.
 pub(super) async fn active(tx: &mut Tx, key: &DeviceKey) -> Result<(), StoreError> {
     let select = "SELECT state FROM device WHERE tenant = $1 AND device = $2";
     let row = tx.one(select, args![key.tenant.as_str(), key.device.as_str()]).await?;

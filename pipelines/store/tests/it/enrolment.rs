@@ -10,7 +10,7 @@ use wardline_store::registry::{
     IssuedCertificate, ManufacturerCa, NewClaims, PrincipalKind, Redeem, RedeemFactory, Redeemed, Reject,
     Revocation, RevokeBy,
 };
-use wardline_store::{Store, StoreError};
+use wardline_store::{ErrorKind, Store, StoreError};
 
 const HOUR_US: i64 = 3600 * 1_000_000;
 
@@ -168,6 +168,16 @@ fn renewal_follows_a_living_certificate_of_the_same_identity() {
         let unknown = certificate(9, &uri, "c").serial;
         let missing = store.renew(&change(), &unknown, &certificate(4, &uri, "b")).await;
         assert_eq!(rejected(missing), Reject::NotFound("certificate"));
+        let expired = store.renew(&at(first.not_after_us), &first.serial, &certificate(6, &uri, "b")).await;
+        assert_eq!(rejected(expired), Reject::NotAllowed);
+        store.set_device_state(&change(), &key("mon-1"), DeviceState::Suspended).await.unwrap();
+        let suspended = store.renew(&change(), &first.serial, &certificate(7, &uri, "b")).await;
+        assert_eq!(rejected(suspended), Reject::NotActive);
+        store.set_device_state(&change(), &key("mon-1"), DeviceState::Active).await.unwrap();
+        store.set_tenant_active(&change(), &tenant("st-mary"), false).await.unwrap();
+        let of_tenant = store.renew(&change(), &first.serial, &certificate(8, &uri, "b")).await;
+        assert_eq!(rejected(of_tenant), Reject::TenantSuspended);
+        store.set_tenant_active(&change(), &tenant("st-mary"), true).await.unwrap();
         let by = RevokeBy::Certificate(first.serial.clone());
         let revocation = Revocation { by, compromised_at_us: None, reason: String::new() };
         store.revoke(&change(), &revocation).await.unwrap();
@@ -212,20 +222,61 @@ fn a_revocation_reaches_what_it_names_and_nothing_else() {
     });
 }
 
+/// What onboarding a fleet needs: 1,000 devices a minute.
+const REDEEMED_PER_SECOND_MIN: f64 = 1000.0 / 60.0;
+
 #[test]
-fn enrolments_in_a_row() {
+fn a_fleet_enrols_at_a_thousand_a_minute_one_by_one_and_at_once() {
+    const EACH: u32 = 160;
     on_both(|store| async move {
-        claims(&store, "b1", None, 0..200).await;
-        let started = Instant::now();
-        for number in 0..200 {
-            let device = format!("mon-{number}");
-            let certificate = certificate(number, &device_uri(&device), &device);
-            store.redeem_claim(&change(), &redeem(number, &device, certificate)).await.unwrap();
+        claims(&store, "b1", None, 0..2 * EACH).await;
+        for (tasks, first) in [(1, 0), (16, EACH)] {
+            let started = Instant::now();
+            let workers: Vec<_> = (0..tasks)
+                .map(|worker| {
+                    let store = store.clone();
+                    tokio::spawn(async move {
+                        for number in (first + worker..first + EACH).step_by(tasks as usize) {
+                            let device = format!("mon-{number}");
+                            let certificate = certificate(number, &device_uri(&device), &device);
+                            let redeem = redeem(number, &device, certificate);
+                            assert_eq!(
+                                store.redeem_claim(&change(), &redeem).await.unwrap(),
+                                Redeemed::Issued
+                            );
+                        }
+                    })
+                })
+                .collect();
+            for worker in workers {
+                worker.await.unwrap();
+            }
+            let rate = f64::from(EACH) / started.elapsed().as_secs_f64();
+            println!("{rate:.0} claims redeemed a second by {tasks} tasks");
+            assert!(rate > REDEEMED_PER_SECOND_MIN, "{rate} by {tasks} tasks");
         }
-        println!(
-            "{:.0} claims redeemed a second, one after the other",
-            200.0 / started.elapsed().as_secs_f64()
-        );
-        assert_eq!(store.registry_snapshot(NOW_US).await.unwrap().active.len(), 200);
+        let active = store.registry_snapshot(NOW_US).await.unwrap().active.len();
+        assert_eq!(active, 2 * EACH as usize);
+    });
+}
+
+#[test]
+fn a_secret_is_kept_once_and_in_one_form() {
+    on_both(|store| async move {
+        let of = |secrets_sha256: Vec<String>| NewClaims {
+            tenant: tenant("st-mary"),
+            batch: "b1".into(),
+            model: String::new(),
+            device: None,
+            expires_at_us: NOW_US + HOUR_US,
+            secrets_sha256,
+        };
+        for bad in ["", "00", &"AB".repeat(32), &"0g".repeat(32), &"00".repeat(33)] {
+            let refused = store.create_claims(&change(), &of(vec![bad.into()])).await;
+            assert_eq!(rejected(refused), Reject::Invalid("secret"), "{bad}");
+        }
+        let twice = store.create_claims(&change(), &of(vec![secret(1), secret(2), secret(1)])).await;
+        assert_eq!(twice.unwrap_err().kind(), ErrorKind::Reject);
+        assert!(store.lookup_claim(&secret(2)).await.unwrap().is_none(), "all of them or none");
     });
 }

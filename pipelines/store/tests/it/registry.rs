@@ -183,9 +183,10 @@ fn a_revoked_certificate_is_in_the_snapshot_until_it_expires() {
             reason: "lost".into(),
         };
         let revoked = store.revoke(&at(NOW_US + 1), &revocation).await.unwrap();
-        assert_eq!(revoked, [certificate.serial.clone()]);
+        assert_eq!(revoked, std::slice::from_ref(&certificate.serial));
         assert!(store.revoke(&at(NOW_US + 2), &revocation).await.unwrap().is_empty());
-        assert_eq!(store.registry_snapshot(NOW_US + 2).await.unwrap().revoked, [certificate.serial.clone()]);
+        let snapshot = store.registry_snapshot(NOW_US + 2).await.unwrap();
+        assert_eq!(snapshot.revoked, std::slice::from_ref(&certificate.serial));
         assert!(store.registry_snapshot(certificate.not_after_us).await.unwrap().revoked.is_empty());
         let row = store.get_certificate(&certificate.serial).await.unwrap().unwrap();
         assert_eq!(

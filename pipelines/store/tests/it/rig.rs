@@ -19,6 +19,10 @@ pub(crate) fn on_both<F: Future<Output = ()>>(test: impl Fn(Store) -> F) {
         let store = Store::open(&folder.path().join("db")).await.unwrap();
         test(store.clone()).await;
         store.close().await;
+        if std::env::var_os("WARDLINE_NO_POSTGRES").is_some_and(|value| value == "1") {
+            println!("skipped on PostgreSQL: WARDLINE_NO_POSTGRES=1");
+            return;
+        }
         println!("on PostgreSQL");
         let server = TestPostgres::start().unwrap();
         let store = Store::connect(&server.database("registry").unwrap()).await.unwrap();
