@@ -15,6 +15,7 @@
 //! next number and its place at the end; events that lack it keep their hash.
 
 use crate::v1::AuditEvent;
+use crate::{DeviceKey, Identity};
 use prost::Message;
 
 /// Length of a hash, bytes.
@@ -28,6 +29,19 @@ pub fn canonical(event: &AuditEvent) -> Vec<u8> {
         return event.encode_to_vec();
     }
     AuditEvent { hash: Vec::new(), ..event.clone() }.encode_to_vec()
+}
+
+/// Action of the event that a certificate seems to be in use in two places. Its actor is the device; the alarm engine
+/// reads it, so it is durable before anybody hears of it.
+pub const SESSION_CONTESTED: &str = "session_contested";
+
+/// Returns the device that an actor's SPIFFE URI names, of whatever trust domain: the front wrote it.
+pub fn device_of(actor: &str) -> Option<DeviceKey> {
+    let (trust_domain, _path) = actor.strip_prefix("spiffe://")?.split_once('/')?;
+    match Identity::from_uri(actor, trust_domain) {
+        Ok(Identity::Device(key)) => Some(key),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -60,5 +74,14 @@ mod tests {
         assert_eq!(hex, GOLDEN);
         let hashed = AuditEvent { hash: vec![9; HASH_BYTES], ..event() };
         assert_eq!(canonical(&hashed), canonical(&event()));
+    }
+
+    #[test]
+    fn a_device_is_read_from_its_uri_alone() {
+        let key = device_of("spiffe://any.domain/tenant/demo/device/mon-1").unwrap();
+        assert_eq!(key.to_string(), "demo/mon-1");
+        for other in ["", "os:root@host", "spiffe://d/tenant/demo/service/ward", "spiffe://d"] {
+            assert_eq!(device_of(other), None, "{other}");
+        }
     }
 }

@@ -166,6 +166,7 @@ impl Connection {
             return Err(End::Closed);
         }
         self.heard_at = Instant::now();
+        self.guard.control.heard(self.heard_at.into_std());
         Ok(())
     }
 

@@ -1,10 +1,12 @@
 //! What the front keeps per device: budget, counters, and its one live session.
 
 use super::budget::{Budget, BudgetOptions};
-use std::collections::HashMap;
+use super::limits::{CONTEST_HEARD, TAKEOVER_WINDOW, TAKEOVERS_MAX};
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use wardline_proto::refusal::Refusal;
 use wardline_proto::{DeviceKey, TenantId};
@@ -43,12 +45,25 @@ pub(super) struct Device {
     /// What it did.
     pub(super) counters: DeviceCounters,
     budget: Mutex<Budget>,
+    /// The last takeovers, at most [`TAKEOVERS_MAX`].
+    takeovers: Mutex<VecDeque<Instant>>,
 }
 
 impl Device {
     /// Takes a publish out of the device's budget.
     pub(super) fn spend(&self, options: &BudgetOptions, now: Instant, bytes: usize, json: bool) -> bool {
         lock(&self.budget).take(options, now, bytes, json)
+    }
+
+    /// Counts a takeover; returns how many there were within the window.
+    fn taken_over(&self, now: Instant) -> usize {
+        let mut takeovers = lock(&self.takeovers);
+        takeovers.retain(|at| now.duration_since(*at) < TAKEOVER_WINDOW);
+        if takeovers.len() >= TAKEOVERS_MAX {
+            takeovers.pop_front();
+        }
+        takeovers.push_back(now);
+        takeovers.len()
     }
 
     /// Counts a refusal.
@@ -63,6 +78,10 @@ impl Device {
 pub(super) struct SessionControl {
     id: u64,
     serial: Serial,
+    peer: Option<IpAddr>,
+    opened: Instant,
+    /// When the device was heard last, milliseconds after `opened`.
+    heard_ms: AtomicU64,
     cut: Mutex<Option<Refusal>>,
     wake: Notify,
 }
@@ -71,6 +90,12 @@ impl SessionControl {
     /// Returns the serial of the certificate that the session was opened with.
     pub(super) fn serial(&self) -> &Serial {
         &self.serial
+    }
+
+    /// Notes that the device said something.
+    pub(super) fn heard(&self, at: Instant) {
+        let since = at.saturating_duration_since(self.opened).as_millis() as u64;
+        self.heard_ms.store(since, Ordering::Relaxed);
     }
 
     /// Ends the session with a reason; the first reason stands.
@@ -92,6 +117,26 @@ impl SessionControl {
             }
             self.wake.notified().await;
         }
+    }
+}
+
+/// A session that ended an older one of the same device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Takeover {
+    /// Where the older one came from.
+    pub(super) from: Option<IpAddr>,
+    /// How long ago it was heard.
+    pub(super) heard_ago: Duration,
+    /// Takeovers of the device within [`TAKEOVER_WINDOW`], this one among them.
+    pub(super) recent: usize,
+}
+
+impl Takeover {
+    /// Says whether the certificate seems to be in two places. A device that comes back after the network dropped takes
+    /// over too: but from where it was, or after its old session has been silent for a while, and not again and again.
+    pub(super) fn is_contested(&self, peer: Option<IpAddr>) -> bool {
+        let elsewhere = self.from.is_some() && peer.is_some() && self.from != peer;
+        (elsewhere && self.heard_ago < CONTEST_HEARD) || self.recent >= TAKEOVERS_MAX
     }
 }
 
@@ -129,27 +174,51 @@ impl Devices {
     pub(super) fn get(&self, key: &DeviceKey, options: &BudgetOptions) -> Arc<Device> {
         let fresh = || {
             let budget = Mutex::new(Budget::new(options, Instant::now()));
-            Arc::new(Device { key: key.clone(), counters: DeviceCounters::default(), budget })
+            Arc::new(Device {
+                key: key.clone(),
+                counters: DeviceCounters::default(),
+                budget,
+                takeovers: Mutex::default(),
+            })
         };
         lock(&self.devices).entry(key.clone()).or_insert_with(fresh).clone()
     }
 
     /// Opens the device's session. An older one is cut: the newest wins.
-    pub(super) fn open(&self, key: &DeviceKey, serial: Serial) -> Arc<SessionControl> {
+    pub(super) fn open(
+        &self,
+        key: &DeviceKey,
+        serial: Serial,
+        peer: Option<IpAddr>,
+    ) -> (Arc<SessionControl>, Option<Takeover>) {
+        let opened = Instant::now();
         let id = self.next_session.fetch_add(1, Ordering::Relaxed);
-        let control = Arc::new(SessionControl { id, serial, cut: Mutex::default(), wake: Notify::new() });
+        let control = Arc::new(SessionControl {
+            id,
+            serial,
+            peer,
+            opened,
+            heard_ms: AtomicU64::new(0),
+            cut: Mutex::default(),
+            wake: Notify::new(),
+        });
         let mut sessions = lock(&self.sessions);
-        match sessions.live.insert(key.clone(), control.clone()) {
-            Some(older) => older.cut(Refusal::MqttTakenOver),
-            None => *sessions.by_tenant.entry(key.tenant.clone()).or_default() += 1,
-        }
-        control
+        let Some(older) = sessions.live.insert(key.clone(), control.clone()) else {
+            *sessions.by_tenant.entry(key.tenant.clone()).or_default() += 1;
+            return (control, None);
+        };
+        drop(sessions);
+        older.cut(Refusal::MqttTakenOver);
+        let heard = older.opened + Duration::from_millis(older.heard_ms.load(Ordering::Relaxed));
+        let recent = lock(&self.devices).get(key).map_or(1, |device| device.taken_over(opened));
+        let heard_ago = opened.saturating_duration_since(heard);
+        (control, Some(Takeover { from: older.peer, heard_ago, recent }))
     }
 
     /// Forgets a session that has ended, unless a newer one took its place.
     pub(super) fn close(&self, key: &DeviceKey, control: &SessionControl) {
         let mut sessions = lock(&self.sessions);
-        if !sessions.live.get(key).is_some_and(|current| current.id == control.id) {
+        if sessions.live.get(key).is_none_or(|current| current.id != control.id) {
             return;
         }
         sessions.live.remove(key);

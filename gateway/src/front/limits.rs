@@ -7,6 +7,8 @@ use wardline_proto::limits::{ID_BYTES_MAX, PACKET_BYTES_MAX, PAYLOAD_BYTES_MAX, 
 pub const CONTROL_BYTES_MAX: usize = 4 * 1024;
 /// Longest topic that can be one of ours, bytes: `wl/1/{tenant}/{device}/up/telemetry`.
 pub const TOPIC_BYTES_MAX: usize = 2 * ID_BYTES_MAX + 32;
+/// Bytes of a refused topic that the audit trail names.
+pub const TOLD_BYTES_MAX: usize = 128;
 /// Longest property section of a v5 PUBLISH, bytes.
 pub const PROPERTIES_BYTES_MAX: usize = 1024;
 /// Most filters in one SUBSCRIBE or UNSUBSCRIBE.
@@ -19,6 +21,12 @@ pub const PEERS_MAX: usize = 65_536;
 pub const TLS_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Publishes to one device that wait for its PUBACK.
 pub const DOWN_INFLIGHT_MAX: usize = 16;
+/// An older session that was heard this recently, from another address, is a second place.
+pub const CONTEST_HEARD: Duration = Duration::from_secs(3);
+/// So many takeovers of one device within [`TAKEOVER_WINDOW`] are two that fight for it.
+pub const TAKEOVERS_MAX: usize = 3;
+/// See [`TAKEOVERS_MAX`].
+pub const TAKEOVER_WINDOW: Duration = Duration::from_secs(60);
 /// Notices that wait for the router.
 pub const NOTICES_MAX: usize = 1024;
 /// How often the registry's version is looked at. A revocation acts within two of these and the time of a reload.

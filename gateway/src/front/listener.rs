@@ -1,14 +1,14 @@
 //! The accept loop and the front's housekeeping.
 
 use super::admission::{Admission, PeerKey};
-use super::devices::{Devices, SessionControl};
+use super::devices::{Devices, SessionControl, Takeover};
 use super::downlink::{Downlink, DownlinkHandle};
 use super::limits::{DRAIN_MAX, HANDSHAKES_MAX};
 use super::{Auditor, CONNECTIONS_MAX, DeviceStats, Front, FrontMetrics, FrontOptions, LiveTls, connection};
 use crate::access::Directory;
 use bytes::Bytes;
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
@@ -16,8 +16,9 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use wardline_journal::Journal;
-use wardline_proto::DeviceKey;
+use wardline_proto::audit::SESSION_CONTESTED;
 use wardline_proto::refusal::Refusal;
+use wardline_proto::{DeviceKey, Identity};
 use wardline_store::registry::Serial;
 
 /// How long the accept loop rests when the system has no more file descriptors.
@@ -206,7 +207,12 @@ impl Front {
         if let Some(peer) = peer {
             self.admission.known(PeerKey::of(peer.ip()));
         }
-        let control = self.devices.open(key, serial);
+        let (control, takeover) = self.devices.open(key, serial, peer.map(|peer| peer.ip()));
+        if let Some(takeover) = takeover
+            && let Err(refusal) = self.audit_takeover(key, &control, takeover, peer)
+        {
+            control.cut(refusal);
+        }
         if let Some(refusal) = self.unwelcome(key, control.serial()) {
             control.cut(refusal);
         }
@@ -216,6 +222,35 @@ impl Front {
     /// Cuts the sessions of revoked certificates and of devices that are no longer active (SEC-2).
     fn cut_unwelcome(&self) {
         self.devices.cut_where(|key, serial| self.unwelcome(key, serial));
+    }
+
+    /// Audits that the newest session won, and whether both seem to be in use. Journaled before anything of the new
+    /// session, so that the alarm is not behind what it sends.
+    fn audit_takeover(
+        &self,
+        key: &DeviceKey,
+        control: &SessionControl,
+        takeover: Takeover,
+        peer: Option<SocketAddr>,
+    ) -> Result<(), Refusal> {
+        let peer = peer.map(|peer| peer.ip());
+        let actor = Identity::Device(key.clone()).uri(&self.trust_domain);
+        let same = if takeover.from == peer { "the same" } else { "another" };
+        let target = format!(
+            "serial {} from {} address {}, before {}, heard {} ms ago",
+            control.serial(),
+            same,
+            address_class(peer),
+            address_class(takeover.from),
+            takeover.heard_ago.as_millis(),
+        );
+        let contested = takeover.is_contested(peer);
+        let action = if contested { SESSION_CONTESTED } else { "session_taken_over" };
+        if contested {
+            tracing::warn!(device = %key, "a certificate seems to be in use in two places");
+        }
+        let done = self.auditor.record(action, &actor, Refusal::MqttTakenOver.code(), target);
+        done.map_err(|_| Refusal::JournalFailed)
     }
 
     /// Admits a device that has said CONNECT: it is still welcome, and its tenant has a place for it.
@@ -236,5 +271,16 @@ impl Front {
             return Some(Refusal::IdentityRevoked);
         }
         (!self.directory.is_active(key)).then_some(Refusal::IdentityUnknown)
+    }
+}
+
+/// Names what kind of address a peer has; the address itself is not kept.
+fn address_class(address: Option<IpAddr>) -> &'static str {
+    match address.map(|address| address.to_canonical()) {
+        None => "unknown",
+        Some(address) if address.is_loopback() => "loopback",
+        Some(IpAddr::V4(v4)) if v4.is_private() || v4.is_link_local() => "private",
+        Some(IpAddr::V6(v6)) if v6.is_unique_local() || v6.is_unicast_link_local() => "private",
+        Some(_) => "public",
     }
 }

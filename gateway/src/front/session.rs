@@ -5,7 +5,7 @@
 
 use super::codec::{Packet, Publish, Version};
 use super::devices::Device;
-use super::limits::STALL_MAX;
+use super::limits::{STALL_MAX, TOLD_BYTES_MAX};
 use super::{Front, now_us, reply};
 use bytes::{Bytes, BytesMut};
 use prost::Message;
@@ -61,6 +61,8 @@ pub(super) struct Session {
     stalled: Option<Stalled>,
     /// QoS 2 ids from PUBLISH to PUBREL. At most [`RECEIVE_MAXIMUM`].
     unreleased: HashSet<u16>,
+    /// The topic of the last publish that was refused or ended the session, made safe to tell.
+    tried: String,
 }
 
 impl Session {
@@ -76,7 +78,18 @@ impl Session {
         let actor = Identity::Device(device.key.clone()).uri(&front.trust_domain);
         let (pending, unreleased) = (VecDeque::new(), HashSet::new());
         let known = i64::MIN;
-        Self { front, device, actor, version, template, known, pending, stalled: None, unreleased }
+        Self {
+            front,
+            device,
+            actor,
+            version,
+            template,
+            known,
+            pending,
+            stalled: None,
+            unreleased,
+            tried: String::new(),
+        }
     }
 
     /// Returns the protocol version.
@@ -142,6 +155,7 @@ impl Session {
     pub(super) fn refused(&self, refusal: Refusal, target: &str) -> Result<(), Refusal> {
         self.device.count_refusal(refusal);
         self.front.metrics.refused(refusal);
+        let target = if names_topic(refusal) && !self.tried.is_empty() { &self.tried } else { target };
         self.front.auditor.refused(&self.actor, refusal, target).map_err(|_| Refusal::JournalFailed)
     }
 
@@ -229,6 +243,11 @@ impl Session {
     }
 
     fn check(&mut self, publish: Publish) -> Result<Record, Refusal> {
+        let topic = publish.topic.clone();
+        self.check_on(publish).inspect_err(|_| self.tried = tellable(&topic))
+    }
+
+    fn check_on(&mut self, publish: Publish) -> Result<Record, Refusal> {
         let channel = topic::parse_up(&self.device.key, &publish.topic).ok_or(Refusal::TopicNotAuthorized)?;
         if publish.payload.len() > PAYLOAD_BYTES_MAX {
             return Err(Refusal::PayloadTooLarge);
@@ -275,6 +294,21 @@ impl Session {
         }
         Ok(Record { partition: self.device.key.partition(), class, payload: encoded })
     }
+}
+
+/// Says whether a refusal is of the publish that was looked at last.
+fn names_topic(refusal: Refusal) -> bool {
+    use Refusal::{FrameHeader, PayloadFormat, PayloadTooLarge, QuotaRate, TopicNotAuthorized};
+    matches!(refusal, TopicNotAuthorized | PayloadTooLarge | PayloadFormat | FrameHeader | QuotaRate)
+}
+
+/// Cuts a topic short and leaves only what may stand in a topic of ours, so that it can be told in the audit trail.
+fn tellable(topic: &[u8]) -> String {
+    let tell = |byte: &u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'_' | b'-' => char::from(*byte),
+        _ => '?',
+    };
+    topic.iter().take(TOLD_BYTES_MAX).map(tell).collect()
 }
 
 fn refusal_of(error: &AppendError) -> Refusal {

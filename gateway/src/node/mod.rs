@@ -6,6 +6,7 @@
 
 mod config;
 mod http;
+mod notices;
 mod options;
 mod retention;
 mod tasks;
@@ -30,8 +31,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tasks::Tasks;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use wardline_alert::{AlertError, AlertFeed, AlertMetrics, AlertWorker};
-use wardline_archive::{ArchiveHandle, ArchiveMetrics, ArchiveService};
+use wardline_archive::{
+    ArchiveHandle, ArchiveMetrics, ArchiveService, NOTICES_PER_COMMIT_MAX, QuarantineNotice,
+};
 use wardline_journal::{DiskStorage, Journal, KeyError, Keyring, OpenError, Storage};
 use wardline_proto::DeviceKey;
 use wardline_store::{Store, StoreError};
@@ -223,7 +227,7 @@ impl Node {
     pub async fn shutdown(self) -> Result<(), NodeError> {
         let Self { journal, store, auditor, mut tasks, front, archive, feed, .. } = self;
         tasks.stop(&[TaskKind::Front]).await?;
-        tasks.stop(&[TaskKind::Archive, TaskKind::Alert, TaskKind::Retention]).await?;
+        tasks.stop(&[TaskKind::Archive, TaskKind::Alert, TaskKind::Retention, TaskKind::Notices]).await?;
         tasks.stop(&[TaskKind::Grpc, TaskKind::Http, TaskKind::Certificates]).await?;
         // What these changed last is in the outbox.
         tasks.stop(&[TaskKind::Registry, TaskKind::Audit]).await?;
@@ -255,13 +259,19 @@ impl Parts {
         let relay = Relay::new(self.auditor.clone(), self.store.clone(), self.keyring.clone(), metrics);
         self.tasks.spawn(TaskKind::Audit, |stop| relay.run(stop));
         self.upkeep();
-        let archive = roles.has(Role::Archive).then(|| self.archive());
+        // Made before the archive: what it quarantines first is told too.
+        let (notices, told) = mpsc::channel(NOTICES_PER_COMMIT_MAX);
+        let notices = roles.has(Role::Front).then_some(notices);
+        let archive = roles.has(Role::Archive).then(|| self.archive(notices));
         // The engine notes the journal's end before the front can move it.
         let alert = if roles.has(Role::Alert) { Some(self.alert()?) } else { None };
         if roles.has(Role::Api) {
             self.grpc(grpc, alert.clone());
         }
         let front = if roles.has(Role::Front) { Some(self.front(mqtt)) } else { None };
+        if let Some(downlink) = front.as_ref().map(FrontHandle::downlink) {
+            self.tasks.spawn(TaskKind::Notices, |stop| notices::run(told, downlink, stop));
+        }
         if archive.is_some() && alert.is_some() {
             let (journal, store) = (self.journal.clone(), self.store.clone());
             self.tasks.spawn(TaskKind::Retention, |stop| retention::run(journal, store, stop));
@@ -275,13 +285,16 @@ impl Parts {
         Ok(Node { addrs, journal, store, auditor, tls, front, archive, feed, tasks })
     }
 
-    fn archive(&mut self) -> ArchiveHandle {
+    fn archive(&mut self, notices: Option<mpsc::Sender<QuarantineNotice>>) -> ArchiveHandle {
         let metrics = Arc::new(ArchiveMetrics::default());
         metrics.register(self.registry.sub_registry_with_prefix("wardline"));
         let mut options = self.options.archive.clone();
         options.dir = self.data.archive();
         let (journal, store) = (self.journal.clone(), self.store.clone());
-        let service = ArchiveService::new(options, journal, store, self.keyring.clone(), metrics);
+        let mut service = ArchiveService::new(options, journal, store, self.keyring.clone(), metrics);
+        if let Some(notices) = notices {
+            service = service.with_notices(notices);
+        }
         let handle = service.handle();
         self.tasks.spawn(TaskKind::Archive, |stop| async move {
             service.run(stop).await.map_err(|error| error.to_string())

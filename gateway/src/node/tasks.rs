@@ -27,6 +27,8 @@ pub enum TaskKind {
     Http,
     /// Brings outbox and counted refusals into the audit chain. What cannot be audited is not done, so the node stops with it.
     Audit,
+    /// Tells devices of their frames in the quarantine. A hint; the node goes on without it.
+    Notices,
     /// Drops old segments. The node goes on without it until the journal is full, which is visible.
     Retention,
     /// Watches certificates and what expires. The node goes on with what is loaded.
@@ -38,7 +40,7 @@ impl TaskKind {
     pub fn is_vital(self) -> bool {
         match self {
             Self::Front | Self::Archive | Self::Alert | Self::Grpc | Self::Registry | Self::Audit => true,
-            Self::Http | Self::Retention | Self::Certificates => false,
+            Self::Http | Self::Notices | Self::Retention | Self::Certificates => false,
         }
     }
 }

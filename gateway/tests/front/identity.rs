@@ -14,6 +14,11 @@ async fn another_devices_topic_is_refused_and_audited() {
     client.send(&publish(5, 1, 1, other, &numerics(1))).await;
     assert_eq!(client.packet().await, Some(vec![0x40, 3, 0, 1, 0x87]));
     stand.audited("refused", "WL-TOPIC-001").await;
+    let refused = stand.audits().into_iter().find(|event| event.action == "refused").unwrap();
+    assert_eq!(refused.target, other, "what was tried is named");
+    let odd = format!("wl/\u{1}\n{}", "x".repeat(140));
+    client.send(&publish(5, 1, 2, &odd, &numerics(1))).await;
+    client.packet().await.unwrap();
     let mut client = stand.session("mon-2", 4).await;
     client.send(&publish(4, 1, 1, TOPIC, &numerics(1))).await;
     assert_eq!(client.packet().await, None);

@@ -4,7 +4,10 @@
 
 mod admission;
 mod bad_input;
+mod full_disk;
 mod identity;
+mod notices;
 mod publish;
 mod services;
 mod support;
+mod takeover;

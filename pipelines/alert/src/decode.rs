@@ -4,6 +4,7 @@
 use crate::observation::Observation;
 use bytes::Bytes;
 use prost::Message;
+use wardline_proto::audit::{SESSION_CONTESTED, device_of};
 use wardline_proto::frame::FrameHeader;
 use wardline_proto::v1::journal_record::Kind;
 use wardline_proto::v1::{JournalRecord, Lane, PayloadFormat, Publish};
@@ -14,6 +15,13 @@ use wardline_proto::{DeviceId, DeviceKey, TenantId, frame, json};
 pub(crate) enum Decoded {
     /// A publish to decide on.
     Seen(Box<Observation>),
+    /// A certificate that seems to be in use in two places.
+    Contested {
+        /// Whose.
+        key: DeviceKey,
+        /// When the front accepted it, unix microseconds.
+        ingested_at_us: i64,
+    },
     /// Nothing that can raise an alarm; time moves on.
     Other {
         /// When the front accepted it, unix microseconds.
@@ -31,6 +39,10 @@ pub(crate) fn decode(payload: Bytes) -> Decoded {
         // Nobody is paged for a device on a test bench.
         Some(Kind::Publish(publish)) if publish.for_test => Decoded::Other { ingested_at_us },
         Some(Kind::Publish(publish)) => read(publish, ingested_at_us).unwrap_or(Decoded::Poison),
+        Some(Kind::Audit(event)) if event.action == SESSION_CONTESTED => match device_of(&event.actor) {
+            Some(key) => Decoded::Contested { key, ingested_at_us },
+            None => Decoded::Other { ingested_at_us },
+        },
         _ => Decoded::Other { ingested_at_us },
     }
 }

@@ -32,6 +32,8 @@ pub const HOLD_US: i64 = 15_000_000;
 /// After a restart, devices have at least this long to come back before their data counts as missing,
 /// microseconds.
 pub const RECONNECT_US: i64 = 15_000_000;
+/// A contested certificate is told of until it has been quiet for this long, microseconds.
+pub const CONTESTED_US: i64 = 600_000_000;
 /// Between two looks for idle devices when there is no room, microseconds.
 pub const EVICTION_INTERVAL_US: i64 = 60_000_000;
 

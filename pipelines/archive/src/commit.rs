@@ -3,6 +3,7 @@
 use crate::desk::{Desk, Group, GroupKey, Pending};
 use crate::error::ArchiveError;
 use crate::file::encode;
+use crate::notices::Notices;
 use crate::shelf::{Shelf, new_path};
 use crate::streams::Counts;
 use crate::table::Table;
@@ -22,6 +23,7 @@ pub(crate) struct Outcome {
     pub(crate) files: Vec<(Table, u64, u64)>,
     pub(crate) devices: BTreeMap<DeviceKey, Counts>,
     pub(crate) refusals: BTreeMap<Refusal, u64>,
+    pub(crate) notices: Notices,
 }
 
 /// Commits what the desk has taken. On error nothing is committed, unless the database hid its success; both ways the
@@ -32,7 +34,7 @@ pub(crate) async fn write(
     desk: &mut Desk,
     (lease, from_offset): (u64, u64),
 ) -> Result<Outcome, ArchiveError> {
-    let Pending { groups, devices, refusals, heads, .. } = std::mem::take(&mut desk.pending);
+    let Pending { groups, devices, refusals, heads, notices, .. } = std::mem::take(&mut desk.pending);
     let mut files = Vec::with_capacity(groups.len());
     for (key, group) in groups {
         files.push(write_file(parts, shelf, key, group).await?);
@@ -51,7 +53,7 @@ pub(crate) async fn write(
         at_us: now_us(),
     };
     parts.catalog.commit(&commit).await?;
-    Ok(Outcome { files: written, devices, refusals })
+    Ok(Outcome { files: written, devices, refusals, notices })
 }
 
 async fn write_file(

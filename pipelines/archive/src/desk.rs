@@ -5,6 +5,7 @@
 use crate::dedup::Verdict;
 use crate::heads::Heads;
 use crate::intake::{Arrival, Arrived, Content};
+use crate::notices::{Notices, QuarantineNotice};
 use crate::rows::{Added, Origin, Rows};
 use crate::streams::{Counts, Streams, outside, stream_of};
 use crate::table::{Day, Table};
@@ -41,6 +42,7 @@ pub(crate) struct Pending {
     pub(crate) devices: BTreeMap<DeviceKey, Counts>,
     pub(crate) refusals: BTreeMap<Refusal, u64>,
     pub(crate) heads: Heads,
+    pub(crate) notices: Notices,
     pub(crate) rows: usize,
     pub(crate) bytes: usize,
 }
@@ -102,7 +104,11 @@ impl Desk {
         }
         match judgement {
             Judgement::Good { .. } => self.store(arrival, arrived),
-            Judgement::Refused(why) => self.refuse(arrival, arrived.key.tenant.as_str(), why),
+            Judgement::Refused(why) => {
+                let position = arrived.position.map(|p| (p.lane, p.epoch, p.seq));
+                self.pending.notices.add(QuarantineNotice { key: arrived.key.clone(), why, position });
+                self.refuse(arrival, arrived.key.tenant.as_str(), why);
+            }
             Judgement::Duplicate => {}
         }
     }

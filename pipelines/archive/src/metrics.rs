@@ -34,6 +34,7 @@ pub struct ArchiveMetrics {
     pub(crate) duplicates: Counter,
     pub(crate) late: Counter,
     pub(crate) retries: Counter,
+    pub(crate) notices_dropped: Counter,
     pub(crate) swept: Counter,
     pub(crate) compacted_files: Counter,
     pub(crate) compaction_failures: Counter,
@@ -54,6 +55,7 @@ impl Default for ArchiveMetrics {
             duplicates: Counter::default(),
             late: Counter::default(),
             retries: Counter::default(),
+            notices_dropped: Counter::default(),
             swept: Counter::default(),
             compacted_files: Counter::default(),
             compaction_failures: Counter::default(),
@@ -79,6 +81,8 @@ impl ArchiveMetrics {
         counter(registry, "archive_duplicates", "Frames that came again", &self.duplicates);
         counter(registry, "archive_late", "Frames after a later one", &self.late);
         counter(registry, "archive_retries", "Returns to the committed position", &self.retries);
+        let help = "Notices of quarantined frames that found no room";
+        counter(registry, "archive_notices_dropped", help, &self.notices_dropped);
         counter(registry, "archive_swept_files", "Files removed, never committed", &self.swept);
         counter(registry, "archive_compacted_files", "Small files merged", &self.compacted_files);
         counter(registry, "archive_compaction_failures", "Merges that failed", &self.compaction_failures);

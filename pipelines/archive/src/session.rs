@@ -187,6 +187,10 @@ impl<'a> Session<'a> {
         self.desk.streams.committed(self.parts.options.streams_cached_max);
         self.parts.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
         self.publish(&outcome);
+        if let Some(to) = &self.parts.notices {
+            let dropped = outcome.notices.send(to);
+            self.parts.metrics.notices_dropped.inc_by(dropped);
+        }
         Ok(())
     }
 

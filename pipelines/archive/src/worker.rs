@@ -11,11 +11,12 @@ use crate::error::{ArchiveError, ErrorKind};
 use crate::handle::{ArchiveHandle, Progress, Requests};
 use crate::keys::ArchiveKeys;
 use crate::metrics::ArchiveMetrics;
+use crate::notices::QuarantineNotice;
 use crate::options::ArchiveOptions;
 use crate::session::Session;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use wardline_journal::{Journal, Keyring};
 use wardline_store::Store;
 use wardline_store::catalog::Catalog;
@@ -30,6 +31,7 @@ pub(crate) struct Parts {
     pub(crate) metrics: Arc<ArchiveMetrics>,
     pub(crate) requests: Arc<Requests>,
     pub(crate) progress: watch::Sender<Progress>,
+    pub(crate) notices: Option<mpsc::Sender<QuarantineNotice>>,
 }
 
 /// The archive worker.
@@ -56,7 +58,16 @@ impl ArchiveService {
         let (progress, _) = watch::channel(Progress::default());
         let requests = Arc::new(Requests::default());
         let catalog = Catalog::new(store);
-        Self { parts: Parts { options, journal, catalog, keyring, keys, metrics, requests, progress } }
+        let parts =
+            Parts { options, journal, catalog, keyring, keys, metrics, requests, progress, notices: None };
+        Self { parts }
+    }
+
+    /// Tells of quarantined frames after the commit that holds them.
+    #[must_use]
+    pub fn with_notices(mut self, notices: mpsc::Sender<QuarantineNotice>) -> Self {
+        self.parts.notices = Some(notices);
+        self
     }
 
     /// Returns a handle.

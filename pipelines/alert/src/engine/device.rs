@@ -1,6 +1,7 @@
 //! What the engine remembers of one device. Persisted as it stands; the message's tags are its format.
 
 use super::EngineCounts;
+use super::contested::{self, ContestedState};
 use super::dedup::SeenStream;
 use super::device_alarm::{self, ConditionState, Ignored};
 use super::missing::{self, MissingState};
@@ -37,6 +38,9 @@ pub struct DeviceState {
     /// Early warning scores.
     #[prost(message, repeated, tag = "7")]
     pub news2: Vec<News2State>,
+    /// Its certificate in two places.
+    #[prost(message, optional, tag = "8")]
+    pub contested: Option<ContestedState>,
 }
 
 /// The time of a metric's last live, usable reading.
@@ -79,12 +83,14 @@ impl DeviceState {
             }
         }
         self.conditions.iter_mut().for_each(|state| device_alarm::expire(state, now_us, out));
+        contested::expire(&mut self.contested, now_us, out);
     }
 
     /// Returns when this device wants to be looked at next.
     pub(crate) fn wake_us(&self) -> Option<i64> {
         let missing = self.missing.iter().filter_map(MissingState::wake_us);
-        missing.chain(self.conditions.iter().filter_map(ConditionState::wake_us)).min()
+        let contested = self.contested.as_ref().map(|state| state.until_us);
+        missing.chain(self.conditions.iter().filter_map(ConditionState::wake_us)).chain(contested).min()
     }
 
     /// Gives the device until `until_us` to come back before anything counts as missing.
@@ -129,6 +135,7 @@ impl DeviceState {
             .filter_map(|s| s.alert)
             .chain(self.missing.into_iter().filter_map(|s| s.alert))
             .chain(self.news2.into_iter().filter_map(|s| s.alert))
+            .chain(self.contested.into_iter().filter_map(|s| s.alert))
             .chain(self.conditions.into_iter().filter_map(|mut c| c.take_present()));
         out.extend(present.map(|alert| Transition::end(alert, "forgotten", at_us)));
     }

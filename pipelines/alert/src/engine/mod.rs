@@ -10,6 +10,7 @@
 //!  Tick        -> wheel: devices whose time has come                  -> missing, held condition
 //! ```
 
+mod contested;
 mod dedup;
 mod device;
 mod device_alarm;
@@ -29,6 +30,7 @@ use std::collections::{BTreeSet, HashMap};
 use wardline_proto::{DeviceKey, TenantId};
 use wheel::Wheel;
 
+pub use contested::{CONTESTED_RULE, ContestedState};
 pub use dedup::SeenStream;
 pub use device::{DeviceState, MetricClock};
 pub use device_alarm::ConditionState;
@@ -162,6 +164,20 @@ impl Engine {
         state.observe(&self.rules, seen, &mut Sink { out, counts: &mut self.counts });
         self.wheel.set(&seen.key, state.wake_us());
         self.changed.insert(seen.key.clone());
+    }
+
+    /// Tells that a device's certificate seems to be in use in two places. Time moves on first.
+    pub fn contested(&mut self, key: &DeviceKey, at_us: i64, out: &mut Vec<Transition>) {
+        self.advance(at_us, out);
+        if !self.admit(key, out) {
+            self.counts.devices_refused += 1;
+            return;
+        }
+        let state = self.devices.entry(key.clone()).or_default();
+        state.last_us = state.last_us.max(at_us);
+        contested::seen(&mut state.contested, key, at_us, out);
+        self.wheel.set(key, state.wake_us());
+        self.changed.insert(key.clone());
     }
 
     /// Moves time on to `now_us` and raises what became due. A tick must only be given when every record before it

@@ -154,6 +154,11 @@ impl Core {
                 self.resume(offset, caused_us);
                 self.engine.observe(&seen, &mut out);
             }
+            Decoded::Contested { key, ingested_at_us } => {
+                caused_us = ingested_at_us;
+                self.resume(offset, caused_us);
+                self.engine.contested(&key, caused_us, &mut out);
+            }
             Decoded::Other { ingested_at_us } => self.pass(offset, ingested_at_us, &mut out),
             Decoded::Poison => {
                 stepped.poison += 1;

@@ -8,6 +8,7 @@
 //! tick 60               time moves on
 //! ```
 
+mod contested;
 mod limits;
 mod news2;
 mod order;
