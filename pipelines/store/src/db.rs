@@ -207,13 +207,6 @@ impl Pool {
             }
         })
     }
-
-    pub(crate) async fn run(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<u64, StoreError> {
-        Ok(match self {
-            Self::Sqlite(pool) => bind_sqlite(sql, args).execute(pool).await?.rows_affected(),
-            Self::Postgres(pool) => bind_postgres(sql, args).execute(pool).await?.rows_affected(),
-        })
-    }
 }
 
 impl Tx {
