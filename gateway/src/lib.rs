@@ -10,6 +10,7 @@ pub mod audit;
 pub mod cli;
 pub mod conform;
 pub mod demo;
+pub mod enrol;
 pub mod front;
 pub mod node;
 pub mod operate;

@@ -10,7 +10,7 @@ use wardline_archive::read::local_actor;
 use wardline_journal::{KeyError, KeyPurpose, Keyring};
 use wardline_proto::{DeviceId, DeviceKey, Identity, TenantId};
 use wardline_store::outbox::Change;
-use wardline_store::registry::IssuedCertificate;
+use wardline_store::registry::{IssuedCertificate, PrincipalKind, Role};
 use wardline_store::{Store, StoreError};
 
 /// Says why an operation failed.
@@ -25,6 +25,9 @@ pub enum OperateError {
     /// The database.
     #[error("wardline.db: {0}")]
     Store(#[from] StoreError),
+    /// An id.
+    #[error(transparent)]
+    Id(#[from] wardline_proto::ids::IdError),
     /// The trust domain is no host name.
     #[error("a trust domain is 1 to 255 of a-z 0-9 . - _")]
     TrustDomain,
@@ -71,6 +74,11 @@ impl DataDir {
         self.0.join("wardline.db")
     }
 
+    /// Returns the folder of the operator's certificate.
+    pub fn operator(&self) -> PathBuf {
+        self.0.join("operator")
+    }
+
     /// Returns the journal's folder.
     pub fn journal(&self) -> PathBuf {
         self.0.join("journal")
@@ -92,8 +100,8 @@ impl DataDir {
     }
 }
 
-/// Makes a data directory: authority, the gateway's certificate for `hosts`, keyring, database. Refuses when there
-/// is an authority already; a run that was cut short can be repeated.
+/// Makes a data directory: authority, the gateway's certificate for `hosts`, keyring, database, and the operator's
+/// certificate in `operator/`. Refuses when there is an authority already; a run that was cut short can be repeated.
 pub async fn init(dir: &Path, trust_domain: &str, hosts: &[String]) -> Result<(), OperateError> {
     let is_name = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_');
     if trust_domain.is_empty() || trust_domain.len() > 255 || !trust_domain.bytes().all(is_name) {
@@ -107,9 +115,41 @@ pub async fn init(dir: &Path, trust_domain: &str, hosts: &[String]) -> Result<()
     let keyring = Keyring::create_or_open(&data.keyring())?;
     keyring.ensure(KeyPurpose::Journal, None)?;
     keyring.ensure(KeyPurpose::State, None)?;
-    Store::open(&data.store()).await?.close().await;
+    let store = Store::open(&data.store()).await?;
+    let made = make_authority(&data, &store, trust_domain, hosts).await;
+    store.close().await;
+    made?;
+    issue_operator(dir).await?;
+    Ok(())
+}
+
+async fn make_authority(
+    data: &DataDir,
+    store: &Store,
+    trust_domain: &str,
+    hosts: &[String],
+) -> Result<(), OperateError> {
+    let (tenant, name) = (TenantId::new("system")?, DeviceId::new("operator")?);
+    let who = (&tenant, PrincipalKind::User, &name);
+    store.put_principal(&local_change(), who, &[Role::Operator]).await?;
     data.pki().create(trust_domain, hosts)?;
     Ok(())
+}
+
+/// Issues the operator's certificate into `operator/` of the data directory: who has that folder may do everything,
+/// over gRPC, for 30 days. The one of before lives on until its own end.
+pub async fn issue_operator(dir: &Path) -> Result<IssuedCertificate, OperateError> {
+    let (tenant, name) = (TenantId::new("system")?, DeviceId::new("operator")?);
+    issue(dir, Identity::User { tenant, name }, &DataDir::new(dir).operator()).await
+}
+
+/// Issues the gateway's own certificate anew, for the same names or for others. A running gateway takes it within
+/// seconds; sessions go on.
+pub fn renew_server(dir: &Path, hosts: &[String]) -> Result<Vec<String>, OperateError> {
+    let pki = initialised(dir)?.pki();
+    let hosts = if hosts.is_empty() { crate::pki::server_hosts(&pki)? } else { hosts.to_vec() };
+    pki.renew_server(&Authority::load(&pki)?, &hosts)?;
+    Ok(hosts)
 }
 
 /// Issues a device's certificate into `out` and registers the device.

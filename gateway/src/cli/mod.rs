@@ -4,6 +4,7 @@ pub mod alerts;
 pub mod archive;
 pub mod archive_verify;
 pub mod audit;
+pub mod cert;
 pub mod conform;
 pub mod profile;
 pub mod query;
@@ -37,6 +38,8 @@ enum Command {
     Device(setup::DeviceCommand),
     /// Issue and revoke certificates of services, such as subscribers to alerts.
     Service(setup::ServiceCommand),
+    /// Show issued certificates; renew the gateway's own and the operator's.
+    Cert(cert::CertCommand),
     /// Run the gateway.
     Serve(serve::ServeCommand),
     /// Show what the archive holds, without a SQL engine.
@@ -92,6 +95,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Init(command) => command.run().await,
         Command::Device(command) => command.run().await,
         Command::Service(command) => command.run().await,
+        Command::Cert(command) => command.run().await,
         Command::Serve(command) => command.run().await,
         Command::Archive(command) => command.run().await,
         Command::Conform(command) => command.run().await,

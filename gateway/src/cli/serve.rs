@@ -28,6 +28,9 @@ pub struct ServeCommand {
     /// Where metrics and health are [default: 127.0.0.1:9464].
     #[arg(long, value_name = "ADDR:PORT")]
     http: Option<SocketAddr>,
+    /// Where devices enrol [default: [::]:9443].
+    #[arg(long, value_name = "ADDR:PORT")]
+    est: Option<SocketAddr>,
     /// What this process does; all by default.
     #[arg(long, value_enum, value_delimiter = ',')]
     roles: Vec<Role>,
@@ -44,11 +47,15 @@ impl ServeCommand {
         options.mqtt = self.mqtt.unwrap_or(options.mqtt);
         options.grpc = self.grpc.unwrap_or(options.grpc);
         options.http = self.http.unwrap_or(options.http);
+        options.est = self.est.unwrap_or(options.est);
         options.roles = Roles::new(&self.roles);
         let mut signals = Signals::new().context("listen for signals")?;
         let mut node = Node::start(options).await?;
         let addrs = node.addrs();
-        println!("wardline serves: mqtt {} grpc {} http {}", addrs.mqtt, addrs.grpc, addrs.http);
+        println!(
+            "wardline serves: mqtt {} grpc {} http {} est {}",
+            addrs.mqtt, addrs.grpc, addrs.http, addrs.est
+        );
         let code = signals.watch(&mut node).await;
         tracing::info!("draining");
         tokio::select! {

@@ -30,6 +30,7 @@ impl InitCommand {
         println!(
             "Keep {dir}/pki/root.key and {dir}/keyring.json safe; without the keyring the archive is unreadable."
         );
+        println!("The operator's certificate, for 30 days, is in {dir}/operator.");
         println!("Next:");
         println!("  wardline device issue --data-dir {dir} --tenant T --device D --out certs/T/D");
         println!("  wardline serve --data-dir {dir}");

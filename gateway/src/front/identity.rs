@@ -9,7 +9,7 @@ use wardline_proto::refusal::Refusal;
 use wardline_proto::{DeviceKey, Identity};
 
 /// Reads the leaf of a verified chain.
-pub(super) fn read(
+pub(crate) fn read(
     chain: &[CertificateDer<'_>],
     trust_domain: &str,
     now_us: i64,
@@ -18,7 +18,7 @@ pub(super) fn read(
 }
 
 /// Admits a device: not revoked, registered, active. Anybody else is no device.
-pub(super) async fn admit(credential: &Credential, directory: &Directory) -> Result<DeviceKey, Refusal> {
+pub(crate) async fn admit(credential: &Credential, directory: &Directory) -> Result<DeviceKey, Refusal> {
     let Identity::Device(key) = &credential.identity else { return Err(Refusal::IdentityMissing) };
     if directory.is_revoked(&credential.serial) {
         return Err(Refusal::IdentityRevoked);

@@ -12,7 +12,7 @@ mod codec;
 mod connection;
 mod devices;
 mod downlink;
-mod identity;
+pub(crate) mod identity;
 pub mod limits;
 mod listener;
 mod metrics;

@@ -1,7 +1,8 @@
 //! `wardline.toml`: read whole, every error told, nothing guessed.
 
 use super::NodeOptions;
-use crate::front::{AdmissionOptions, BudgetOptions, CONNECTIONS_MAX};
+use crate::enrol::EnrolOptions;
+use crate::front::{AdmissionOptions, BudgetOptions, CONNECTIONS_MAX, Rate};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
@@ -27,6 +28,22 @@ struct Listen {
     mqtt: Option<SocketAddr>,
     grpc: Option<SocketAddr>,
     http: Option<SocketAddr>,
+    est: Option<SocketAddr>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Enrol {
+    per_source: Option<Rate>,
+    overall: Option<Rate>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Bootstrap {
+    fronts: Option<Vec<String>>,
+    est: Option<String>,
+    crl_url: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -77,6 +94,8 @@ fn apply(text: &str, options: &mut NodeOptions) -> Result<(), ConfigErrors> {
     options.mqtt = listen.mqtt.unwrap_or(options.mqtt);
     options.grpc = listen.grpc.unwrap_or(options.grpc);
     options.http = listen.http.unwrap_or(options.http);
+    options.est = listen.est.unwrap_or(options.est);
+    enrol(&mut file, &mut options.enrol);
     let front: Front = file.section("front");
     options.tls12 = front.tls12.unwrap_or(options.tls12);
     options.front.budget = front.budget.unwrap_or(options.front.budget);
@@ -113,6 +132,28 @@ fn apply(text: &str, options: &mut NodeOptions) -> Result<(), ConfigErrors> {
     let alert: Alert = file.section("alert");
     options.alert.rules = alert.rules.or(options.alert.rules.take());
     file.finish()
+}
+
+fn enrol(file: &mut File, options: &mut EnrolOptions) {
+    let (rates, bootstrap): (Enrol, Bootstrap) = (file.section("enrol"), file.section("bootstrap"));
+    options.per_source = rates.per_source.unwrap_or(options.per_source);
+    options.overall = rates.overall.unwrap_or(options.overall);
+    for (name, rate) in [("per_source", options.per_source), ("overall", options.overall)] {
+        let positive = rate.per_second > 0.0 && rate.burst >= 1.0;
+        file.check(positive, || format!("enrol.{name}: per_second above 0 and burst at least 1"));
+    }
+    options.fronts = bootstrap.fronts.unwrap_or_default();
+    file.check(options.fronts.iter().all(|front| front.contains(':')), || {
+        "bootstrap.fronts: each is host:port".to_owned()
+    });
+    options.url = bootstrap.est;
+    file.check(options.url.iter().all(|url| url.starts_with("https://")), || {
+        "bootstrap.est: https://host:port".to_owned()
+    });
+    options.crl_url = bootstrap.crl_url;
+    file.check(options.crl_url.iter().all(|url| url.is_ascii() && url.starts_with("http")), || {
+        "bootstrap.crl_url: http://host:port/crl".to_owned()
+    });
 }
 
 struct File {

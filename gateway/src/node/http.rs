@@ -1,6 +1,7 @@
 //! `/metrics`, `/livez`, `/readyz`.
 
 use super::TaskKind;
+use crate::enrol::Revocations;
 use crate::front::FrontHandle;
 use axum::Router;
 use axum::extract::State;
@@ -23,6 +24,7 @@ pub(super) struct HttpState {
     pub(super) journal: Journal,
     pub(super) metrics: JournalMetrics,
     pub(super) front: Option<FrontHandle>,
+    pub(super) revocations: Option<Arc<Revocations>>,
     pub(super) ended: watch::Receiver<Option<TaskKind>>,
 }
 
@@ -77,6 +79,7 @@ pub(super) async fn serve(
 ) -> Result<(), String> {
     let router = Router::new()
         .route("/metrics", get(metrics))
+        .route("/crl", get(crl))
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .with_state(state);
@@ -94,6 +97,14 @@ async fn metrics(State(state): State<Arc<HttpState>>) -> Response {
     match encode(&mut text, &state.registry) {
         Ok(()) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+/// The revocation list is no secret, and who has no certificate yet must be able to read it.
+async fn crl(State(state): State<Arc<HttpState>>) -> Response {
+    match &state.revocations {
+        Some(revocations) => revocations.response(),
+        None => StatusCode::NOT_FOUND.into_response(),
     }
 }
 

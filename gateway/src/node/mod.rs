@@ -20,6 +20,7 @@ use crate::access::{self, Access, Directory, Services};
 use crate::alert_service::{self, AlertServiceOptions};
 use crate::audit::relay::Relay;
 use crate::audit::{AuditError, AuditMetrics, Auditor, NodeId};
+use crate::enrol::{EnrolError, EnrolMetrics, EnrolParts, EnrolService, Revocations};
 use crate::front::{DeviceStats, DownlinkHandle, FrontHandle, FrontMetrics, FrontService, LiveTls, TlsError};
 use crate::operate::{self, DataDir, OperateError};
 use crate::pki::PkiError;
@@ -59,6 +60,9 @@ pub enum NodeError {
     /// Certificates.
     #[error(transparent)]
     Pki(#[from] PkiError),
+    /// Enrolment.
+    #[error(transparent)]
+    Enrol(#[from] EnrolError),
     /// The TLS configuration.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -91,6 +95,8 @@ pub struct NodeAddrs {
     pub grpc: SocketAddr,
     /// Metrics and health.
     pub http: SocketAddr,
+    /// Enrolment over HTTPS.
+    pub est: SocketAddr,
 }
 
 /// A running gateway.
@@ -110,6 +116,7 @@ struct Listeners {
     mqtt: TcpListener,
     grpc: TcpListener,
     http: TcpListener,
+    est: TcpListener,
 }
 
 /// What every role needs.
@@ -141,6 +148,7 @@ impl Node {
             mqtt: bind("MQTT", options.mqtt).await?,
             grpc: bind("gRPC", options.grpc).await?,
             http: bind("HTTP", options.http).await?,
+            est: bind("HTTPS", options.est).await?,
         };
         let addrs = listeners.addrs(&options);
         let tls = Arc::new(LiveTls::load(data.pki(), options.tls12)?);
@@ -228,7 +236,7 @@ impl Node {
         let Self { journal, store, auditor, mut tasks, front, archive, feed, .. } = self;
         tasks.stop(&[TaskKind::Front]).await?;
         tasks.stop(&[TaskKind::Archive, TaskKind::Alert, TaskKind::Retention, TaskKind::Notices]).await?;
-        tasks.stop(&[TaskKind::Grpc, TaskKind::Http, TaskKind::Certificates]).await?;
+        tasks.stop(&[TaskKind::Enrol, TaskKind::Grpc, TaskKind::Http, TaskKind::Certificates]).await?;
         // What these changed last is in the outbox.
         tasks.stop(&[TaskKind::Registry, TaskKind::Audit]).await?;
         auditor.stopped();
@@ -245,13 +253,14 @@ impl Listeners {
             mqtt: self.mqtt.local_addr().unwrap_or(options.mqtt),
             grpc: self.grpc.local_addr().unwrap_or(options.grpc),
             http: self.http.local_addr().unwrap_or(options.http),
+            est: self.est.local_addr().unwrap_or(options.est),
         }
     }
 }
 
 impl Parts {
     async fn run(mut self, listeners: Listeners, addrs: NodeAddrs) -> Result<Node, NodeError> {
-        let Listeners { mqtt, grpc, http } = listeners;
+        let Listeners { mqtt, grpc, http, est } = listeners;
         let roles = self.options.roles.clone();
         self.auditor.started(&self.keyring);
         let metrics = AuditMetrics::default();
@@ -268,6 +277,7 @@ impl Parts {
         if roles.has(Role::Api) {
             self.grpc(grpc, alert.clone());
         }
+        let enrol = if roles.has(Role::Api) { Some(self.enrol(est, addrs.mqtt.port())?) } else { None };
         let front = if roles.has(Role::Front) { Some(self.front(mqtt)) } else { None };
         if let Some(downlink) = front.as_ref().map(FrontHandle::downlink) {
             self.tasks.spawn(TaskKind::Notices, |stop| notices::run(told, downlink, stop));
@@ -279,7 +289,7 @@ impl Parts {
         self.tls.metrics().register(&mut self.registry);
         self.tasks.spawn(TaskKind::Certificates, |stop| self.tls.clone().watch(stop));
         let registry = std::mem::take(&mut self.registry);
-        self.http(http, registry, front.clone());
+        self.http(http, registry, front.clone(), enrol);
         let feed = alert.map(|(feed, _metrics)| feed);
         let Self { journal, store, auditor, tls, tasks, .. } = self;
         Ok(Node { addrs, journal, store, auditor, tls, front, archive, feed, tasks })
@@ -366,11 +376,38 @@ impl Parts {
         handle
     }
 
-    fn http(&mut self, on: TcpListener, mut registry: Registry, front: Option<FrontHandle>) {
+    fn enrol(&mut self, on: TcpListener, mqtt_port: u16) -> Result<Arc<Revocations>, NodeError> {
+        let metrics = EnrolMetrics::default();
+        metrics.register(&mut self.registry);
+        let parts = EnrolParts {
+            pki: self.data.pki(),
+            tls: self.tls.clone(),
+            directory: self.directory.clone(),
+            auditor: self.auditor.clone(),
+            store: self.store.clone(),
+            metrics,
+            mqtt_port,
+        };
+        let service = EnrolService::new(self.options.enrol.clone(), on, parts)?;
+        let revocations = service.revocations();
+        self.tasks.spawn(TaskKind::Enrol, |stop| async move {
+            service.run(stop).await;
+            Ok(())
+        });
+        Ok(revocations)
+    }
+
+    fn http(
+        &mut self,
+        on: TcpListener,
+        mut registry: Registry,
+        front: Option<FrontHandle>,
+        revocations: Option<Arc<Revocations>>,
+    ) {
         let metrics = JournalMetrics::default();
         metrics.register(&mut registry);
         let (journal, ended) = (self.journal.clone(), self.tasks.ended());
-        let state = HttpState { registry, journal, metrics, front, ended };
+        let state = HttpState { registry, journal, metrics, front, revocations, ended };
         self.tasks.spawn(TaskKind::Http, |stop| http::serve(on, Arc::new(state), stop));
     }
 }

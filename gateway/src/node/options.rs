@@ -1,5 +1,6 @@
 //! What a node is told.
 
+use crate::enrol::EnrolOptions;
 use crate::front::FrontOptions;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -11,6 +12,8 @@ use wardline_journal::JournalOptions;
 const MQTT_PORT: u16 = 8883;
 /// Default port of gRPC.
 const GRPC_PORT: u16 = 8443;
+/// Default port of enrolment.
+const EST_PORT: u16 = 9443;
 /// Default port of metrics and health.
 const HTTP_PORT: u16 = 9464;
 
@@ -60,12 +63,16 @@ pub struct NodeOptions {
     pub grpc: SocketAddr,
     /// Where metrics and health are.
     pub http: SocketAddr,
+    /// Where devices enrol.
+    pub est: SocketAddr,
     /// What runs.
     pub roles: Roles,
     /// Whether TLS 1.2 is spoken beside 1.3.
     pub tls12: bool,
     /// The front.
     pub front: FrontOptions,
+    /// Enrolment.
+    pub enrol: EnrolOptions,
     /// The journal; its folder follows from `data_dir`.
     pub journal: JournalOptions,
     /// The archive; its folder follows from `data_dir`.
@@ -82,9 +89,11 @@ impl NodeOptions {
             mqtt: (Ipv6Addr::UNSPECIFIED, MQTT_PORT).into(),
             grpc: (Ipv6Addr::UNSPECIFIED, GRPC_PORT).into(),
             http: (Ipv4Addr::LOCALHOST, HTTP_PORT).into(),
+            est: (Ipv6Addr::UNSPECIFIED, EST_PORT).into(),
             roles: Roles::default(),
             tls12: false,
             front: FrontOptions::default(),
+            enrol: EnrolOptions::default(),
             journal: JournalOptions::default(),
             archive: ArchiveOptions::default(),
             alert: AlertOptions::default(),
@@ -94,6 +103,6 @@ impl NodeOptions {
     /// Returns the defaults on free ports of loopback.
     pub fn on_loopback(data_dir: impl AsRef<Path>) -> Self {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self { mqtt: any, grpc: any, http: any, ..Self::new(data_dir) }
+        Self { mqtt: any, grpc: any, http: any, est: any, ..Self::new(data_dir) }
     }
 }

@@ -23,6 +23,8 @@ pub enum TaskKind {
     Grpc,
     /// Follows the registry. Without it a revocation would not act (SEC-2).
     Registry,
+    /// Enrols devices. The node goes on without it: whoever has a certificate is served.
+    Enrol,
     /// Metrics and health. The node goes on without it.
     Http,
     /// Brings outbox and counted refusals into the audit chain. What cannot be audited is not done, so the node stops with it.
@@ -40,7 +42,7 @@ impl TaskKind {
     pub fn is_vital(self) -> bool {
         match self {
             Self::Front | Self::Archive | Self::Alert | Self::Grpc | Self::Registry | Self::Audit => true,
-            Self::Http | Self::Notices | Self::Retention | Self::Certificates => false,
+            Self::Enrol | Self::Http | Self::Notices | Self::Retention | Self::Certificates => false,
         }
     }
 }

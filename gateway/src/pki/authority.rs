@@ -45,15 +45,6 @@ pub struct Issued {
     pub certificate: IssuedCertificate,
 }
 
-/// A leaf for a key that somebody else holds.
-#[derive(Debug)]
-pub struct Signed {
-    /// The leaf, DER.
-    pub der: Vec<u8>,
-    /// What the registry keeps of it.
-    pub certificate: IssuedCertificate,
-}
-
 /// The issuing authority, loaded.
 pub struct Authority {
     pub(super) issuer: Issuer<'static, Key>,
@@ -140,9 +131,9 @@ impl Authority {
     }
 
     /// Certifies a requester's key for an identity that somebody has proven. Nothing else of a request gets here.
-    pub fn sign_csr(&self, key: &RequestKey, identity: &Identity) -> Result<Signed, PkiError> {
-        let (leaf, certificate) = self.leaf(&Profile::Client(identity.clone()), key)?;
-        Ok(Signed { der: leaf.der().to_vec(), certificate })
+    pub fn sign_csr(&self, key: &RequestKey, identity: &Identity) -> Result<IssuedCertificate, PkiError> {
+        let (_leaf, certificate) = self.leaf(&Profile::Client(identity.clone()), key)?;
+        Ok(certificate)
     }
 
     fn leaf(

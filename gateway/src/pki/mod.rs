@@ -17,7 +17,7 @@ mod read;
 mod request;
 mod signer;
 
-pub use authority::{Authority, Issued, Profile, Signed, trust_domain};
+pub use authority::{Authority, Issued, Profile, trust_domain};
 pub use crl::{CRL_LIFE, RevokedSerial};
 pub use files::{PkiDir, write_identity};
 pub use imported::ImportedCrls;

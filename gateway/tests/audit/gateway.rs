@@ -55,9 +55,9 @@ impl Gateway {
 
     /// Starts the process and returns where devices connect.
     pub(crate) fn start(&mut self) -> SocketAddr {
-        let any = ["--mqtt", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"];
+        let any = ["--mqtt", "--grpc", "--http", "--est"].map(|port| [port, "127.0.0.1:0"]);
         let mut command = self.command(&["serve"]);
-        let mut process = command.args(any).stdout(Stdio::piped()).spawn().unwrap();
+        let mut process = command.args(any.as_flattened()).stdout(Stdio::piped()).spawn().unwrap();
         let mut told = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut told).unwrap();
         self.process = Some(process);

@@ -95,6 +95,7 @@ impl Stand {
         command.args(["--mqtt", &address(self.mqtt)]);
         command.args(["--grpc", &address(self.grpc)]);
         command.args(["--http", &address(self.http)]);
+        command.args(["--est", &address(0)]);
         self.gateway = Some(Process::start("wardline", &mut command, &self.path("gateway.log"))?);
         Ok(())
     }

@@ -23,7 +23,7 @@ pub use factory::{ManufacturerCa, RedeemFactory, SERIALS_MAX};
 pub use models::{Model, PROFILE_BYTES_MAX};
 pub use principals::{Principal, PrincipalKind, Role};
 pub use serial::{SERIAL_BYTES_MAX, Serial};
-pub use snapshot::RegistrySnapshot;
+pub use snapshot::{RegistrySnapshot, RevokedCertificate};
 pub use tenants::{Site, Tenant};
 
 pub use crate::outbox::Change;

@@ -5,7 +5,7 @@ use super::principals::{Principal, principal};
 use super::tenants::{device_id, tenant_id};
 use super::{Serial, Store};
 use crate::StoreError;
-use crate::db::args;
+use crate::db::{Record, args};
 use wardline_proto::DeviceKey;
 
 /// What a node keeps in memory.
@@ -25,7 +25,32 @@ pub struct RegistrySnapshot {
     pub manufacturer_cas: Vec<(String, String)>,
 }
 
+/// A certificate that is revoked and has not expired, as a revocation list tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevokedCertificate {
+    /// Its serial.
+    pub serial: Serial,
+    /// When it was revoked, unix microseconds.
+    pub revoked_at_us: i64,
+    /// From when on it is not to be trusted, as far as is known, unix microseconds.
+    pub compromised_at_us: Option<i64>,
+}
+
 impl Store {
+    /// Reads what a revocation list tells, in the order of serials.
+    pub async fn revoked_certificates(&self, now_us: i64) -> Result<Vec<RevokedCertificate>, StoreError> {
+        let select = "SELECT serial, revoked_at_us, compromised_at_us FROM certificate \
+                      WHERE revoked_at_us IS NOT NULL AND not_after_us > $1 ORDER BY serial";
+        let read = |row: &Record| {
+            Ok(RevokedCertificate {
+                serial: serial_of(row)?,
+                revoked_at_us: row.int("revoked_at_us")?,
+                compromised_at_us: row.maybe_int("compromised_at_us")?,
+            })
+        };
+        self.db().all(select, args![now_us]).await?.iter().map(read).collect()
+    }
+
     /// Reads what a node must know, all of one version.
     pub async fn registry_snapshot(&self, now_us: i64) -> Result<RegistrySnapshot, StoreError> {
         let mut tx = self.db().begin_read().await?;

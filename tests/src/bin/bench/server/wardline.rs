@@ -17,6 +17,7 @@ pub(super) fn command(lab: &Lab, place: &Place, keeping: Keeping) -> anyhow::Res
     for (flag, port) in ["--mqtt", "--grpc", "--http"].iter().zip(place.ports) {
         command.arg(flag).arg(format!("127.0.0.1:{port}"));
     }
+    command.args(["--est", "127.0.0.1:0"]);
     if keeping == Keeping::Throughput {
         command.args(["--roles", &lab.setup.roles]);
     }

@@ -1,0 +1,9 @@
+//! Enrolment over real HTTPS with openssl and curl alone, and everything that must not get a certificate.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod attacks;
+mod factory;
+mod life;
+mod rate;
+mod rig;
