@@ -5,6 +5,7 @@
 //! appended, sync, acknowledge, close sessions; then the consumers commit their positions; then everything closes.
 
 mod config;
+mod enrol;
 mod http;
 mod notices;
 mod options;
@@ -20,7 +21,7 @@ use crate::access::{self, Access, Directory, Services};
 use crate::alert_service::{self, AlertServiceOptions};
 use crate::audit::relay::Relay;
 use crate::audit::{AuditError, AuditMetrics, Auditor, NodeId};
-use crate::enrol::{EnrolError, EnrolMetrics, EnrolParts, EnrolService, Revocations};
+use crate::enrol::{EnrolError, Revocations};
 use crate::front::{DeviceStats, DownlinkHandle, FrontHandle, FrontMetrics, FrontService, LiveTls, TlsError};
 use crate::operate::{self, DataDir, OperateError};
 use crate::pki::PkiError;
@@ -374,27 +375,6 @@ impl Parts {
             Ok(())
         });
         handle
-    }
-
-    fn enrol(&mut self, on: TcpListener, mqtt_port: u16) -> Result<Arc<Revocations>, NodeError> {
-        let metrics = EnrolMetrics::default();
-        metrics.register(&mut self.registry);
-        let parts = EnrolParts {
-            pki: self.data.pki(),
-            tls: self.tls.clone(),
-            directory: self.directory.clone(),
-            auditor: self.auditor.clone(),
-            store: self.store.clone(),
-            metrics,
-            mqtt_port,
-        };
-        let service = EnrolService::new(self.options.enrol.clone(), on, parts)?;
-        let revocations = service.revocations();
-        self.tasks.spawn(TaskKind::Enrol, |stop| async move {
-            service.run(stop).await;
-            Ok(())
-        });
-        Ok(revocations)
     }
 
     fn http(
