@@ -6,6 +6,7 @@
 
 mod config;
 mod enrol;
+mod error;
 mod http;
 mod notices;
 mod options;
@@ -14,17 +15,17 @@ mod tasks;
 mod upkeep;
 
 pub use config::{ConfigErrors, load as load_config};
+pub use error::NodeError;
 pub use options::{NodeOptions, Role, Roles};
 pub use tasks::TaskKind;
 
 use crate::access::{self, Access, Directory, Services};
 use crate::alert_service::{self, AlertServiceOptions};
 use crate::audit::relay::Relay;
-use crate::audit::{AuditError, AuditMetrics, Auditor, NodeId};
-use crate::enrol::{EnrolError, Revocations};
+use crate::audit::{AuditMetrics, Auditor, NodeId};
+use crate::enrol::Revocations;
 use crate::front::{DeviceStats, DownlinkHandle, FrontHandle, FrontMetrics, FrontService, LiveTls, TlsError};
-use crate::operate::{self, DataDir, OperateError};
-use crate::pki::PkiError;
+use crate::operate::{self, DataDir};
 use crate::tls_listener::{TlsBounds, TlsListener, TlsListenerMetrics};
 use http::{HttpState, JournalMetrics};
 use prometheus_client::registry::Registry;
@@ -34,58 +35,13 @@ use std::sync::Arc;
 use tasks::Tasks;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use wardline_alert::{AlertError, AlertFeed, AlertMetrics, AlertWorker};
+use wardline_alert::{AlertFeed, AlertMetrics, AlertWorker};
 use wardline_archive::{
     ArchiveHandle, ArchiveMetrics, ArchiveService, NOTICES_PER_COMMIT_MAX, QuarantineNotice,
 };
-use wardline_journal::{DiskStorage, Journal, KeyError, Keyring, OpenError, Storage};
+use wardline_journal::{DiskStorage, Journal, Keyring, Storage};
 use wardline_proto::DeviceKey;
-use wardline_store::{Store, StoreError};
-
-/// Says why a node did not start or did not stop in order.
-#[derive(Debug, thiserror::Error)]
-pub enum NodeError {
-    /// A port could not be bound.
-    #[error("{what} on {addr}: {error}")]
-    Bind {
-        /// Which listener.
-        what: &'static str,
-        /// Where.
-        addr: SocketAddr,
-        /// What the system said.
-        error: std::io::Error,
-    },
-    /// The data directory is not one.
-    #[error(transparent)]
-    DataDir(#[from] OperateError),
-    /// Certificates.
-    #[error(transparent)]
-    Pki(#[from] PkiError),
-    /// Enrolment.
-    #[error(transparent)]
-    Enrol(#[from] EnrolError),
-    /// The TLS configuration.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// Keys.
-    #[error("keyring.json: {0}")]
-    Key(#[from] KeyError),
-    /// The journal.
-    #[error("journal: {0}")]
-    Journal(#[from] OpenError),
-    /// The database.
-    #[error("wardline.db: {0}")]
-    Store(#[from] StoreError),
-    /// The audit chain.
-    #[error("audit: {0}")]
-    Audit(#[from] AuditError),
-    /// The alarm engine.
-    #[error("alert worker: {0}")]
-    Alert(#[from] AlertError),
-    /// A task panicked or was cut off.
-    #[error("{0:?} did not end in order")]
-    Task(TaskKind),
-}
+use wardline_store::Store;
 
 /// Where a node listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

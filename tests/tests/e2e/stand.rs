@@ -30,15 +30,18 @@ pub(crate) struct Stand {
     pub(crate) grpc: u16,
     /// Port of metrics and health.
     pub(crate) http: u16,
+    /// Port of enrolment.
+    pub(crate) est: u16,
 }
 
 impl Stand {
     /// Makes a data folder with certificates and chooses ports; starts nothing.
     pub(crate) fn new() -> anyhow::Result<Self> {
-        let [mqtt, grpc, http] = free_ports()?;
-        let stand = Self { folder: tempfile::tempdir()?, gateway: None, mqtt, grpc, http };
+        let [mqtt, grpc, http, est] = free_ports()?;
+        let stand = Self { folder: tempfile::tempdir()?, gateway: None, mqtt, grpc, http, est };
         run(stand.wardline()?.arg("init").arg("--data-dir").arg(stand.data()))?;
-        std::fs::write(stand.data().join("wardline.toml"), SETTINGS)?;
+        let bootstrap = format!("[bootstrap]\nfronts = [\"localhost:{mqtt}\"]\n");
+        std::fs::write(stand.data().join("wardline.toml"), format!("{SETTINGS}{bootstrap}"))?;
         Ok(stand)
     }
 
@@ -60,6 +63,14 @@ impl Stand {
     fn wardline(&self) -> anyhow::Result<Command> {
         let mut command = Command::new(binary("wardline")?);
         command.env("WARDLINE_LOG", "info");
+        Ok(command)
+    }
+
+    /// Returns a registry command to the running gateway with the operator's certificate.
+    pub(crate) fn operator(&self, words: &[&str]) -> anyhow::Result<Command> {
+        let mut command = self.wardline()?;
+        command.args(words).args(["--server", &format!("https://localhost:{}", self.grpc)]);
+        command.arg("--certs").arg(self.data().join("operator"));
         Ok(command)
     }
 
@@ -95,7 +106,7 @@ impl Stand {
         command.args(["--mqtt", &address(self.mqtt)]);
         command.args(["--grpc", &address(self.grpc)]);
         command.args(["--http", &address(self.http)]);
-        command.args(["--est", &address(0)]);
+        command.args(["--est", &address(self.est)]);
         self.gateway = Some(Process::start("wardline", &mut command, &self.path("gateway.log"))?);
         Ok(())
     }

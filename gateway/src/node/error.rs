@@ -1,0 +1,57 @@
+//! Why a node does not start, or does not stop in order.
+
+use super::TaskKind;
+use crate::audit::AuditError;
+use crate::enrol::EnrolError;
+use crate::front::TlsError;
+use crate::operate::OperateError;
+use crate::pki::PkiError;
+use std::net::SocketAddr;
+use wardline_alert::AlertError;
+use wardline_journal::{KeyError, OpenError};
+use wardline_store::StoreError;
+
+/// Says why a node did not start or did not stop in order.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// A port could not be bound.
+    #[error("{what} on {addr}: {error}")]
+    Bind {
+        /// Which listener.
+        what: &'static str,
+        /// Where.
+        addr: SocketAddr,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The data directory is not one.
+    #[error(transparent)]
+    DataDir(#[from] OperateError),
+    /// Certificates.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// Enrolment.
+    #[error(transparent)]
+    Enrol(#[from] EnrolError),
+    /// The TLS configuration.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Keys.
+    #[error("keyring.json: {0}")]
+    Key(#[from] KeyError),
+    /// The journal.
+    #[error("journal: {0}")]
+    Journal(#[from] OpenError),
+    /// The database.
+    #[error("wardline.db: {0}")]
+    Store(#[from] StoreError),
+    /// The audit chain.
+    #[error("audit: {0}")]
+    Audit(#[from] AuditError),
+    /// The alarm engine.
+    #[error("alert worker: {0}")]
+    Alert(#[from] AlertError),
+    /// A task panicked or was cut off.
+    #[error("{0:?} did not end in order")]
+    Task(TaskKind),
+}
