@@ -15,4 +15,5 @@ pub mod front;
 pub mod node;
 pub mod operate;
 pub mod pki;
+pub mod registry_service;
 pub mod tls_listener;

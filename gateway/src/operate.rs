@@ -152,6 +152,29 @@ pub fn renew_server(dir: &Path, hosts: &[String]) -> Result<Vec<String>, Operate
     Ok(hosts)
 }
 
+/// Issues the certificate of a service or person into `out`, and gives it exactly `roles` when there are any. Without,
+/// what it has stays; who has none may follow the alerts of its tenant.
+pub async fn issue_principal(
+    dir: &Path,
+    identity: Identity,
+    roles: &[Role],
+    out: &Path,
+) -> Result<IssuedCertificate, OperateError> {
+    let data = initialised(dir)?;
+    let principal = match &identity {
+        Identity::Service { tenant, name } => Some((tenant, PrincipalKind::Service, name)),
+        Identity::User { tenant, name } => Some((tenant, PrincipalKind::User, name)),
+        Identity::Device(_) => None,
+    };
+    if let Some(principal) = principal.filter(|_| !roles.is_empty()) {
+        let store = Store::open(&data.store()).await?;
+        let put = store.put_principal(&local_change(), principal, roles).await;
+        store.close().await;
+        put?;
+    }
+    issue(dir, identity, out).await
+}
+
 /// Issues a device's certificate into `out` and registers the device.
 pub async fn issue_device(
     dir: &Path,

@@ -29,4 +29,8 @@ pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/wardline.v1.rs"));
 }
 
+/// Describes every message and service of `wardline.v1`: an encoded `google.protobuf.FileDescriptorSet`.
+#[cfg(feature = "grpc")]
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/wardline.v1.bin"));
+
 pub use ids::{DeviceId, DeviceKey, Identity, PartitionId, TenantId};

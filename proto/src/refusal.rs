@@ -61,6 +61,18 @@ codes! {
     IdentityCrlExpired = "WL-ID-006", 0x87;
     /// The identity is known, but may not do this; only gRPC asks.
     RoleMissing = "WL-ID-007", 0x00;
+    /// Registry: a value is missing, too long or not of its form.
+    RegistryInvalid = "WL-REG-001", 0;
+    /// Registry: there is no such thing, or not for this caller.
+    RegistryNotFound = "WL-REG-002", 0;
+    /// Registry: it exists already and differs.
+    RegistryConflict = "WL-REG-003", 0;
+    /// Registry: the thing belongs to another tenant than the caller.
+    RegistryTenant = "WL-REG-004", 0;
+    /// Registry: the tenant or device is suspended or retired.
+    RegistryNotActive = "WL-REG-005", 0;
+    /// Registry: the database is away; nothing was changed.
+    RegistryUnavailable = "WL-REG-006", 0;
     /// Enrolment: no claim that is known, and no certificate that may enrol.
     EnrolCredential = "WL-EST-001", 0;
     /// Enrolment: the claim has been used for another key.

@@ -26,6 +26,7 @@ use crate::audit::{AuditMetrics, Auditor, NodeId};
 use crate::enrol::Revocations;
 use crate::front::{DeviceStats, DownlinkHandle, FrontHandle, FrontMetrics, FrontService, LiveTls, TlsError};
 use crate::operate::{self, DataDir};
+use crate::registry_service::{self, RegistryParts};
 use crate::tls_listener::{TlsBounds, TlsListener, TlsListenerMetrics};
 use http::{HttpState, JournalMetrics};
 use prometheus_client::registry::Registry;
@@ -232,7 +233,7 @@ impl Parts {
         // The engine notes the journal's end before the front can move it.
         let alert = if roles.has(Role::Alert) { Some(self.alert()?) } else { None };
         if roles.has(Role::Api) {
-            self.grpc(grpc, alert.clone());
+            self.grpc(grpc, alert.clone())?;
         }
         let enrol = if roles.has(Role::Api) { Some(self.enrol(est, addrs.mqtt.port())?) } else { None };
         let front = if roles.has(Role::Front) { Some(self.front(mqtt)) } else { None };
@@ -282,15 +283,27 @@ impl Parts {
         Ok((feed, metrics))
     }
 
-    fn grpc(&mut self, on: TcpListener, alert: Option<(AlertFeed, Arc<AlertMetrics>)>) {
+    fn grpc(
+        &mut self,
+        on: TcpListener,
+        alert: Option<(AlertFeed, Arc<AlertMetrics>)>,
+    ) -> Result<(), NodeError> {
         let metrics = TlsListenerMetrics::default();
         metrics.register(self.registry.sub_registry_with_prefix("wardline_grpc"));
         let tls = self.tls.clone();
         let port = TlsListener::new(on, Arc::new(move || tls.grpc()), TlsBounds::default(), metrics);
         let access =
             Access::new(&self.trust_domain, self.directory.clone(), self.tls.clone(), self.auditor.clone());
+        let registry = registry_service::service(RegistryParts {
+            access: access.clone(),
+            store: self.store.clone(),
+            auditor: self.auditor.clone(),
+            trust_domain: self.trust_domain.clone(),
+            pin: registry_service::pin(&self.data.pki().read("root.pem")?)?,
+        });
         self.tasks.spawn(TaskKind::Grpc, |stop| async move {
-            let mut services = Services::default();
+            let reflection = registry_service::reflection().map_err(|error| error.to_string())?;
+            let mut services = Services::default().with(registry).await.with(reflection).await;
             if let Some((feed, metrics)) = alert {
                 let options = AlertServiceOptions::default();
                 let service = alert_service::service(options, access.clone(), feed, metrics, stop.clone());
@@ -298,6 +311,7 @@ impl Parts {
             }
             access::serve(port, services, access, stop).await.map_err(|error| error.to_string())
         });
+        Ok(())
     }
 
     /// What runs whatever the roles are.

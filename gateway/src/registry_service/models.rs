@@ -1,0 +1,48 @@
+//! Device models. Who is no operator sees the models of its own tenant: a profile may be of what is not on the market.
+
+use super::call::{Call, id};
+use super::error::{failed, invalid, missing};
+use tonic::Status;
+use wardline_proto::v1::{
+    GetModelRequest, GetModelResponse, ListModelsRequest, ListModelsResponse, Model as Wire, PutModelRequest,
+    PutModelResponse,
+};
+use wardline_store::registry::Model;
+
+pub(super) async fn put(call: &Call, wanted: PutModelRequest) -> Result<PutModelResponse, Status> {
+    let wanted = wanted.model.ok_or_else(|| invalid("model"))?;
+    let model = Model {
+        model: id("model", &wanted.model)?,
+        maker: call.tenant(&wanted.maker)?,
+        display_name: wanted.display_name,
+        profile: wanted.profile,
+        profile_version: wanted.profile_version,
+        created_at_us: 0,
+    };
+    call.store().put_model(&call.change(), &model).await.map_err(failed)?;
+    Ok(PutModelResponse {})
+}
+
+pub(super) async fn get(call: &Call, wanted: GetModelRequest) -> Result<GetModelResponse, Status> {
+    let model = call.store().get_model(&id("model", &wanted.model)?).await.map_err(failed)?;
+    let model = model.filter(|model| call.reaches(&model.maker)).ok_or_else(|| missing("model"))?;
+    Ok(GetModelResponse { model: Some(wire(model)) })
+}
+
+pub(super) async fn list(call: &Call, wanted: ListModelsRequest) -> Result<ListModelsResponse, Status> {
+    let maker = call.tenant_filter(&wanted.maker)?;
+    let models = call.store().list_models(maker.as_ref()).await.map_err(failed)?;
+    let models = models.into_iter().map(|model| wire(Model { profile: String::new(), ..model }));
+    Ok(ListModelsResponse { models: models.collect() })
+}
+
+fn wire(model: Model) -> Wire {
+    Wire {
+        model: model.model.to_string(),
+        maker: model.maker.to_string(),
+        display_name: model.display_name,
+        profile: model.profile,
+        profile_version: model.profile_version,
+        created_at_us: model.created_at_us,
+    }
+}

@@ -1,0 +1,9 @@
+//! The registry over real TLS and gRPC, and its commands: who may do what, imports, revocation.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod access;
+mod command;
+mod import;
+mod matrix;
+mod support;
