@@ -26,6 +26,8 @@ enum CertAction {
     RenewServer(RenewServer),
     /// Make a new operator certificate and key in DATA/operator.
     RenewOperator(DataDirArg),
+    #[command(flatten)]
+    Registry(super::registry::cert::CertAction),
 }
 
 #[derive(Debug, Args)]
@@ -68,6 +70,7 @@ impl CertCommand {
     /// Runs the command.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self.action {
+            CertAction::Registry(action) => return action.run().await,
             CertAction::List(list) => {
                 let store = Store::open_read_only(&initialised(&list.data.data_dir)?.store()).await?;
                 for row in store.list_certificates(&list.uri, list.limit).await? {

@@ -8,10 +8,11 @@ pub mod cert;
 pub mod conform;
 pub mod profile;
 pub mod query;
+pub mod registry;
 pub mod serve;
 pub mod setup;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
@@ -34,12 +35,35 @@ struct Cli {
 enum Command {
     /// Make a data directory with certificates and keys.
     Init(setup::InitCommand),
-    /// Issue and revoke devices' certificates.
+    /// Register, import, list and change devices; issue and revoke their certificates.
     Device(setup::DeviceCommand),
     /// Issue and revoke certificates of services, such as subscribers to alerts.
     Service(setup::ServiceCommand),
-    /// Show issued certificates; renew the gateway's own and the operator's.
+    /// Issue and revoke certificates of people.
+    User(setup::UserCommand),
+    /// Create, list, suspend and resume tenants.
+    Tenant(registry::tenant::TenantCommand),
+    /// Create and list sites of a tenant.
+    Site(registry::tenant::SiteCommand),
+    /// Register and list models of devices.
+    Model(registry::model::ModelCommand),
+    /// Create, list and revoke claims, with which devices enrol.
+    Claim(registry::claim::ClaimCommand),
+    /// Record and tell who wore a device.
+    Binding(registry::binding::BindingCommand),
+    /// Show and revoke issued certificates; renew the gateway's own and the operator's.
     Cert(cert::CertCommand),
+    /// Give roles to services and people, and list them.
+    Principal(registry::principal::PrincipalCommand),
+    /// Register manufacturers' authorities and allow serial numbers.
+    Manufacturer(registry::manufacturer::ManufacturerCommand),
+    /// Say whose certificate this is and what it may do.
+    Whoami(registry::principal::WhoamiCommand),
+    /// Print the completions of a shell, such as `source <(wardline completions bash)`.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
     /// Run the gateway.
     Serve(serve::ServeCommand),
     /// Show what the archive holds, without a SQL engine.
@@ -95,7 +119,20 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Init(command) => command.run().await,
         Command::Device(command) => command.run().await,
         Command::Service(command) => command.run().await,
+        Command::User(command) => command.run().await,
+        Command::Tenant(command) => command.run().await,
+        Command::Site(command) => command.run().await,
+        Command::Model(command) => command.run().await,
+        Command::Claim(command) => command.run().await,
+        Command::Binding(command) => command.run().await,
         Command::Cert(command) => command.run().await,
+        Command::Principal(command) => command.run().await,
+        Command::Manufacturer(command) => command.run().await,
+        Command::Whoami(command) => command.run().await,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "wardline", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Serve(command) => command.run().await,
         Command::Archive(command) => command.run().await,
         Command::Conform(command) => command.run().await,

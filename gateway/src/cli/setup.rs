@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use wardline_proto::{DeviceId, DeviceKey, Identity, TenantId};
-use wardline_store::registry::IssuedCertificate;
+use wardline_store::registry::{IssuedCertificate, Role};
 
 /// Makes a data directory: certificate authority, the gateway's certificate, keyring, database.
 #[derive(Debug, Args)]
@@ -51,6 +51,8 @@ enum DeviceAction {
     Issue(DeviceIssue),
     /// Revoke all certificates of a device; its live session is cut.
     Revoke(DeviceName),
+    #[command(flatten)]
+    Registry(super::registry::device::DeviceAction),
 }
 
 #[derive(Debug, Args)]
@@ -88,6 +90,7 @@ impl DeviceCommand {
                 let revoked = operate::revoke(&name.data_dir, &Identity::Device(key.clone())).await?;
                 println!("{revoked} certificates of {key} revoked");
             }
+            DeviceAction::Registry(action) => return action.run().await,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -102,9 +105,9 @@ pub struct ServiceCommand {
 
 #[derive(Debug, Subcommand)]
 enum ServiceAction {
-    /// Write a service's cert.pem, key.pem and ca.pem.
+    /// Write cert.pem, key.pem and ca.pem.
     Issue(ServiceIssue),
-    /// Revoke all certificates of a service; its subscriptions are cut.
+    /// Revoke all certificates; subscriptions are cut.
     Revoke(ServiceName),
 }
 
@@ -113,10 +116,10 @@ struct ServiceName {
     /// Data directory.
     #[arg(long, value_name = "DIR", env = "WARDLINE_DATA_DIR")]
     data_dir: PathBuf,
-    /// Tenant whose alerts the service sees.
+    /// Tenant that it belongs to.
     #[arg(long)]
     tenant: TenantId,
-    /// The service's name within the tenant.
+    /// Its name within the tenant.
     #[arg(long)]
     name: DeviceId,
 }
@@ -125,6 +128,9 @@ struct ServiceName {
 struct ServiceIssue {
     #[command(flatten)]
     name: ServiceName,
+    /// What it may do: maker, tenant-admin, clinician, analyst, auditor or operator; may be repeated.
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<Role>,
     /// Folder for the three files.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -134,13 +140,47 @@ impl ServiceCommand {
     /// Runs the command.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self.action {
-            ServiceAction::Issue(ServiceIssue { name: ServiceName { data_dir, tenant, name }, out }) => {
-                say(&operate::issue_service(&data_dir, &tenant, &name, &out).await?, &out);
+            ServiceAction::Issue(issue) => {
+                let ServiceName { data_dir, tenant, name } = issue.name;
+                let identity = Identity::Service { tenant, name };
+                say(
+                    &operate::issue_principal(&data_dir, identity, &issue.roles, &issue.out).await?,
+                    &issue.out,
+                );
             }
             ServiceAction::Revoke(ServiceName { data_dir, tenant, name }) => {
                 let identity = Identity::Service { tenant: tenant.clone(), name: name.clone() };
                 let revoked = operate::revoke(&data_dir, &identity).await?;
                 println!("{revoked} certificates of service {name} of {tenant} revoked");
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Issues and revokes certificates of people.
+#[derive(Debug, Args)]
+pub struct UserCommand {
+    #[command(subcommand)]
+    action: ServiceAction,
+}
+
+impl UserCommand {
+    /// Runs the command.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        match self.action {
+            ServiceAction::Issue(issue) => {
+                let ServiceName { data_dir, tenant, name } = issue.name;
+                let identity = Identity::User { tenant, name };
+                say(
+                    &operate::issue_principal(&data_dir, identity, &issue.roles, &issue.out).await?,
+                    &issue.out,
+                );
+            }
+            ServiceAction::Revoke(ServiceName { data_dir, tenant, name }) => {
+                let identity = Identity::User { tenant: tenant.clone(), name: name.clone() };
+                let revoked = operate::revoke(&data_dir, &identity).await?;
+                println!("{revoked} certificates of user {name} of {tenant} revoked");
             }
         }
         Ok(ExitCode::SUCCESS)

@@ -41,7 +41,7 @@ async fn an_operator_registers_lists_binds_and_revokes() {
     stand.ok(&[&["device", "issue", "--out", out.to_str().unwrap()], &device[..]].concat()).await;
     let revoked = stand.json(&[&["cert", "revoke", "--reason", "stolen"], &device[..]].concat()).await;
     assert_eq!(revoked[0]["revoked"].as_array().unwrap().len(), 1);
-    let certs = stand.json(&["cert", "list", "--tenant", "st-mary", "--state", "revoked"]).await;
+    let certs = stand.json(&["cert", "search", "--tenant", "st-mary", "--state", "revoked"]).await;
     assert_eq!((certs.len(), &certs[0]["reason"]), (1, &"stolen".into()));
     let who = stand.json(&["whoami"]).await;
     assert_eq!(who[0]["roles"], serde_json::json!(["operator"]));
