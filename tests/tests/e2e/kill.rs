@@ -89,7 +89,7 @@ fn an_agent_killed_under_load_loses_and_doubles_nothing() -> anyhow::Result<()> 
     stand.start()?;
     let [link] = free_ports()?;
     let mut agent = agent(&stand, &certs, link)?;
-    let mut device = device(&stand, link)?;
+    let mut device = device(&stand, "mon-1", link)?;
     for _ in 0..cycles() {
         std::thread::sleep(random.millis(100, 1500));
         agent.kill()?;
@@ -124,12 +124,13 @@ pub(crate) fn agent(stand: &Stand, certs: &Path, link: u16) -> anyhow::Result<Pr
     Process::start("wardline-edge", &mut command, &stand.path("agent.log"))
 }
 
-fn device(stand: &Stand, link: u16) -> anyhow::Result<Process> {
+/// Starts a simulated monitor on an agent's link.
+pub(crate) fn device(stand: &Stand, device: &str, link: u16) -> anyhow::Result<Process> {
     let mut command = Command::new(binary("firmware-sim")?);
     command.args([
         "device",
         "--device",
-        "mon-1",
+        device,
         "--speed",
         "10",
         "--link",

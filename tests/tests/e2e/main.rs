@@ -8,6 +8,7 @@ mod frames;
 mod kill;
 mod metrics;
 mod news2;
+mod onboarding;
 mod process;
 mod python;
 mod random;
