@@ -66,7 +66,7 @@ impl Budget {
     /// Takes one publish of `bytes`; says whether the budget held it. What is refused costs nothing.
     pub(super) fn take(&mut self, options: &BudgetOptions, now: Instant, bytes: usize, json: bool) -> bool {
         let seconds = now.saturating_duration_since(self.refilled_at).as_secs_f64();
-        self.refilled_at = now;
+        self.refilled_at = self.refilled_at.max(now);
         self.messages.refill(options.messages, seconds);
         self.bytes.refill(options.bytes, seconds);
         self.json_messages.refill(options.json_messages, seconds);

@@ -7,25 +7,28 @@ use super::admission::HandshakePlace;
 use super::codec::{self, Version};
 use super::devices::{Device, SessionControl};
 use super::downlink::Link;
-use super::limits::{DRAIN_MAX, STALL_STEP};
+use super::limits::{DRAIN_MAX, OUT_KEPT_BYTES_MAX, STALL_STEP};
 use super::opening::{open, shake_hands};
-use super::session::{Next, Session};
+use super::session::{Heard, Next, Session};
+use super::wire::Wire;
 use super::{Front, reply};
-use bytes::BytesMut;
-use std::future::poll_fn;
+use bytes::{Buf, BytesMut};
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
-use tokio::io::{AsyncBufRead, AsyncWriteExt};
+use tokio::io::{AsyncBufRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::task::coop::has_budget_remaining;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_rustls::server::TlsStream;
-use wardline_journal::DurableWatch;
+use wardline_journal::{DurableWatch, Lost, Waiter};
 use wardline_proto::Identity;
 use wardline_proto::refusal::Refusal;
 
-pub(super) type Socket = TlsStream<TcpStream>;
+pub(super) type Socket = TlsStream<Wire>;
 
 /// How a connection ended.
 #[derive(Debug)]
@@ -65,15 +68,49 @@ pub(super) async fn serve(front: Arc<Front>, tcp: TcpStream, handshake: Handshak
 
 /// Waits for bytes and takes what TLS has decrypted; 0 at the end. Needs no buffer while it waits.
 pub(super) async fn read_some(socket: &mut Socket, buffer: &mut BytesMut) -> io::Result<usize> {
-    poll_fn(|cx| {
-        let mut socket = Pin::new(&mut *socket);
-        let chunk = std::task::ready!(socket.as_mut().poll_fill_buf(cx))?;
-        let bytes = chunk.len();
-        buffer.extend_from_slice(chunk);
-        socket.consume(bytes);
-        std::task::Poll::Ready(Ok(bytes))
-    })
-    .await
+    poll_fn(|cx| poll_read_some(socket, buffer, cx)).await
+}
+
+fn poll_read_some(
+    socket: &mut Socket,
+    buffer: &mut BytesMut,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let mut socket = Pin::new(socket);
+    let chunk = ready!(socket.as_mut().poll_fill_buf(cx))?;
+    let bytes = chunk.len();
+    buffer.extend_from_slice(chunk);
+    socket.consume(bytes);
+    Poll::Ready(Ok(bytes))
+}
+
+/// What a session does next.
+enum Turn {
+    Ended(Refusal),
+    Reached(Result<(), Lost>),
+    Read(io::Result<usize>),
+    Down(Option<BytesMut>),
+    Late,
+}
+
+/// Looks at what wakes a session once in its life: its end from outside, and its timer. Both keep the waker that they
+/// were polled with, so they are polled again only when it or the deadline is another than in `armed`: their memory is
+/// cold, and looking there would be much of what a wake costs beside the socket.
+fn poll_rare(
+    armed: &mut Option<Waker>,
+    ended: Pin<&mut impl Future<Output = Refusal>>,
+    timer: Pin<&mut Sleep>,
+    cx: &mut Context<'_>,
+) -> Poll<Turn> {
+    if armed.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        return if timer.is_elapsed() { Poll::Ready(Turn::Late) } else { Poll::Pending };
+    }
+    // Without budget the timer does not take the waker; it is polled again then.
+    *armed = has_budget_remaining().then(|| cx.waker().clone());
+    if let Poll::Ready(refusal) = ended.poll(cx) {
+        return Poll::Ready(Turn::Ended(refusal));
+    }
+    timer.poll(cx).map(|()| Turn::Late)
 }
 
 /// Closes the books of a session however it ends, a panic included.
@@ -103,11 +140,12 @@ pub(super) struct Connection {
     pub(super) socket: Socket,
     pub(super) session: Session,
     pub(super) watch: DurableWatch,
+    pub(super) waiter: Waiter,
     pub(super) buffer: BytesMut,
     pub(super) out: BytesMut,
     pub(super) idle_max: Duration,
     pub(super) link: Option<Box<Link>>,
-    pub(super) heard_at: Instant,
+    pub(super) heard: Heard,
     /// When the first byte of a packet came that is not whole yet.
     pub(super) partial_since: Option<Instant>,
     pub(super) expires_at: Instant,
@@ -128,7 +166,9 @@ impl Connection {
 
     async fn serve(&mut self) -> End {
         let control = self.guard.control.clone();
+        let mut ended = pin!(control.ended());
         let mut timer = pin!(sleep_until(self.deadline()));
+        let mut armed = None;
         loop {
             // Before what has been read already: nothing is taken from a session that was cut (SEC-2).
             if let Some(refusal) = control.reason() {
@@ -137,23 +177,16 @@ impl Connection {
             if let Err(end) = self.advance().await {
                 return end;
             }
-            if timer.deadline() > self.deadline() {
+            if timer.deadline() > self.deadline() || timer.is_elapsed() {
                 timer.as_mut().reset(self.deadline());
+                armed = None;
             }
-            let (awaited, has_room) = (self.session.awaited(), self.session.has_room());
-            let turn: Result<(), End> = tokio::select! {
-                biased;
-                refusal = control.ended() => Err(refusal.into()),
-                reached = self.watch.reached(awaited.unwrap_or_default()), if awaited.is_some() => {
-                    reached.map_err(|_lost| Refusal::JournalFailed.into())
-                }
-                read = read_some(&mut self.socket, &mut self.buffer), if has_room => self.heard(read),
-                down = Link::next(&mut self.link) => self.forward(down),
-                () = timer.as_mut() => {
-                    let late = self.late();
-                    timer.as_mut().reset(self.deadline());
-                    late
-                }
+            let turn = match self.turn(&control, &mut armed, ended.as_mut(), timer.as_mut()).await {
+                Turn::Ended(refusal) => Err(refusal.into()),
+                Turn::Reached(reached) => reached.map_err(|_lost| Refusal::JournalFailed.into()),
+                Turn::Read(read) => self.heard(read),
+                Turn::Down(down) => self.forward(down),
+                Turn::Late => self.late(),
             };
             if let Err(end) = turn {
                 return end;
@@ -161,12 +194,41 @@ impl Connection {
         }
     }
 
+    /// Waits for something to do. The first two are what wakes a session all the time.
+    async fn turn(
+        &mut self,
+        control: &SessionControl,
+        armed: &mut Option<Waker>,
+        mut ended: Pin<&mut impl Future<Output = Refusal>>,
+        mut timer: Pin<&mut Sleep>,
+    ) -> Turn {
+        let (awaited, has_room) = (self.session.awaited(), self.session.has_room());
+        let has_link = self.link.is_some();
+        let mut down = pin!(Link::next(&mut self.link));
+        let turn = poll_fn(|cx| {
+            if let Some(refusal) = control.reason() {
+                return Poll::Ready(Turn::Ended(refusal));
+            }
+            if let Some(Poll::Ready(reached)) = awaited.map(|offset| self.waiter.poll(offset, cx)) {
+                return Poll::Ready(Turn::Reached(reached));
+            }
+            if has_room && let Poll::Ready(read) = poll_read_some(&mut self.socket, &mut self.buffer, cx) {
+                return Poll::Ready(Turn::Read(read));
+            }
+            if has_link && let Poll::Ready(down) = down.as_mut().poll(cx) {
+                return Poll::Ready(Turn::Down(down));
+            }
+            poll_rare(armed, ended.as_mut(), timer.as_mut(), cx)
+        });
+        turn.await
+    }
+
     fn heard(&mut self, read: io::Result<usize>) -> Result<(), End> {
         if read? == 0 {
             return Err(End::Closed);
         }
-        self.heard_at = Instant::now();
-        self.guard.control.heard(self.heard_at.into_std());
+        self.heard = Heard::now();
+        self.guard.control.heard(self.heard.at);
         Ok(())
     }
 
@@ -191,7 +253,7 @@ impl Connection {
             self.buffer = BytesMut::new();
             self.partial_since = None;
         } else if self.session.has_room() {
-            self.partial_since.get_or_insert(self.heard_at);
+            self.partial_since.get_or_insert(self.heard.at.into());
         }
         self.session.release(&self.watch, &mut self.out)?;
         self.flush().await?;
@@ -200,7 +262,7 @@ impl Connection {
 
     async fn handle(&mut self, packet: codec::Packet) -> Result<(), End> {
         self.partial_since = None;
-        match self.session.handle(packet, &mut self.out)? {
+        match self.session.handle(packet, self.heard, &mut self.out)? {
             Next::Continue => Ok(()),
             Next::Goodbye => Err(End::Closed),
             Next::Down(packet) => {
@@ -221,16 +283,38 @@ impl Connection {
         if self.out.is_empty() {
             return Ok(());
         }
-        let write = async {
-            self.socket.write_all(&self.out).await?;
-            self.socket.flush().await
-        };
-        match timeout(self.guard.front.options.deadlines.write, write).await {
-            Ok(written) => written?,
-            Err(_elapsed) => return Err(Refusal::MqttTooSlow.into()),
+        // Nearly always the socket takes it at once, and no timer is made.
+        let sent = poll_fn(|cx| Poll::Ready(self.poll_send(cx))).await;
+        if sent.is_pending() {
+            let write = async {
+                self.socket.write_all(&self.out).await?;
+                self.socket.flush().await
+            };
+            match timeout(self.guard.front.options.deadlines.write, write).await {
+                Ok(written) => written?,
+                Err(_elapsed) => return Err(Refusal::MqttTooSlow.into()),
+            }
+        } else if let Poll::Ready(sent) = sent {
+            sent?;
         }
-        self.out = BytesMut::new();
+        if self.out.capacity() > OUT_KEPT_BYTES_MAX {
+            self.out = BytesMut::new();
+        } else {
+            self.out.clear();
+        }
         Ok(())
+    }
+
+    /// Writes what the socket takes now, off the front of `out`; pending when that is not all.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.out.is_empty() {
+            let sent = ready!(Pin::new(&mut self.socket).poll_write(cx, &self.out))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.out.advance(sent);
+        }
+        Pin::new(&mut self.socket).poll_flush(cx)
     }
 
     fn deadline(&self) -> Instant {
@@ -238,7 +322,7 @@ impl Connection {
             return Instant::now() + STALL_STEP;
         }
         let packet = self.partial_since.map(|since| since + self.guard.front.options.deadlines.packet);
-        let idle = (self.heard_at + self.idle_max).min(self.expires_at);
+        let idle = (Instant::from(self.heard.at) + self.idle_max).min(self.expires_at);
         packet.map_or(idle, |packet| packet.min(idle))
     }
 
@@ -251,7 +335,7 @@ impl Connection {
             Ok(())
         } else if now >= self.expires_at {
             Err(Refusal::IdentityExpired.into())
-        } else if now >= self.heard_at + self.idle_max {
+        } else if now >= Instant::from(self.heard.at) + self.idle_max {
             Err(Refusal::MqttKeepAlive.into())
         } else {
             Err(Refusal::MqttTooSlow.into())

@@ -19,6 +19,8 @@ pub const HANDSHAKES_MAX: usize = 256;
 pub const PEERS_MAX: usize = 65_536;
 /// Plaintext that rustls may buffer per session in each direction, bytes.
 pub const TLS_BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// Largest reply buffer that a session keeps for its next replies, bytes: some PUBACKs.
+pub const OUT_KEPT_BYTES_MAX: usize = 64;
 /// Publishes to one device that wait for its PUBACK.
 pub const DOWN_INFLIGHT_MAX: usize = 16;
 /// An older session that was heard this recently, from another address, is a second place.

@@ -20,6 +20,7 @@ mod opening;
 mod reply;
 mod session;
 mod tls;
+mod wire;
 
 pub use admission::AdmissionOptions;
 pub use budget::{BudgetOptions, Rate};

@@ -4,7 +4,8 @@ use super::codec::{self, Version};
 use super::connection::{Connection, End, Guard, Socket, read_some};
 use super::identity::{self, Credential};
 use super::limits::{IDLE_MAX, KEEP_ALIVE_SECONDS_MAX, TLS_BUFFER_BYTES_MAX};
-use super::session::Session;
+use super::session::{Heard, Session};
+use super::wire::Wire;
 use super::{Front, now_us, reply};
 use bytes::BytesMut;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub(super) struct Peer {
 pub(super) async fn shake_hands(front: &Arc<Front>, tcp: TcpStream) -> Option<Box<Peer>> {
     let limit = front.options.deadlines.handshake;
     let acceptor = TlsAcceptor::from(front.tls.current());
-    let accept = acceptor.accept_with(tcp, |tls| tls.set_buffer_limit(Some(TLS_BUFFER_BYTES_MAX)));
+    let accept = acceptor.accept_with(Wire::new(tcp), |tls| tls.set_buffer_limit(Some(TLS_BUFFER_BYTES_MAX)));
     let socket = match timeout(limit, accept).await {
         Ok(Ok(socket)) => socket,
         Ok(Err(error)) => {
@@ -93,6 +94,7 @@ pub(super) async fn open(front: &Arc<Front>, mut peer: Box<Peer>) -> Option<Box<
     front.metrics.sessions.inc();
     let expires_in = (peer.credential.not_after_s - now_us() / 1_000_000).max(0) as u64;
     Some(Box::new(Connection {
+        waiter: front.journal.durable().waiter(),
         watch: front.journal.durable(),
         guard: Guard { front: front.clone(), device, control, outcome: "lost" },
         socket: peer.socket,
@@ -101,7 +103,7 @@ pub(super) async fn open(front: &Arc<Front>, mut peer: Box<Peer>) -> Option<Box<
         out,
         idle_max,
         link: None,
-        heard_at: Instant::now(),
+        heard: Heard::now(),
         partial_since: None,
         expires_at: Instant::now() + Duration::from_secs(expires_in),
     }))

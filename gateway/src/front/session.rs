@@ -35,6 +35,22 @@ struct Stalled {
     until: Instant,
 }
 
+/// When the bytes at hand came: one look at each clock for all packets in them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Heard {
+    /// On the monotonic clock.
+    pub(super) at: Instant,
+    /// The wall clock, unix microseconds.
+    pub(super) wall_us: i64,
+}
+
+impl Heard {
+    /// Looks at both clocks.
+    pub(super) fn now() -> Self {
+        Self { at: Instant::now(), wall_us: now_us() }
+    }
+}
+
 /// What the connection has to do about a packet.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -112,9 +128,14 @@ impl Session {
     }
 
     /// Handles one packet. The error ends the session.
-    pub(super) fn handle(&mut self, packet: Packet, out: &mut BytesMut) -> Result<Next, Refusal> {
+    pub(super) fn handle(
+        &mut self,
+        packet: Packet,
+        heard: Heard,
+        out: &mut BytesMut,
+    ) -> Result<Next, Refusal> {
         match packet {
-            Packet::Publish(publish) => self.publish(publish, out)?,
+            Packet::Publish(publish) => self.publish(publish, heard, out)?,
             Packet::PubRel(id) => {
                 self.unreleased.remove(&id);
                 reply::pubcomp(out, id);
@@ -159,7 +180,7 @@ impl Session {
         self.front.auditor.refused(&self.actor, refusal, target).map_err(|_| Refusal::JournalFailed)
     }
 
-    fn publish(&mut self, publish: Publish, out: &mut BytesMut) -> Result<(), Refusal> {
+    fn publish(&mut self, publish: Publish, heard: Heard, out: &mut BytesMut) -> Result<(), Refusal> {
         let (qos, packet_id) = (publish.qos, publish.packet_id);
         if qos == 2 && self.unreleased.contains(&packet_id) {
             // Sent again: while the first waits, its PUBREC answers both.
@@ -177,7 +198,7 @@ impl Session {
         if qos == 2 && self.unreleased.len() >= usize::from(RECEIVE_MAXIMUM) {
             return Err(Refusal::MqttReceiveMaximum);
         }
-        match self.take(publish) {
+        match self.take(publish, heard) {
             Ok(ticket) => {
                 self.accept(ticket, qos, packet_id);
                 Ok(())
@@ -234,27 +255,27 @@ impl Session {
     }
 
     /// Checks a publish and appends it. A refusal for want of room gives the record back.
-    fn take(&mut self, publish: Publish) -> Result<Ticket, (Refusal, Option<Record>)> {
-        let record = self.check(publish).map_err(|refusal| (refusal, None))?;
+    fn take(&mut self, publish: Publish, heard: Heard) -> Result<Ticket, (Refusal, Option<Record>)> {
+        let record = self.check(publish, heard).map_err(|refusal| (refusal, None))?;
         self.front.journal.append(record).map_err(|error| {
             let refusal = refusal_of(&error);
             (refusal, if let AppendError::Full(record) = error { Some(record) } else { None })
         })
     }
 
-    fn check(&mut self, publish: Publish) -> Result<Record, Refusal> {
-        let topic = publish.topic.clone();
-        self.check_on(publish).inspect_err(|_| self.tried = tellable(&topic))
+    fn check(&mut self, mut publish: Publish, heard: Heard) -> Result<Record, Refusal> {
+        let topic = std::mem::take(&mut publish.topic);
+        self.check_on(&topic, publish, heard).inspect_err(|_| self.tried = tellable(&topic))
     }
 
-    fn check_on(&mut self, publish: Publish) -> Result<Record, Refusal> {
-        let channel = topic::parse_up(&self.device.key, &publish.topic).ok_or(Refusal::TopicNotAuthorized)?;
+    fn check_on(&mut self, topic: &[u8], publish: Publish, heard: Heard) -> Result<Record, Refusal> {
+        let channel = topic::parse_up(&self.device.key, topic).ok_or(Refusal::TopicNotAuthorized)?;
         if publish.payload.len() > PAYLOAD_BYTES_MAX {
             return Err(Refusal::PayloadTooLarge);
         }
         let is_json = publish.says_json || publish.payload.first() == Some(&b'{');
         let options = &self.front.options.budget;
-        if !self.device.spend(options, Instant::now(), publish.payload.len(), is_json) {
+        if !self.device.spend(options, heard.at, publish.payload.len(), is_json) {
             return Err(Refusal::QuotaRate);
         }
         let (content, class) = if is_json {
@@ -268,17 +289,18 @@ impl Session {
             let is_alarm = channel == UpChannel::Alarm;
             (PayloadFormat::Frame, if is_alarm { Class::Alarm } else { Class::Telemetry })
         };
-        self.record(publish.payload, channel, content, class)
+        self.record(publish.payload, heard, channel, content, class)
     }
 
     fn record(
         &mut self,
         payload: Bytes,
+        heard: Heard,
         channel: UpChannel,
         content: PayloadFormat,
         class: Class,
     ) -> Result<Record, Refusal> {
-        self.template.ingested_at_us = now_us();
+        self.template.ingested_at_us = heard.wall_us;
         let Some(Kind::Publish(record)) = &mut self.template.kind else { return Err(Refusal::JournalFailed) };
         let known = self.front.directory.version();
         if known != self.known {

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use tokio::sync::watch;
 
 /// How far the log is durable.
@@ -110,42 +110,80 @@ impl DurableWatch {
 
 impl DurableWatch {
     /// Waits until the record at `offset` is durable. `Lost` when it never will be. Wakes for nothing else.
-    pub fn reached(&self, offset: Offset) -> Reached<'_> {
-        Reached { shared: &self.shared, offset, place: None }
+    pub fn reached(&self, offset: Offset) -> Reached {
+        Reached { waiter: self.waiter(), offset }
+    }
+
+    /// Returns what a task that polls by hand waits with, for one offset after another.
+    pub fn waiter(&self) -> Waiter {
+        Waiter { shared: self.shared.clone(), place: None, waker: None }
     }
 }
 
 /// Waits for one offset; see [`DurableWatch::reached`].
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is polled"]
-pub struct Reached<'a> {
-    shared: &'a DurableEnd,
+pub struct Reached {
+    waiter: Waiter,
     offset: Offset,
-    place: Option<Place>,
 }
 
-impl Future for Reached<'_> {
+impl Future for Reached {
     type Output = Result<(), Lost>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.shared.end() > self.offset {
+        let offset = self.offset;
+        self.waiter.poll(offset, context)
+    }
+}
+
+/// One task's way to wait for offsets; see [`DurableWatch::waiter`].
+///
+/// The task is in the turnstile from a poll that returned `Pending` until the offset is durable. Polls in between, for
+/// whatever else woke the task, take no lock.
+#[derive(Debug)]
+pub struct Waiter {
+    shared: Arc<DurableEnd>,
+    place: Option<Place>,
+    /// The waker that stands at the place.
+    waker: Option<Waker>,
+}
+
+impl Waiter {
+    /// Says whether the record at `offset` is durable, `Lost` when it never will be; if neither, sees to it that the
+    /// task is woken when it is. Waits for one offset at a time: the one of the last call.
+    pub fn poll(&mut self, offset: Offset, context: &mut Context<'_>) -> Poll<Result<(), Lost>> {
+        if self.shared.end() > offset {
+            self.leave();
             return Poll::Ready(Ok(()));
         }
-        self.place = self.shared.turnstile.enter(self.offset, self.place, context.waker());
-        let (reached, over) = (self.shared.end() > self.offset, self.place.is_none());
-        match (reached, over) {
+        let stands = self.place.is_some_and(|(awaited, _number)| awaited == offset)
+            && self.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker()));
+        if !stands {
+            self.leave();
+            self.place = self.shared.turnstile.enter(offset, context.waker());
+            self.waker.get_or_insert_with(|| context.waker().clone()).clone_from(context.waker());
+        }
+        // Looked at after the place was taken: see `Turnstile::enter`.
+        let is_over = self.place.is_none() || self.shared.turnstile.is_over();
+        match (self.shared.end() > offset, is_over) {
             (true, _) => Poll::Ready(Ok(())),
             (false, true) => Poll::Ready(Err(Lost)),
             (false, false) => Poll::Pending,
         }
     }
-}
 
-impl Drop for Reached<'_> {
-    fn drop(&mut self) {
-        if let Some(place) = self.place {
+    /// Gives the place up. One below the end has been taken away by the opening, or is about to be.
+    fn leave(&mut self) {
+        if let Some(place) = self.place.take().filter(|(offset, _number)| self.shared.end() <= *offset) {
             self.shared.turnstile.leave(place);
         }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 

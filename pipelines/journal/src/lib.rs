@@ -42,7 +42,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use durable::{Durable, DurableState, DurableWatch, Lost, Reached, Ticket};
+pub use durable::{Durable, DurableState, DurableWatch, Lost, Reached, Ticket, Waiter};
 pub use error::{AppendError, AppendErrorKind, OpenError, ReadError, RetainError};
 pub use journal::Journal;
 pub use keyring::{KeyInfo, KeyState, Keyring};

@@ -5,6 +5,7 @@
 
 use crate::Offset;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
@@ -12,32 +13,30 @@ use std::task::Waker;
 #[derive(Debug, Default)]
 pub(crate) struct Turnstile {
     waiting: Mutex<Waiting>,
+    over: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     tasks: BTreeMap<(Offset, u64), Waker>,
     next_number: u64,
-    over: bool,
 }
 
 /// A task's place in the turnstile.
 pub(crate) type Place = (Offset, u64);
 
 impl Turnstile {
-    /// Takes a place, or renews the waker of the one at hand. `None` when the log has stopped.
+    /// Takes a place. `None` when the log has stopped.
     ///
     /// The caller looks at the end again afterwards: the end moves before [`Turnstile::open`] takes the lock, so
     /// either that look sees it or the opening sees the place.
-    pub(crate) fn enter(&self, offset: Offset, place: Option<Place>, waker: &Waker) -> Option<Place> {
+    pub(crate) fn enter(&self, offset: Offset, waker: &Waker) -> Option<Place> {
         let mut waiting = self.lock();
-        if waiting.over {
+        if self.is_over() {
             return None;
         }
-        let place = place.unwrap_or_else(|| {
-            waiting.next_number += 1;
-            (offset, waiting.next_number)
-        });
+        waiting.next_number += 1;
+        let place = (offset, waiting.next_number);
         waiting.tasks.insert(place, waker.clone());
         Some(place)
     }
@@ -62,10 +61,15 @@ impl Turnstile {
     /// Wakes every task for good: nothing more becomes durable.
     pub(crate) fn close(&self) {
         let mut waiting = self.lock();
-        waiting.over = true;
+        self.over.store(true, Ordering::SeqCst);
         let all = std::mem::take(&mut waiting.tasks);
         drop(waiting);
         all.into_values().for_each(Waker::wake);
+    }
+
+    /// Says whether nothing more becomes durable.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::SeqCst)
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -77,7 +81,7 @@ impl Turnstile {
 mod tests {
     use super::*;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
     use std::task::Wake;
 
     #[derive(Default)]
@@ -91,7 +95,7 @@ mod tests {
 
     fn waiting(turnstile: &Turnstile, offset: u64) -> (Arc<Count>, Place) {
         let count = Arc::new(Count::default());
-        let place = turnstile.enter(Offset::new(offset), None, &Waker::from(count.clone())).unwrap();
+        let place = turnstile.enter(Offset::new(offset), &Waker::from(count.clone())).unwrap();
         (count, place)
     }
 
@@ -113,6 +117,6 @@ mod tests {
         turnstile.leave(place);
         turnstile.close();
         assert_eq!((gone.0.load(Ordering::Relaxed), stays.0.load(Ordering::Relaxed)), (0, 1));
-        assert!(turnstile.enter(Offset::new(2), None, &Waker::from(stays)).is_none());
+        assert!(turnstile.enter(Offset::new(2), &Waker::from(stays)).is_none());
     }
 }
