@@ -38,6 +38,7 @@ mod storage;
 mod tail;
 mod turnstile;
 mod writer;
+mod zeros;
 
 #[cfg(test)]
 mod tests;

@@ -2,13 +2,11 @@
 //!
 //! [`DiskStorage`] is the real one; [`crate::fault::FaultStorage`] is a disk in memory that fails on demand.
 
+use crate::zeros;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-
-/// Zeros are written and synced in pieces of this size, so that other files' syncs do not queue behind 16 MiB.
-const ZERO_CHUNK_BYTES: usize = 1 << 20;
 
 /// A file in the storage's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +100,7 @@ impl Storage for DiskStorage {
         let path = self.dir.join(name);
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-        if let Err(error) = fill_with_zeros(&file, bytes) {
+        if let Err(error) = zeros::fill(&path, &file, bytes) {
             drop(file);
             fs::remove_file(&path)?;
             return Err(error);
@@ -130,21 +128,6 @@ impl Storage for DiskStorage {
     fn free_bytes(&self) -> io::Result<u64> {
         fs4::available_space(&self.dir)
     }
-}
-
-/// Allocates, then writes zeros: a data sync inside merely allocated blocks would still have to journal the
-/// conversion of each extent.
-fn fill_with_zeros(file: &File, bytes: u64) -> io::Result<()> {
-    fs4::fs_std::FileExt::allocate(file, bytes)?;
-    let zeros = vec![0; ZERO_CHUNK_BYTES];
-    let mut position = 0;
-    while position < bytes {
-        let chunk = (bytes - position).min(ZERO_CHUNK_BYTES as u64);
-        FileExt::write_all_at(file, &zeros[..chunk as usize], position)?;
-        file.sync_data()?;
-        position += chunk;
-    }
-    file.sync_all()
 }
 
 impl LogFile for File {

@@ -212,7 +212,8 @@ impl Writer {
         self.epoch.spend()?;
         let batch = self.builder.finish(&self.segment.cipher, self.next, self.max_time_us, self.counter)?;
         let batch_bytes = batch.len() as u64;
-        self.file.write_all_at(batch, self.position)?;
+        let whole_pages = self.builder.with_whole_pages(self.position, self.file_bytes);
+        self.file.write_all_at(whole_pages, self.position)?;
         let started = Instant::now();
         self.file.sync_data()?;
         let sync_us = started.elapsed().as_micros() as u64;

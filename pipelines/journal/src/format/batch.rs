@@ -4,6 +4,7 @@ use super::{
     BATCH_BODY_BYTES_MAX, BATCH_HEADER_BYTES, FormatError, RECORD_HEADER_BYTES, SegmentCipher, TAG_BYTES,
     u16_at, u32_at, u64_at,
 };
+use crate::zeros::PAGE_BYTES;
 use crate::{Class, Entry, Offset, Record};
 use bytes::Bytes;
 use wardline_proto::PartitionId;
@@ -162,6 +163,15 @@ impl BatchBuilder {
         let checksum = crc32c::crc32c(&self.buffer[8..]);
         self.buffer[4..8].copy_from_slice(&checksum.to_le_bytes());
         Ok(&self.buffer)
+    }
+
+    /// Returns the batch that was finished last, to be written at `position`, with zeros to the end of its last page in
+    /// a file of `file_bytes`. They are zeros already; but a page that is written whole need not be read from the disk
+    /// first.
+    pub(crate) fn with_whole_pages(&mut self, position: u64, file_bytes: u64) -> &[u8] {
+        let page_end = (position + self.buffer.len() as u64).next_multiple_of(PAGE_BYTES).min(file_bytes);
+        self.buffer.resize(page_end.saturating_sub(position).max(self.buffer.len() as u64) as usize, 0);
+        &self.buffer
     }
 
     /// Makes the end batch of a segment that ends before `end`. `max_time_us` is that of its last batch.

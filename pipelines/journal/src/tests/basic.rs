@@ -1,6 +1,6 @@
 //! The log on a real disk: append, follow, read, reopen, retain.
 
-use super::{read_all, record};
+use super::{append, read_all, record};
 use crate::*;
 use std::sync::Arc;
 
@@ -54,10 +54,9 @@ fn what_was_appended_is_read_after_a_reopen() {
 fn segments_roll_and_are_dropped_whole() {
     let disk = OnDisk::new();
     let journal = disk.open().unwrap();
-    let watch = journal.durable();
     for number in 0..200_u32 {
         let payload = [number.to_le_bytes().as_slice(), &[7; 1000]].concat();
-        journal.append(record(payload)).unwrap().wait(&watch).unwrap();
+        append(&journal, payload);
     }
     assert!(journal.stats().segments >= 3, "{:?}", journal.stats());
     assert_eq!(read_all(&journal).len(), 200);

@@ -53,8 +53,18 @@ fn record_of(class: Class, payload: impl Into<Vec<u8>>) -> Record {
     Record { partition: PartitionId::new(3).unwrap(), class, payload: payload.into().into() }
 }
 
+/// Appends and waits. On a loaded machine the next segment may not be made yet: then the log is full for a moment.
 fn append(journal: &Journal, payload: impl Into<Vec<u8>>) -> Durable {
-    journal.append(record(payload)).unwrap().wait(&journal.durable()).unwrap()
+    let mut record = Some(record(payload));
+    let mut ticket = None;
+    eventually("there is room again", || {
+        match record.take().map(|record| journal.append(record)) {
+            Some(Err(AppendError::Full(back))) => record = Some(back),
+            other => ticket = other,
+        }
+        ticket.is_some()
+    });
+    ticket.unwrap().unwrap().wait(&journal.durable()).unwrap()
 }
 
 fn read_from(journal: &Journal, from: Offset) -> Result<Vec<Entry>, ReadError> {
