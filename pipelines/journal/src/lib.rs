@@ -28,6 +28,7 @@ mod journal;
 mod keyring;
 mod keys;
 mod options;
+mod pace;
 mod reader;
 mod recovery;
 mod scan;

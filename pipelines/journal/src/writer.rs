@@ -1,7 +1,7 @@
 //! The writer thread: takes what is queued, seals it, writes it once, syncs it once, publishes it.
 //!
 //! No lingering for one: a lone record is synced at once, and while a sync runs the next batch gathers. Under load
-//! syncs keep a least distance ([`PACE`]), so that a fast disk does not turn each handful of records into a sync.
+//! syncs keep a least distance ([`crate::pace`]), so that a fast disk does not turn each handful of records into a sync.
 //! Any failed write or sync ends the thread and poisons the log; nothing is tried twice.
 
 use crate::admission::Phase;
@@ -13,6 +13,7 @@ use crate::format::{
 use crate::journal::{Shared, lock, now_us};
 use crate::keys::DataKey;
 use crate::options::{Bounds, SEGMENT_BYTES_MIN};
+use crate::pace::Pacer;
 use crate::recovery::{Recovered, Segment};
 use crate::spare::SPARE_NAME;
 use crate::stats::Counters;
@@ -22,13 +23,7 @@ use ring::aead::LessSafeKey;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
-
-/// A batch of at least so many records came from many appenders at once: the next sync is paced.
-const PACED_RECORDS_MIN: u32 = 4;
-/// Least time from one sync's start to the next while paced. A fast disk would otherwise sync a handful of records at a
-/// time, and a sync costs 50 to 150 us of CPU however few it carries. Far below what a network adds.
-const PACE: Duration = Duration::from_millis(1);
+use std::time::Instant;
 
 /// Largest queue buffer, records, that is kept for the next batch.
 const KEPT_RECORDS_MAX: usize = 64 * 1024;
@@ -81,6 +76,7 @@ pub(crate) struct Writer {
     max_time_us: i64,
     pending: VecDeque<Record>,
     builder: BatchBuilder,
+    pacer: Pacer,
     /// When the next batch may be taken; `None` at once.
     not_before: Option<Instant>,
 }
@@ -128,6 +124,7 @@ impl Writer {
             max_time_us: start.max_time_us,
             pending: VecDeque::new(),
             builder: BatchBuilder::default(),
+            pacer: Pacer::default(),
             not_before: None,
         }
     }
@@ -180,7 +177,7 @@ impl Writer {
         true
     }
 
-    /// Lets records gather when the last batch shows that many appenders are at work; a lone one never waits here.
+    /// Lets records gather while many come; a lone one never waits here.
     fn keep_pace(&mut self) {
         let Some(not_before) = self.not_before.take() else { return };
         let left = not_before.saturating_duration_since(Instant::now());
@@ -217,7 +214,7 @@ impl Writer {
         let started = Instant::now();
         self.file.sync_data()?;
         let sync_us = started.elapsed().as_micros() as u64;
-        self.not_before = (count >= PACED_RECORDS_MIN).then(|| started + PACE);
+        self.not_before = self.pacer.note(started, count);
         self.position += batch_bytes;
         self.counter += 1;
         self.release(count);

@@ -8,6 +8,7 @@ mod golden;
 mod keys;
 mod model;
 mod nonces;
+mod pacing;
 mod scan;
 
 use crate::fault::FaultStorage;
