@@ -217,8 +217,9 @@ impl Writer {
         self.not_before = self.pacer.note(started, count);
         self.position += batch_bytes;
         self.counter += 1;
-        self.release(count);
+        // Counted first: who is told of a record finds its batch in the counters.
         self.shared.counters.count_batch(u64::from(count), batch_bytes, sync_us);
+        self.release(count);
         Ok(())
     }
 
