@@ -57,7 +57,8 @@ pub(crate) async fn run(lab: &Lab, options: &Connections) -> anyhow::Result<()> 
     agent(lab).await
 }
 
-async fn connect_cpu_us(lab: &Lab, server: &Server, connects: usize) -> anyhow::Result<Rounds> {
+/// Measures the server's CPU per connect, in parts.
+pub(crate) async fn connect_cpu_us(lab: &Lab, server: &Server, connects: usize) -> anyhow::Result<Rounds> {
     let mut cpu_us = Rounds::default();
     for _ in 0..PARTS {
         let part = (connects / PARTS).max(1);

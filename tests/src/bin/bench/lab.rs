@@ -138,6 +138,7 @@ pub(crate) fn devices_needed(command: &Command) -> usize {
         Command::Throughput(options) => throughput(options),
         Command::Crash(_) => crate::crash::CONNECTIONS + 1,
         Command::Connections(options) => options.sessions.max(1),
+        Command::Revocation(options) => options.sessions.max(1),
         Command::All(all) => {
             let others = all.connections.sessions.max(crate::crash::CONNECTIONS + 1);
             throughput(&all.throughput).max(others)

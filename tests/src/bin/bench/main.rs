@@ -1,7 +1,7 @@
 //! Wardline's front beside Debian's mosquitto and rumqttd, on this machine, in one run.
 //!
 //! ```text
-//! bench [throughput|crash|connections|all] [--quick] [--rounds N] ...
+//! bench [throughput|crash|connections|revocation|all] [--quick] [--rounds N] ...
 //! ```
 //! One client drives every server with the same QoS 1 publishes over mutual TLS 1.3. Each server is a process of its
 //! own; its CPU time is read from `/proc`. Progress goes to standard error, tables to standard output. Wardline is
@@ -14,6 +14,7 @@ mod lab;
 mod options;
 mod payload;
 mod proc;
+mod revocation;
 mod server;
 mod stats;
 mod table;
@@ -60,6 +61,7 @@ async fn measure(bench: &Bench) -> anyhow::Result<()> {
             crash::run(&lab, &options.crash).await?;
             connections::run(&lab, &options.connections).await?;
         }
+        Command::Revocation(options) => revocation::run(&lab, options).await?,
         Command::Reference(_) => {}
     }
     Ok(())

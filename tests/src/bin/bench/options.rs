@@ -52,7 +52,9 @@ pub(crate) enum Command {
     Crash(Crash),
     /// CPU per connect, memory per idle session, the idle agent.
     Connections(Connections),
-    /// All three.
+    /// Time to cut revoked sessions, and what a large revoked set costs a handshake. Not part of `all`.
+    Revocation(Revocation),
+    /// The first three.
     All(All),
     /// A bare TLS server, started by the measurement itself.
     #[command(hide = true)]
@@ -77,6 +79,7 @@ impl Command {
                 all.crash.quick();
                 all.connections.quick();
             }
+            Self::Revocation(options) => options.quick(),
             Self::Reference(_) => {}
         }
         self
@@ -165,6 +168,27 @@ impl Connections {
     fn quick(&mut self) {
         self.connects = self.connects.min(200);
         self.sessions = self.sessions.min(200);
+    }
+}
+
+/// Options of `revocation`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Revocation {
+    /// Live sessions; every other one is revoked.
+    #[arg(long, default_value_t = 1_000)]
+    pub(crate) sessions: usize,
+    /// Revoked certificates in the registry while handshakes are measured.
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) revoked: i64,
+    /// Connects with and without them.
+    #[arg(long, default_value_t = 2_000)]
+    pub(crate) connects: usize,
+}
+
+impl Revocation {
+    fn quick(&mut self) {
+        self.sessions = self.sessions.min(100);
+        self.connects = self.connects.min(200);
     }
 }
 
