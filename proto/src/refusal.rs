@@ -161,6 +161,8 @@ codes! {
     SeqConflict = "WL-Q-007", 0x99;
     /// Quarantine: a stream with more holes, or a device with more epochs, than are kept.
     StreamFragmented = "WL-Q-008", 0x99;
+    /// Quarantine: not what the profile of the device's model declares.
+    ProfileBroken = "WL-Q-009", 0x99;
     /// Profile: not TOML, or larger than a profile may be.
     ProfileUnreadable = "WL-PRF-001", 0;
     /// Profile: a key that is unknown, missing or of the wrong type.

@@ -18,7 +18,8 @@ use crate::table::{Day, Table};
 use crate::worker::{Parts, now_us};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, TimestampMicrosecondType, UInt32Type};
-use arrow_array::{Array, RecordBatch, UInt32Array};
+use arrow_array::{Array, RecordBatch, UInt32Array, new_null_array};
+use arrow_schema::{FieldRef, SchemaRef};
 use arrow_select::concat::concat_batches;
 use arrow_select::take::take_record_batch;
 use ring::digest::{SHA256, digest};
@@ -57,11 +58,8 @@ pub(crate) async fn pass(
         let (schema, mut batches) = (crate::rows::schema(table), Vec::with_capacity(sources.len()));
         for file in &sources {
             for batch in verified(&root, file, &keys)? {
-                let batch = batch?;
-                if batch.schema_ref().fields() != schema.fields() {
-                    return Err(ArchiveError::OtherColumns(file.path.clone()));
-                }
-                batches.push(batch);
+                let wide = widened(&batch?, &schema);
+                batches.push(wide.ok_or_else(|| ArchiveError::OtherColumns(file.path.clone()))?);
             }
         }
         let rows = sorted(table, &concat_batches(&schema, &batches)?)?;
@@ -149,6 +147,18 @@ fn merged(
     })
 }
 
+/// Gives rows of an earlier version the columns that came later, null as for every reader; none when that cannot be.
+fn widened(rows: &RecordBatch, schema: &SchemaRef) -> Option<RecordBatch> {
+    let column = |field: &FieldRef| match rows.column_by_name(field.name()) {
+        Some(column) => Some(column.clone()),
+        None if field.is_nullable() => Some(new_null_array(field.data_type(), rows.num_rows())),
+        None => None,
+    };
+    let columns: Vec<_> = schema.fields().iter().map(column).collect::<Option<_>>()?;
+    let lost = rows.schema_ref().fields().iter().any(|field| schema.field_with_name(field.name()).is_err());
+    if lost { None } else { RecordBatch::try_new(schema.clone(), columns).ok() }
+}
+
 /// Puts numerics and waveforms in the order of device, metric and device time; the rest stays as it came.
 fn sorted(table: Table, rows: &RecordBatch) -> Result<RecordBatch, ArchiveError> {
     if !matches!(table, Table::Numerics | Table::Waveforms) {
@@ -231,5 +241,16 @@ mod tests {
         assert!(chosen.iter().all(|file| file.bytes == 100));
         let few = ArchiveOptions { compact_rows_max: 35, ..options() };
         assert_eq!(choose(&few, files, today).unwrap().1.len(), 3);
+    }
+
+    #[test]
+    fn rows_of_an_earlier_version_are_merged_with_nulls_and_of_a_later_one_are_left() {
+        let schema = crate::rows::schema(Table::Quarantine);
+        let last = schema.fields().len() - 1;
+        let now = RecordBatch::new_empty(schema.clone());
+        let earlier = now.project(&(0..last).collect::<Vec<_>>()).unwrap();
+        assert_eq!(widened(&earlier, &schema), Some(now.clone()));
+        assert_eq!(widened(&now.project(&[1, 2]).unwrap(), &schema), None, "no tenant, no row");
+        assert_eq!(widened(&now, &earlier.schema()), None, "a column would be lost");
     }
 }

@@ -2,9 +2,11 @@
 //! good. Pure, and total: any bytes make an arrival, so a poisoned record never blocks the ones behind it.
 
 use crate::options::ArchiveOptions;
+use crate::profiles::{Breach, InForce};
 use crate::validate::{TimeFrame, check};
 use bytes::Bytes;
 use prost::Message;
+use std::sync::Arc;
 use std::time::Duration;
 use wardline_journal::Entry;
 use wardline_proto::frame::{decode, decode_body, lane_of};
@@ -72,6 +74,10 @@ pub(crate) struct Arrived {
     pub(crate) clock: Option<Clock>,
     pub(crate) time: TimeFrame,
     pub(crate) body: Result<Body, Refusal>,
+    /// The profile that it was judged by.
+    pub(crate) profile: Option<Arc<InForce>>,
+    /// How it breaks that profile.
+    pub(crate) breach: Option<Breach>,
 }
 
 /// Reads one journal entry.
@@ -130,6 +136,8 @@ fn read_publish(publish: Publish, ingest_us: i64, bounds: ClockBounds) -> Option
         clock: opened.clock,
         body: opened.body.and_then(|body| check(&body, &time).map(|()| body)),
         time,
+        profile: None,
+        breach: None,
     })
 }
 

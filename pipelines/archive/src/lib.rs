@@ -24,6 +24,7 @@ mod keys;
 mod metrics;
 mod notices;
 mod options;
+mod profiles;
 pub mod read;
 mod rows;
 mod session;

@@ -6,6 +6,7 @@ use crate::desk::{Desk, Pending};
 use crate::error::ArchiveError;
 use crate::handle::Progress;
 use crate::intake::{Arrival, ClockBounds, Content, read};
+use crate::profiles::Profiles;
 use crate::shelf::Shelf;
 use crate::streams::counts_of;
 use crate::table::Table;
@@ -49,6 +50,7 @@ pub(crate) struct Session<'a> {
     waiting_since: Option<Instant>,
     compacted_at: Instant,
     damaged: BTreeSet<String>,
+    profiles: Profiles,
 }
 
 impl<'a> Session<'a> {
@@ -97,6 +99,7 @@ impl<'a> Session<'a> {
             waiting_since: None,
             compacted_at: Instant::now(),
             damaged: BTreeSet::new(),
+            profiles: Profiles::default(),
             parts,
         })
     }
@@ -143,6 +146,8 @@ impl<'a> Session<'a> {
         self.reader = Some(reader);
         self.entries = entries;
         self.arrivals = arrivals;
+        let (store, poll) = (&self.parts.store, self.parts.options.profile_poll);
+        self.profiles.judge(self.arrivals.iter_mut(), store, poll).await?;
         Ok(!self.arrivals.is_empty())
     }
 

@@ -7,8 +7,10 @@
 //! | lengths, order, intervals, names outside their bounds | WL-Q-005 |
 //! | device time before 1970 or past the future bound | WL-Q-006 |
 //! | value outside the plausible range, or no number | stored, status bit 16 |
+//! | not what the profile of the device's model declares | WL-Q-009, by [`crate::profiles`] |
 //! | clock further off than its bound | stored, status bit 17 |
 
+use crate::profiles::InForce;
 use wardline_proto::codes::{Metric, MetricKind, by_code, status};
 use wardline_proto::limits::{DETAIL_BYTES_MAX, NAME_BYTES_MAX};
 use wardline_proto::refusal::Refusal;
@@ -118,9 +120,16 @@ fn check_event(event: &DeviceEvent, time: &TimeFrame) -> Result<(), Refusal> {
     time.check(event.at_us)
 }
 
-/// Returns the status bits that a value adds to a reading.
-pub fn status_of_value(metric: &Metric, value: f64) -> u32 {
-    if metric.is_plausible(value) { 0 } else { status::IMPLAUSIBLE }
+/// Returns the status bits that a value adds to a reading, by the catalogue and by the profile of the device's model.
+pub(crate) fn status_of_value(metric: &Metric, profile: Option<&InForce>, value: f64) -> u32 {
+    let outside = profile.is_some_and(|in_force| in_force.profile.is_outside(metric.mdc_code, value));
+    if metric.is_plausible(value) && !outside { 0 } else { status::IMPLAUSIBLE }
+}
+
+/// Returns the status bits that its samples add to a block: without a profile there is no range to be outside of.
+pub(crate) fn status_of_block(profile: Option<&InForce>, block: &WaveformBlock) -> u32 {
+    let outside = profile.is_some_and(|in_force| in_force.profile.has_outside(block));
+    if outside { status::IMPLAUSIBLE } else { 0 }
 }
 
 #[cfg(test)]

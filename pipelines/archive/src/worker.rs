@@ -25,6 +25,7 @@ use wardline_store::catalog::Catalog;
 pub(crate) struct Parts {
     pub(crate) options: ArchiveOptions,
     pub(crate) journal: Journal,
+    pub(crate) store: Store,
     pub(crate) catalog: Catalog,
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) keys: Arc<ArchiveKeys>,
@@ -57,9 +58,19 @@ impl ArchiveService {
         let keys = Arc::new(ArchiveKeys::new(keyring.clone()));
         let (progress, _) = watch::channel(Progress::default());
         let requests = Arc::new(Requests::default());
-        let catalog = Catalog::new(store);
-        let parts =
-            Parts { options, journal, catalog, keyring, keys, metrics, requests, progress, notices: None };
+        let catalog = Catalog::new(store.clone());
+        let parts = Parts {
+            options,
+            journal,
+            store,
+            catalog,
+            keyring,
+            keys,
+            metrics,
+            requests,
+            progress,
+            notices: None,
+        };
         Self { parts }
     }
 

@@ -70,18 +70,13 @@ impl Profile {
     pub fn judge(&self, body: &Body) -> Vec<Finding> {
         let mut found = Vec::new();
         for series in &body.numerics {
-            let judged = self.declared(series.mdc_code, Kind::Numeric, &mut found);
-            if let Some((measurement, signal)) = judged {
-                judge_unit(measurement, signal, &series.ucum_unit, &mut found);
+            if let Some(signal) = self.judge_series(series, &mut found) {
                 let count = implausible_readings(signal, series);
                 push_implausible(series.mdc_code, count, &mut found);
             }
         }
         for block in &body.waveforms {
-            let judged = self.declared(block.mdc_code, Kind::Waveform, &mut found);
-            if let Some((measurement, signal)) = judged {
-                judge_unit(measurement, signal, &block.ucum_unit, &mut found);
-                judge_rate(signal, block, &mut found);
+            if let Some(signal) = self.judge_block(block, &mut found) {
                 push_implausible(block.mdc_code, implausible_samples(signal, block), &mut found);
             }
         }
@@ -95,6 +90,43 @@ impl Profile {
             }
         }
         found
+    }
+
+    /// Judges what a body's readings and blocks are: code, kind, unit, sample rate. Neither values nor alarms.
+    pub fn judge_form(&self, body: &Body) -> Vec<Finding> {
+        let mut found = Vec::new();
+        for series in &body.numerics {
+            self.judge_series(series, &mut found);
+        }
+        for block in &body.waveforms {
+            self.judge_block(block, &mut found);
+        }
+        found
+    }
+
+    /// Says whether a value lies outside the declared range of a code; what is not declared has none.
+    pub fn is_outside(&self, mdc_code: u32, value: f64) -> bool {
+        let signal = self.measurement(mdc_code).and_then(|measurement| measurement.signal.as_ref());
+        signal.is_some_and(|signal| !signal.is_plausible(value))
+    }
+
+    /// Says whether a block has a sample, not in a gap, outside its declared range.
+    pub fn has_outside(&self, block: &WaveformBlock) -> bool {
+        let signal = self.measurement(block.mdc_code).and_then(|measurement| measurement.signal.as_ref());
+        signal.is_some_and(|signal| implausible_samples(signal, block) > 0)
+    }
+
+    fn judge_series(&self, series: &NumericSeries, found: &mut Vec<Finding>) -> Option<&Signal> {
+        let (measurement, signal) = self.declared(series.mdc_code, Kind::Numeric, found)?;
+        judge_unit(measurement, signal, &series.ucum_unit, found);
+        Some(signal)
+    }
+
+    fn judge_block(&self, block: &WaveformBlock, found: &mut Vec<Finding>) -> Option<&Signal> {
+        let (measurement, signal) = self.declared(block.mdc_code, Kind::Waveform, found)?;
+        judge_unit(measurement, signal, &block.ucum_unit, found);
+        judge_rate(signal, block, found);
+        Some(signal)
     }
 
     fn declared(

@@ -8,7 +8,7 @@ const DIRECTION: [(&str, &[&str]); 11] = [
     ("wardline-proto", &[]),
     ("wardline-journal", &["wardline-proto"]),
     ("wardline-store", &["wardline-proto", "wardline-journal"]),
-    ("wardline-archive", &["wardline-proto", "wardline-journal", "wardline-store"]),
+    ("wardline-archive", &["wardline-proto", "wardline-journal", "wardline-store", "wardline-profile"]),
     ("wardline-alert", &["wardline-proto", "wardline-journal", "wardline-store"]),
     ("wardline-profile", &["wardline-proto"]),
     ("wardline-query", &["wardline-proto", "wardline-journal", "wardline-store", "wardline-archive"]),

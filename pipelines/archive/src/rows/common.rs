@@ -24,6 +24,7 @@ pub(crate) struct Origin<'a> {
     sync_state: &'static str,
     partition: u16,
     offset: u64,
+    profile: Option<&'a str>,
 }
 
 impl<'a> Origin<'a> {
@@ -40,6 +41,7 @@ impl<'a> Origin<'a> {
             sync_state: sync_state(clock.map_or(SyncState::Unspecified, |c| c.sync_state())),
             partition: arrival.partition,
             offset: arrival.offset,
+            profile: arrived.profile.as_ref().map(|profile| profile.name.as_str()),
         }
     }
 }
@@ -83,6 +85,7 @@ pub(super) fn wrap(own: Vec<Field>) -> Vec<Field> {
         terms("sync_state"),
         number("partition", DataType::UInt16),
         number("journal_offset", DataType::UInt64),
+        optional(terms("profile")),
     ];
     head.into_iter().chain(own).chain(tail).collect()
 }
@@ -104,6 +107,7 @@ pub(super) struct Common {
     sync_state: Terms,
     partition: UInt16Builder,
     offset: UInt64Builder,
+    profile: Terms,
 }
 
 impl Common {
@@ -122,6 +126,7 @@ impl Common {
         self.sync_state.push(Some(origin.sync_state));
         self.partition.append_value(origin.partition);
         self.offset.append_value(origin.offset);
+        self.profile.push(origin.profile);
     }
 
     /// Ends the shared columns around a table's own.
@@ -134,7 +139,7 @@ impl Common {
             Arc::new(self.seq.finish()),
             self.device_time.finish(),
         ];
-        let tail: [ArrayRef; 8] = [
+        let tail: [ArrayRef; 9] = [
             Arc::new(self.status.finish()),
             self.edge_time.finish(),
             self.ingest_time.finish(),
@@ -143,6 +148,7 @@ impl Common {
             self.sync_state.finish(),
             Arc::new(self.partition.finish()),
             Arc::new(self.offset.finish()),
+            self.profile.finish(),
         ];
         head.into_iter().chain(own).chain(tail).collect()
     }

@@ -40,7 +40,8 @@ impl Builder {
         for (index, (value, delta)) in series.values.iter().zip(&series.time_deltas_us).enumerate() {
             at_us = at_us.saturating_add(*delta);
             let given = series.statuses.get(index).copied().unwrap_or(0);
-            let status = given | status_of_value(metric, *value) | arrived.time.status_of(at_us);
+            let value_status = status_of_value(metric, arrived.profile.as_deref(), *value);
+            let status = given | value_status | arrived.time.status_of(at_us);
             self.common.push(origin, at_us, status);
             self.value.append_value(*value);
         }

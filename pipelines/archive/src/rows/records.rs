@@ -6,7 +6,7 @@ use super::common::lane_name;
 use crate::intake::{Arrival, Content};
 use crate::tenant::SYSTEM;
 use arrow_array::ArrayRef;
-use arrow_array::builder::{BinaryBuilder, UInt16Builder, UInt64Builder};
+use arrow_array::builder::{BinaryBuilder, StringBuilder, UInt16Builder, UInt64Builder};
 use arrow_schema::{DataType, Field};
 use std::sync::Arc;
 use wardline_proto::refusal::Refusal;
@@ -29,6 +29,8 @@ pub(super) fn quarantine_fields() -> Vec<Field> {
         optional(number("certificate_serial", DataType::Binary)),
         number("partition", DataType::UInt16),
         number("journal_offset", DataType::UInt64),
+        optional(terms("profile")),
+        optional(number("detail", DataType::Utf8)),
     ]
 }
 
@@ -47,6 +49,8 @@ pub(crate) struct QuarantineBuilder {
     serial: BinaryBuilder,
     partition: UInt16Builder,
     offset: UInt64Builder,
+    profile: Terms,
+    detail: StringBuilder,
 }
 
 impl QuarantineBuilder {
@@ -74,6 +78,8 @@ impl QuarantineBuilder {
         self.serial.append_option(publish.map(|p| &p.certificate_serial));
         self.partition.append_value(arrival.partition);
         self.offset.append_value(arrival.offset);
+        self.profile.push(publish.and_then(|p| p.profile.as_ref()).map(|profile| profile.name.as_str()));
+        self.detail.append_option(publish.and_then(|p| p.breach.as_ref()).map(|breach| breach.0.as_str()));
         Added::rows(1, ROW_BYTES + payload.len(), arrival.ingest_us, arrival.ingest_us)
     }
 
@@ -92,6 +98,8 @@ impl QuarantineBuilder {
             Arc::new(self.serial.finish()),
             Arc::new(self.partition.finish()),
             Arc::new(self.offset.finish()),
+            self.profile.finish(),
+            Arc::new(self.detail.finish()),
         ]
     }
 }

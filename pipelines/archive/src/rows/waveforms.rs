@@ -4,6 +4,7 @@ use super::Added;
 use super::columns::{Terms, number, terms};
 use super::common::{Common, Origin, ROW_BYTES};
 use crate::intake::Arrived;
+use crate::validate::status_of_block;
 use arrow_array::ArrayRef;
 use arrow_array::builder::{
     Float64Builder, Int32Builder, ListBuilder, StructBuilder, UInt32Builder, UInt64Builder,
@@ -79,7 +80,8 @@ impl Builder {
         let samples = block.sample_deltas.len();
         let length_us = (block.interval_ns.saturating_mul(samples as u64) / 1000).min(i64::MAX as u64);
         let end_us = block.start_us.saturating_add_unsigned(length_us);
-        self.common.push(origin, block.start_us, arrived.time.status_of(end_us));
+        let status = arrived.time.status_of(end_us) | status_of_block(arrived.profile.as_deref(), block);
+        self.common.push(origin, block.start_us, status);
         self.mdc_code.append_value(metric.mdc_code);
         self.ref_id.push(Some(metric.ref_id));
         self.unit.push(Some(metric.ucum_unit));

@@ -117,6 +117,6 @@ fn a_clock_is_suspect_by_measure_and_not_by_age() {
 fn implausible_values_and_no_numbers_are_flagged() {
     let Some(metric) = by_code(150_456) else { return };
     for (value, flagged) in [(97.0, false), (101.0, true), (f64::NAN, true), (f64::INFINITY, true)] {
-        assert_eq!(status_of_value(metric, value) != 0, flagged);
+        assert_eq!(status_of_value(metric, None, value) != 0, flagged);
     }
 }

@@ -1,25 +1,12 @@
 //! What arrives ends in a table or in the quarantine, once.
 
-use crate::rig::{EPOCH, NOW_US, Rig, frame, key, readings, samples};
+use crate::rig::{EPOCH, NOW_US, Rig, frame, key, quarantine, readings, samples};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, TimestampMicrosecondType, UInt32Type, UInt64Type};
 use wardline_archive::Table;
 use wardline_proto::codes::status;
 use wardline_proto::refusal::Refusal;
 use wardline_proto::v1::{Body, DeviceAlarm, DeviceEvent, PayloadFormat};
-
-/// Returns the reasons of the quarantine with the payloads, in order.
-async fn quarantine(rig: &Rig) -> Vec<(String, Vec<u8>)> {
-    let mut found = Vec::new();
-    for batch in rig.rows(Table::Quarantine).await {
-        let reasons = batch["reason"].as_dictionary::<Int32Type>();
-        let reasons = reasons.downcast_dict::<arrow_array::StringArray>().unwrap();
-        let payloads = batch["payload"].as_binary::<i32>();
-        let rows = reasons.into_iter().zip(payloads);
-        found.extend(rows.map(|(r, p)| (r.unwrap().to_owned(), p.unwrap().to_vec())));
-    }
-    found
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn readings_come_back_with_their_times_and_flags() {

@@ -6,6 +6,7 @@ mod crash;
 mod foreign;
 mod intake;
 mod measure;
+mod profile;
 mod rig;
 mod secrecy;
 mod verify;

@@ -1,6 +1,8 @@
 //! A journal, a database, a keyring and an archive worker in a temporary folder.
 
 use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
 use prost::Message;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -211,4 +213,22 @@ pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
         if path.is_dir() { found.extend(files_below(&path)) } else { found.push(path) }
     }
     found
+}
+
+/// Returns the texts of a column of terms, nulls left out.
+pub(crate) fn texts(batches: &[RecordBatch], column: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for batch in batches {
+        let terms = batch[column].as_dictionary::<Int32Type>();
+        let terms = terms.downcast_dict::<arrow_array::StringArray>().unwrap();
+        found.extend(terms.into_iter().flatten().map(str::to_owned));
+    }
+    found
+}
+
+/// Returns the reasons of the quarantine with the payloads, in order.
+pub(crate) async fn quarantine(rig: &Rig) -> Vec<(String, Vec<u8>)> {
+    let rows = rig.rows(Table::Quarantine).await;
+    let payloads = rows.iter().flat_map(|batch| batch["payload"].as_binary::<i32>());
+    texts(&rows, "reason").into_iter().zip(payloads.map(|p| p.unwrap().to_vec())).collect()
 }

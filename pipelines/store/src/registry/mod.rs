@@ -11,6 +11,7 @@ mod devices;
 mod factory;
 mod models;
 mod principals;
+mod profiles;
 mod serial;
 mod snapshot;
 mod tenants;

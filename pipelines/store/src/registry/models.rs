@@ -82,7 +82,7 @@ impl Store {
     }
 }
 
-fn model_row(row: &Record) -> Result<Model, StoreError> {
+pub(super) fn model_row(row: &Record) -> Result<Model, StoreError> {
     let maker =
         TenantId::new(&row.text("maker")?).map_err(|_id| StoreError::Corrupt("device_model.maker"))?;
     Ok(Model {

@@ -5,5 +5,6 @@
 mod enrolment;
 mod import;
 mod ledger;
+mod profiles;
 mod registry;
 mod rig;
