@@ -109,10 +109,10 @@ impl Agent {
         let failed = Arc::new(failed);
         let stops = [(); TASKS].map(|()| watch::Sender::new(false));
         let tasks = [
-            spawn(link.run(stops[0].subscribe()), Arc::clone(&failed)),
-            spawn(publisher.run(stops[1].subscribe()), Arc::clone(&failed)),
-            spawn(steward.run(stops[2].subscribe()), Arc::clone(&failed)),
-            spawn(keeper.run(stops[3].subscribe()), failed),
+            spawn(|stop| link.run(stop), &stops[0], Arc::clone(&failed)),
+            spawn(|stop| publisher.run(stop), &stops[1], Arc::clone(&failed)),
+            spawn(|stop| steward.run(stop), &stops[2], Arc::clone(&failed)),
+            spawn(|stop| keeper.run(stop), &stops[3], failed),
         ];
         Ok(AgentHandle { device, link_addr, spool, counters, stops, tasks, has_failed })
     }
@@ -155,12 +155,18 @@ fn publish_options(options: &AgentOptions, device: &DeviceKey, folder: &Folder) 
 }
 
 /// Spawns a task whose error, panic included, fails the agent.
-fn spawn(
-    task: impl Future<Output = Result<(), SpoolError>> + Send + 'static,
+fn spawn<F>(
+    task: impl FnOnce(watch::Receiver<bool>) -> F,
+    stop: &watch::Sender<bool>,
     failed: Arc<watch::Sender<bool>>,
-) -> Task {
-    let task = tokio::spawn(task);
+) -> Task
+where
+    F: Future<Output = Result<(), SpoolError>> + Send + 'static,
+{
+    // A flag that nobody can set any more reads as one that is being set, all the time: the task owns its own.
+    let (task, stop) = (tokio::spawn(task(stop.subscribe())), stop.clone());
     tokio::spawn(async move {
+        let _kept_open = stop;
         let result = task.await.unwrap_or(Err(SpoolError::Failed));
         if result.is_err() {
             failed.send_replace(true);
