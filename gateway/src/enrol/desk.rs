@@ -36,22 +36,30 @@ pub(super) struct Enrolment<'a> {
 impl Desk {
     /// Issues to a device that has no certificate yet; the same again to who asks again. Returns the leaf, DER.
     pub(super) async fn enrol(&self, enrolment: Enrolment<'_>) -> Result<Vec<u8>, Refusal> {
-        let redeemed = match &enrolment.basic.secret_sha256 {
+        let (redeemed, certificate) = match &enrolment.basic.secret_sha256 {
             Some(secret) => self.by_claim(&enrolment, secret).await?,
             None => self.by_factory(&enrolment).await?,
         };
         match redeemed {
-            (Redeemed::Issued, certificate) => {
+            Redeemed::Issued => {
                 self.metrics.enrolled.inc();
                 Ok(certificate.der)
             }
-            // What was signed a moment ago was never recorded, so it is dropped here.
-            (Redeemed::Repeated(first), _dropped) if first.der.is_empty() => Err(Refusal::EnrolUnavailable),
-            (Redeemed::Repeated(first), _dropped) => {
-                self.metrics.repeated.inc();
-                Ok(first.der)
-            }
+            Redeemed::Repeated(first) => self.repeat("enrolment_repeated", enrolment.peer, *first),
         }
+    }
+
+    /// Gives out what was issued before; what was signed a moment ago was never recorded, and is dropped. Who has the
+    /// key may have lost the answer; who replays a request learns nothing but that it was answered. Both are audited.
+    fn repeat(&self, action: &str, peer: &Peer, first: IssuedCertificate) -> Result<Vec<u8>, Refusal> {
+        if first.der.is_empty() {
+            return Err(Refusal::EnrolUnavailable);
+        }
+        let target = format!("{} serial {}", first.spiffe_uri, first.serial);
+        let audited = self.auditor.record(action, &self.actor(peer), "ok", target);
+        audited.map_err(|_cannot| Refusal::CannotAudit)?;
+        self.metrics.repeated.inc();
+        Ok(first.der)
     }
 
     async fn by_claim(
@@ -103,19 +111,26 @@ impl Desk {
         Ok((redeemed, certificate))
     }
 
-    /// Issues to a device that shows its current certificate, which lives on until its own end. Returns the leaf, DER.
+    /// Issues to a device that shows its current certificate, which lives on until its own end; the same again to who
+    /// asks again with the same key. Returns the leaf, DER.
     pub(super) async fn renew(&self, peer: &Peer, request: &CertificateRequest) -> Result<Vec<u8>, Refusal> {
         let (key, serial) = self.holder(peer).await?;
         let identity = Identity::Device(key);
         let certificate = self.sign(request, &identity)?;
         let change = Change::new(identity.uri(self.authority.trust_domain()), now_us());
-        self.store.renew(&change, &serial, &certificate).await.map_err(|error| match error {
-            StoreError::Reject(Reject::NotFound(_)) => Refusal::IdentityMissing,
-            StoreError::Reject(Reject::NotAllowed) => Refusal::IdentityRevoked,
-            other => refusal(other),
-        })?;
-        self.metrics.renewed.inc();
-        Ok(certificate.der)
+        let renewed =
+            self.store.renew(&change, &serial, &certificate).await.map_err(|error| match error {
+                StoreError::Reject(Reject::NotFound(_)) => Refusal::IdentityMissing,
+                StoreError::Reject(Reject::NotAllowed) => Refusal::IdentityRevoked,
+                other => refusal(other),
+            })?;
+        match renewed {
+            Redeemed::Issued => {
+                self.metrics.renewed.inc();
+                Ok(certificate.der)
+            }
+            Redeemed::Repeated(first) => self.repeat("renewal_repeated", peer, *first),
+        }
     }
 
     /// Returns whose certificate the peer has. The port also takes certificates of manufacturers, who could write any
@@ -162,6 +177,7 @@ fn refusal(error: StoreError) -> Refusal {
         Reject::ClaimExpired => Refusal::EnrolClaimExpired,
         Reject::ClaimRevoked => Refusal::EnrolClaimRevoked,
         Reject::NotAllowed => Refusal::EnrolSerial,
+        Reject::Revoked => Refusal::IdentityRevoked,
         Reject::Invalid(_) => Refusal::EnrolRequest,
         Reject::ClaimOtherDevice
         | Reject::NotFound(_)

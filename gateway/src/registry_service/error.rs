@@ -45,6 +45,7 @@ pub(super) fn code_of(reject: Reject) -> Refusal {
         Reject::ClaimRevoked => Refusal::EnrolClaimRevoked,
         Reject::ClaimOtherDevice => Refusal::EnrolDevice,
         Reject::NotAllowed => Refusal::EnrolSerial,
+        Reject::Revoked => Refusal::IdentityRevoked,
     }
 }
 

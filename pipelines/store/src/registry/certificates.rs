@@ -1,5 +1,6 @@
 //! Certificates that were issued, and their revocation.
 
+use super::claims::Redeemed;
 use super::devices::{NewDevice, register};
 use super::principals::PrincipalKind;
 use super::{Change, Reject, Serial, audit, usable};
@@ -67,14 +68,14 @@ pub struct Revocation {
     pub reason: String,
 }
 
-/// Records a certificate in a transaction.
+/// Records a certificate in a transaction: for which claim, by which manufacturer's word, after which serial.
 pub(super) async fn insert_certificate(
     tx: &mut Tx,
     certificate: &IssuedCertificate,
-    (claim_id, ca_id): (&str, &str),
+    (claim_id, ca_id, follows): (&str, &str, &str),
 ) -> Result<(), StoreError> {
     let insert = "INSERT INTO certificate (serial, spiffe_uri, not_before_us, not_after_us, der, key_sha256, \
-                  claim_id, ca_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+                  claim_id, ca_id, follows) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     let serial = certificate.serial.to_string();
     let values = args![
         &serial,
@@ -85,19 +86,21 @@ pub(super) async fn insert_certificate(
         &certificate.key_sha256,
         claim_id,
         ca_id,
+        follows,
     ];
     tx.run(insert, values).await?;
     Ok(())
 }
 
-/// Reads a certificate in a transaction.
-pub(super) async fn certificate_of(
-    tx: &mut Tx,
-    serial: &str,
-) -> Result<Option<IssuedCertificate>, StoreError> {
-    let select = "SELECT serial, spiffe_uri, not_before_us, not_after_us, der, key_sha256 FROM certificate \
-                  WHERE serial = $1";
-    tx.one(select, args![serial]).await?.as_ref().map(issued).transpose()
+/// Finds what was issued then, for who asks again. What was revoked since is not given out again.
+pub(super) async fn repeated(tx: &mut Tx, serial: &str) -> Result<Option<Redeemed>, StoreError> {
+    let select = "SELECT serial, spiffe_uri, not_before_us, not_after_us, der, key_sha256, revoked_at_us \
+                  FROM certificate WHERE serial = $1";
+    let Some(row) = tx.one(select, args![serial]).await? else { return Ok(None) };
+    if row.maybe_int("revoked_at_us")?.is_some() {
+        return Err(Reject::Revoked.into());
+    }
+    Ok(Some(Redeemed::Repeated(Box::new(issued(&row)?))))
 }
 
 impl Store {
@@ -135,13 +138,14 @@ impl Store {
         if let Identity::Device(key) = identity {
             register(&mut tx, &NewDevice::bare(key.clone()), change.at_us).await?;
         }
-        insert_certificate(&mut tx, certificate, ("", "")).await?;
+        insert_certificate(&mut tx, certificate, ("", "", "")).await?;
         let target = format!("{} serial {}", certificate.spiffe_uri, certificate.serial);
         audit(&mut tx, change, ("certificate_issued", "ok"), &target).await?;
         tx.commit().await
     }
 
     /// Records the certificate that follows a living one of the same identity. The old one lives on until its own end.
+    /// The same key after the same one again gets the same certificate.
     ///
     /// A device that is not active, or of a suspended tenant, gets none.
     pub async fn renew(
@@ -149,7 +153,7 @@ impl Store {
         change: &Change,
         old: &Serial,
         certificate: &IssuedCertificate,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Redeemed, StoreError> {
         let mut tx = self.change().await?;
         let select = "SELECT spiffe_uri, not_after_us, claim_id, ca_id, revoked_at_us FROM certificate \
                       WHERE serial = $1";
@@ -160,11 +164,19 @@ impl Store {
             return Err(Reject::NotAllowed.into());
         }
         may_have_one(&mut tx, &certificate.spiffe_uri, change.at_us).await?;
+        let (old, select) =
+            (old.to_string(), "SELECT serial FROM certificate WHERE follows = $1 AND key_sha256 = $2");
+        if let Some(row) = tx.one(select, args![&old, &certificate.key_sha256]).await?
+            && let Some(known) = repeated(&mut tx, &row.text("serial")?).await?
+        {
+            return Ok(known);
+        }
         let origin = (known.text("claim_id")?, known.text("ca_id")?);
-        insert_certificate(&mut tx, certificate, (&origin.0, &origin.1)).await?;
+        insert_certificate(&mut tx, certificate, (&origin.0, &origin.1, &old)).await?;
         let target = format!("{} serial {} after {old}", certificate.spiffe_uri, certificate.serial);
         audit(&mut tx, change, ("certificate_renewed", "ok"), &target).await?;
-        tx.commit().await
+        tx.commit().await?;
+        Ok(Redeemed::Issued)
     }
 
     /// Revokes; returns the serials that were not revoked before. Claims and authorities of the same go with them.

@@ -1,6 +1,6 @@
 //! Claims: secrets that each let one device enrol, once.
 
-use super::certificates::{IssuedCertificate, certificate_of, insert_certificate};
+use super::certificates::{IssuedCertificate, insert_certificate, repeated};
 use super::devices::{NewDevice, register};
 use super::tenants::{ensure_tenant, tenant_id};
 use super::{Change, Reject, audit, page, usable};
@@ -169,9 +169,8 @@ impl Store {
             if !is_same || claim.revoked_at_us.is_some() {
                 return Err(Reject::ClaimUsed.into());
             }
-            let known = certificate_of(&mut tx, &row.text("certificate_serial")?).await?;
-            let known = known.ok_or(StoreError::Corrupt("claim.certificate_serial"))?;
-            return Ok(Redeemed::Repeated(Box::new(known)));
+            let known = repeated(&mut tx, &row.text("certificate_serial")?).await?;
+            return known.ok_or(StoreError::Corrupt("claim.certificate_serial"));
         }
         if claim.revoked_at_us.is_some() {
             return Err(Reject::ClaimRevoked.into());
@@ -190,7 +189,7 @@ impl Store {
         };
         register(&mut tx, &device, change.at_us).await?;
         active(&mut tx, &key).await?;
-        insert_certificate(&mut tx, &redeem.certificate, (&claim.claim_id, "")).await?;
+        insert_certificate(&mut tx, &redeem.certificate, (&claim.claim_id, "", "")).await?;
         let update = "UPDATE claim SET used_at_us = $1, used_by_device = $2, used_key_sha256 = $3, \
                       certificate_serial = $4 WHERE claim_id = $5 AND used_at_us IS NULL";
         let serial = redeem.certificate.serial.to_string();

@@ -1,6 +1,6 @@
 //! Manufacturers' authorities: devices that enrol with the certificate that they left the factory with.
 
-use super::certificates::{IssuedCertificate, certificate_of, insert_certificate};
+use super::certificates::{IssuedCertificate, insert_certificate, repeated};
 use super::claims::{Redeemed, active};
 use super::devices::{NewDevice, register};
 use super::tenants::{ensure_tenant, tenant_id};
@@ -123,9 +123,8 @@ impl Store {
             if !is_same {
                 return Err(Reject::ClaimUsed.into());
             }
-            let known = certificate_of(&mut tx, &row.text("certificate_serial")?).await?;
-            let known = known.ok_or(StoreError::Corrupt("manufacturer_serial.certificate_serial"))?;
-            return Ok(Redeemed::Repeated(Box::new(known)));
+            let known = repeated(&mut tx, &row.text("certificate_serial")?).await?;
+            return known.ok_or(StoreError::Corrupt("manufacturer_serial.certificate_serial"));
         }
         let key = DeviceKey { tenant: ca.tenant, device: redeem.device.clone() };
         let device = NewDevice {
@@ -135,7 +134,7 @@ impl Store {
         };
         register(&mut tx, &device, change.at_us).await?;
         active(&mut tx, &key).await?;
-        insert_certificate(&mut tx, &redeem.certificate, ("", &redeem.ca_id)).await?;
+        insert_certificate(&mut tx, &redeem.certificate, ("", &redeem.ca_id, "")).await?;
         let update = "UPDATE manufacturer_serial SET device = $1, used_at_us = $2, used_key_sha256 = $3, \
                       certificate_serial = $4 WHERE ca_id = $5 AND serial_number = $6";
         let serial = redeem.certificate.serial.to_string();

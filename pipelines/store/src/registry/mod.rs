@@ -67,6 +67,9 @@ pub enum Reject {
     /// The manufacturer's authority is unknown or revoked, or the serial number is not on its list.
     #[error("the serial number is not on the manufacturer's list")]
     NotAllowed,
+    /// The certificate that was issued then is revoked: it is not given out again.
+    #[error("the certificate is revoked")]
+    Revoked,
     /// The device exists and is not active.
     #[error("the device is not active")]
     NotActive,

@@ -56,6 +56,11 @@ fn a_claim_is_used_once_and_the_same_key_again_gets_the_same_certificate() {
         assert_eq!(of_device.len(), 1);
         let enrolled = audited(&store).await.into_iter().filter(|(action, _)| action == "enrolled").count();
         assert_eq!(enrolled, 1);
+        let by = RevokeBy::Certificate(first.serial.clone());
+        let revocation = Revocation { by, compromised_at_us: None, reason: "stolen".into() };
+        store.revoke(&change(), &revocation).await.unwrap();
+        let thief = redeem(0, "mon-1", certificate(5, &device_uri("mon-1"), "a"));
+        assert_eq!(rejected(store.redeem_claim(&change(), &thief).await), Reject::Revoked);
     });
 }
 
@@ -162,7 +167,21 @@ fn renewal_follows_a_living_certificate_of_the_same_identity() {
     on_both(|store| async move {
         let (first, uri) = (certificate(1, &device_uri("mon-1"), "a"), device_uri("mon-1"));
         store.enrol(&change(), &Identity::Device(key("mon-1")), &first).await.unwrap();
-        store.renew(&change(), &first.serial, &certificate(2, &uri, "b")).await.unwrap();
+        let second = certificate(2, &uri, "b");
+        assert_eq!(store.renew(&change(), &first.serial, &second).await.unwrap(), Redeemed::Issued);
+        let repeated = store.renew(&change(), &first.serial, &certificate(10, &uri, "b")).await.unwrap();
+        assert_eq!(repeated, Redeemed::Repeated(Box::new(second.clone())), "the answer was lost");
+        // The same key once more after the new one is a renewal of its own, and so is another key after the old one.
+        for (after, number, owner) in [(&second, 11, "b"), (&first, 12, "c")] {
+            let certificate = certificate(number, &uri, owner);
+            assert_eq!(store.renew(&change(), &after.serial, &certificate).await.unwrap(), Redeemed::Issued);
+        }
+        assert_eq!(store.list_certificates(&uri, 0).await.unwrap().len(), 4);
+        let by = RevokeBy::Certificate(second.serial.clone());
+        let revocation = Revocation { by, compromised_at_us: None, reason: String::new() };
+        store.revoke(&change(), &revocation).await.unwrap();
+        let repeated = store.renew(&change(), &first.serial, &certificate(13, &uri, "b")).await;
+        assert_eq!(rejected(repeated), Reject::Revoked, "what is revoked is not given out again");
         let other = store.renew(&change(), &first.serial, &certificate(3, &device_uri("mon-2"), "b")).await;
         assert_eq!(rejected(other), Reject::NotAllowed);
         let unknown = certificate(9, &uri, "c").serial;
