@@ -22,12 +22,32 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::{Connected, TcpConnectInfo, TlsConnectInfo};
+use wardline_proto::refusal::Refusal;
 
 /// How long the port rests when the system has no more file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
 /// Gives the configuration in force.
 pub type ConfigSource = Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>;
+
+/// Is told of each certificate that TLS refused.
+pub type CertificateRefused = Arc<dyn Fn(Refusal) + Send + Sync>;
+
+/// Returns the code of a handshake that failed for the peer's certificate; everything else is a network's noise, or a
+/// peer that showed none.
+pub fn certificate_refusal(error: &io::Error) -> Option<Refusal> {
+    use rustls::{CertificateError, Error};
+    match error.get_ref()?.downcast_ref()? {
+        Error::InvalidCertificate(
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. },
+        ) => Some(Refusal::IdentityExpired),
+        Error::InvalidCertificate(_) => Some(Refusal::IdentityMissing),
+        _ => None,
+    }
+}
 
 /// How much a port carries.
 #[derive(Debug, Clone, Copy)]
@@ -78,20 +98,22 @@ pub struct TlsListener {
     config: ConfigSource,
     bounds: TlsBounds,
     metrics: TlsListenerMetrics,
+    refused: CertificateRefused,
     places: Arc<Semaphore>,
     shaking: JoinSet<Option<TlsSocket>>,
 }
 
 impl TlsListener {
-    /// Makes the port of a bound listener.
+    /// Makes the port of a bound listener. `refused` is told of each certificate that TLS refuses.
     pub fn new(
         tcp: TcpListener,
         config: ConfigSource,
         bounds: TlsBounds,
         metrics: TlsListenerMetrics,
+        refused: CertificateRefused,
     ) -> Self {
         let places = Arc::new(Semaphore::new(bounds.connections_max));
-        Self { tcp, config, bounds, metrics, places, shaking: JoinSet::new() }
+        Self { tcp, config, bounds, metrics, refused, places, shaking: JoinSet::new() }
     }
 
     /// Waits for the next connection that has shaken hands. Cancel safe.
@@ -134,12 +156,17 @@ impl TlsListener {
             tracing::debug!(%error, "no TCP_NODELAY");
         }
         let (acceptor, bounds) = (TlsAcceptor::from((self.config)()), self.bounds);
-        let failed = self.metrics.handshakes_failed.clone();
+        let (failed, refused) = (self.metrics.handshakes_failed.clone(), self.refused.clone());
         self.shaking.spawn(async move {
             let accept = acceptor.accept_with(tcp, |tls| tls.set_buffer_limit(Some(bounds.buffer_bytes_max)));
             match timeout(bounds.handshake, accept).await {
                 Ok(Ok(tls)) => return Some(TlsSocket { tls: Box::new(tls), peer, _place: place }),
-                Ok(Err(error)) => tracing::debug!(%error, "handshake failed"),
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "handshake failed");
+                    if let Some(refusal) = certificate_refusal(&error) {
+                        refused(refusal);
+                    }
+                }
                 Err(_elapsed) => tracing::debug!("handshake took too long"),
             }
             failed.inc();

@@ -123,6 +123,8 @@ codes! {
     QueryNotAudited = "WL-AUD-002", 0x00;
     /// The audit trail does not verify: events are missing, altered or repeated.
     AuditTrailBroken = "WL-AUD-003", 0x00;
+    /// Certificate files on disk are not usable, or no better than those in force, which stay.
+    TlsFiles = "WL-TLS-001", 0x00;
     /// The front is draining.
     Draining = "WL-SRV-001", 0x8B;
     /// Agent: the claim token cannot be read.

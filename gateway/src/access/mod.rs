@@ -23,6 +23,7 @@ pub use wardline_store::registry::Role;
 
 use crate::audit::Auditor;
 use crate::front::{LiveTls, now_us};
+use crate::tls_listener::CertificateRefused;
 use futures::Stream;
 use rustls_pki_types::CertificateDer;
 use std::sync::Arc;
@@ -120,6 +121,13 @@ impl Access {
         S: Stream<Item = Result<T, Status>> + Unpin,
     {
         Guarded::new(self.clone(), caller, stream)
+    }
+
+    /// Returns what audits a certificate that TLS refused on the port named so. It proves nobody: it has no actor, and
+    /// equal ones of a second are one event.
+    pub fn certificate_refused(&self, port: &'static str) -> CertificateRefused {
+        let access = self.clone();
+        Arc::new(move |refusal| drop(access.refused(UNNAMED, refusal, port)))
     }
 
     fn read(&self, chain: &[CertificateDer<'_>]) -> Result<Caller, (String, Refusal)> {

@@ -14,7 +14,7 @@ use crate::access::Directory;
 use crate::audit::Auditor;
 use crate::front::{LiveTls, now_us};
 use crate::pki::{Authority, PkiDir, PkiError, RevokedSerial, server_hosts};
-use crate::tls_listener::{TlsListener, TlsSocket};
+use crate::tls_listener::{CertificateRefused, TlsListener, TlsSocket};
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -73,7 +73,8 @@ impl EnrolService {
         let est = options.url.unwrap_or_else(|| format!("https://{host}:{own_port}"));
         let bootstrap = Bootstrap { fronts, est, ca_pem: format!("{root_pem}{issuing_pem}") };
         let source = tls.clone();
-        let port = TlsListener::new(on, Arc::new(move || source.est()), TLS, metrics.tls.clone());
+        let refused = certificate_refused(metrics.clone(), auditor.clone());
+        let port = TlsListener::new(on, Arc::new(move || source.est()), TLS, metrics.tls.clone(), refused);
         let (authority, manufacturers) = (Arc::new(authority), Arc::default());
         let desk = Desk { authority, tls, directory, auditor, store, manufacturers, metrics };
         let limiter = Limiter::new(options.per_source, options.overall, Instant::now());
@@ -113,6 +114,16 @@ impl EnrolService {
             tracing::warn!("connections of the HTTPS port did not end in time");
         }
     }
+}
+
+/// Returns what counts and audits a certificate that TLS refused: it proves nobody, so it has no actor.
+fn certificate_refused(metrics: EnrolMetrics, auditor: Arc<Auditor>) -> CertificateRefused {
+    Arc::new(move |refusal| {
+        metrics.refused(refusal);
+        if auditor.refused("", refusal, "https handshake").is_err() {
+            tracing::error!(%refusal, "a refusal could not be audited");
+        }
+    })
 }
 
 async fn serve(socket: TlsSocket, router: Router, mut stop: watch::Receiver<bool>) {

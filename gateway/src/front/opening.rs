@@ -7,6 +7,7 @@ use super::limits::{IDLE_MAX, KEEP_ALIVE_SECONDS_MAX, TLS_BUFFER_BYTES_MAX};
 use super::session::{Heard, Session};
 use super::wire::Wire;
 use super::{Front, now_us, reply};
+use crate::tls_listener::certificate_refusal;
 use bytes::BytesMut;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,8 @@ pub(super) struct Peer {
     admitted: Result<DeviceKey, Refusal>,
 }
 
-/// TLS and the identity step. Who has no certificate of ours never gets further; that is counted, not audited.
+/// TLS and the identity step. Who has no certificate of ours never gets further: one that TLS refuses is audited
+/// without an actor, none at all is counted.
 pub(super) async fn shake_hands(front: &Arc<Front>, tcp: TcpStream) -> Option<Box<Peer>> {
     let limit = front.options.deadlines.handshake;
     let acceptor = TlsAcceptor::from(front.tls.current());
@@ -34,6 +36,9 @@ pub(super) async fn shake_hands(front: &Arc<Front>, tcp: TcpStream) -> Option<Bo
         Ok(Err(error)) => {
             tracing::debug!(%error, "handshake failed");
             front.metrics.handshakes_failed.inc();
+            if let Some(refusal) = certificate_refusal(&error) {
+                front.refused_unnamed(refusal);
+            }
             return None;
         }
         Err(_elapsed) => {

@@ -33,9 +33,9 @@ pub enum TlsError {
     /// Key and certificate do not fit each other, or the certificate is not usable.
     #[error("pki/server.pem: {0}")]
     Certificate(#[from] rustls::Error),
-    /// The new file is older than the one in force.
-    #[error("pki/{0} has expired")]
-    Expired(&'static str),
+    /// The new file has expired and the one in force has not, or it is older.
+    #[error("pki/{0} has expired, or is older than the one in force")]
+    Worse(&'static str),
 }
 
 /// What the files say, decoded and checked.
@@ -67,13 +67,13 @@ impl Files {
         Ok(Self { chain, key, authorities, crls, server_not_after_s })
     }
 
-    /// Refuses what has expired: only asked when there is something better in force.
-    fn check_current(&self, now_s: i64) -> Result<(), TlsError> {
-        if self.server_not_after_s <= now_s {
-            return Err(TlsError::Expired("server.pem"));
+    /// Refuses what is worse than what is in force. What has expired there too holds nothing else up.
+    fn check_against(&self, in_force: &Self, now_s: i64) -> Result<(), TlsError> {
+        if self.server_not_after_s <= now_s && now_s < in_force.server_not_after_s {
+            return Err(TlsError::Worse("server.pem"));
         }
-        if self.crls.expires_at_s().is_some_and(|at_s| at_s <= now_s) {
-            return Err(TlsError::Expired("crl.pem"));
+        if self.crls.are_worse_than(&in_force.crls, now_s) {
+            return Err(TlsError::Worse("crl.pem"));
         }
         Ok(())
     }

@@ -291,9 +291,10 @@ impl Parts {
         let metrics = TlsListenerMetrics::default();
         metrics.register(self.registry.sub_registry_with_prefix("wardline_grpc"));
         let tls = self.tls.clone();
-        let port = TlsListener::new(on, Arc::new(move || tls.grpc()), TlsBounds::default(), metrics);
         let access =
             Access::new(&self.trust_domain, self.directory.clone(), self.tls.clone(), self.auditor.clone());
+        let (source, refused) = (Arc::new(move || tls.grpc()), access.certificate_refused("grpc handshake"));
+        let port = TlsListener::new(on, source, TlsBounds::default(), metrics, refused);
         let registry = registry_service::service(RegistryParts {
             access: access.clone(),
             store: self.store.clone(),

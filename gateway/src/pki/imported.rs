@@ -64,6 +64,18 @@ impl ImportedCrls {
         self.0.iter().any(|list| list.revoked.contains(serial))
     }
 
+    /// Says whether these lists are worse than those in force: one has expired while the other's has not, or is older
+    /// and would let in again whom the other names.
+    pub fn are_worse_than(&self, in_force: &Self, now_s: i64) -> bool {
+        self.0.iter().any(|list| {
+            let known = in_force.0.iter().find(|known| known.issuer == list.issuer);
+            let is_over = now_s >= list.next_update_s;
+            known.map_or(is_over, |known| {
+                list.this_update_s < known.this_update_s || (is_over && now_s < known.next_update_s)
+            })
+        })
+    }
+
     /// Returns when the first list expires, unix seconds; `None` without a list.
     pub fn expires_at_s(&self) -> Option<i64> {
         self.0.iter().map(|list| list.next_update_s).min()

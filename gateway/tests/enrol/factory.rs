@@ -60,6 +60,14 @@ async fn a_factory_certificate_enrols_its_own_serial_number_once() {
     let second = rig.request("second", "").await;
     let answer = rig.post(SIMPLEENROLL, &second, &tls).await;
     assert!(answer.status == 403 && answer.text().starts_with("WL-EST-010"), "another key: {answer:?}");
+
+    // As the page says: a device with a new board gets a claim, after the old certificate was revoked.
+    assert_eq!(rig.revoke("sn-1").await, 1);
+    let answer = rig.post(SIMPLEENROLL, &request, &tls).await;
+    assert!(answer.status == 403 && answer.text().starts_with("WL-ID-002"), "the old key: {answer:?}");
+    rig.claim("board", Some("sn-1")).await;
+    rig.save(&rig.enrol(&second, "sn-1", "board").await, "second").await;
+    assert_eq!(rig.mqtt("second.pem", "second.key").await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,11 +1,9 @@
 //! The life of a certificate: enrolled, used, renewed, revoked; and what everybody may read.
 
-use crate::rig::{Rig, SIMPLEREENROLL, change, tenant};
+use crate::rig::{Rig, SIMPLEREENROLL};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use std::time::Duration;
-use wardline_proto::{DeviceId, DeviceKey};
-use wardline_store::registry::{Revocation, RevokeBy};
 
 async fn crl_agrees(rig: &Rig, cert: &str) -> bool {
     let list = rig.curl("/crl", &[]).await;
@@ -41,10 +39,7 @@ async fn openssl_and_curl_enrol_connect_renew_and_are_out_when_revoked() {
         assert_eq!(code, Some(0), "old and new live side by side: {name}");
     }
 
-    let device = DeviceKey { tenant: tenant(), device: DeviceId::new("mon-1").unwrap() };
-    let by = RevokeBy::Device(device);
-    let revocation = Revocation { by, compromised_at_us: None, reason: "stolen".into() };
-    assert_eq!(rig.node.store().revoke(&change(), &revocation).await.unwrap().len(), 2);
+    assert_eq!(rig.revoke("mon-1").await, 2);
     rig.until("the session is refused", async || rig.mqtt("next.pem", "next.key").await == Some(5)).await;
     rig.until("openssl refuses it by our list", async || !crl_agrees(&rig, "next.pem").await).await;
     // Equal refusals of one actor within a second are one event.
@@ -66,10 +61,45 @@ async fn a_lost_answer_is_given_again_and_costs_no_second_certificate() {
     let anew = rig.request_of("mon", "").await;
     assert_ne!(anew, request, "ECDSA signs with a new nonce");
     assert_eq!(first.body, rig.enrol(&anew, "mon-1", "geheim").await.body, "the same key");
-    assert_eq!(
-        rig.node.store().list_certificates("spiffe://wardline.local/tenant/demo/", 9).await.unwrap().len(),
-        1
-    );
+    let issued = async || {
+        let listed = rig.node.store().list_certificates("spiffe://wardline.local/tenant/demo/", 9).await;
+        listed.unwrap()
+    };
+    assert_eq!(issued().await.len(), 1);
+    rig.audited("the repetition", |event| event.action == "enrolment_repeated").await;
+
+    // The same of a renewal: the same new key after the same old certificate.
+    rig.save(&first, "mon").await;
+    let tls = ["--cert", "mon.pem", "--key", "mon.key"];
+    let next = rig.request("next", "").await;
+    let renewed = rig.post(SIMPLEREENROLL, &next, &tls).await;
+    assert_eq!(renewed.status, 200, "{}", renewed.text());
+    let anew = rig.request_of("next", "").await;
+    assert_eq!(rig.post(SIMPLEREENROLL, &anew, &tls).await.body, renewed.body, "the same key");
+    assert_eq!(issued().await.len(), 2);
+    rig.audited("the repetition", |event| {
+        event.action == "renewal_repeated" && event.actor.ends_with("/device/mon-1")
+    })
+    .await;
+    let other = rig.request("other", "").await;
+    assert_ne!(rig.post(SIMPLEREENROLL, &other, &tls).await.body, renewed.body, "another key");
+    assert_eq!(issued().await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_gives_no_revoked_certificate_out_again() {
+    let rig = Rig::new().await;
+    rig.claim("geheim", None).await;
+    let request = rig.request("mon", "").await;
+    assert_eq!(rig.enrol(&request, "mon-1", "geheim").await.status, 200);
+    rig.revoke("mon-1").await;
+    let answer = rig.enrol(&request, "mon-1", "geheim").await;
+    assert!(answer.status == 403 && answer.text().starts_with("WL-ID-002"), "{answer:?}");
+    rig.audited_refusal("WL-ID-002").await;
+    assert!(rig.audits().iter().all(|event| event.action != "enrolment_repeated"), "not given out");
+    // As the page says: what was revoked gets a new claim.
+    rig.claim("fresh", Some("mon-1")).await;
+    assert_eq!(rig.enrol(&rig.request("anew", "").await, "mon-1", "fresh").await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

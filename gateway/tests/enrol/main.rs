@@ -7,3 +7,4 @@ mod factory;
 mod life;
 mod rate;
 mod rig;
+mod strangers;

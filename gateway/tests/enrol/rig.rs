@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use prost::Message;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -14,8 +15,8 @@ use wardline::operate;
 use wardline::pki::sha256;
 use wardline_proto::v1::journal_record::Kind;
 use wardline_proto::v1::{AuditEvent, JournalRecord};
-use wardline_proto::{DeviceId, TenantId};
-use wardline_store::registry::{Change, NewClaims};
+use wardline_proto::{DeviceId, DeviceKey, TenantId};
+use wardline_store::registry::{Change, NewClaims, Revocation, RevokeBy};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) const SIMPLEENROLL: &str = "/.well-known/est/simpleenroll";
@@ -46,6 +47,10 @@ pub(crate) fn tenant() -> TenantId {
 
 pub(crate) fn change() -> Change {
     Change::new("test", 1_700_000_000_000_000)
+}
+
+pub(crate) fn key(device: &str) -> DeviceKey {
+    DeviceKey { tenant: tenant(), device: DeviceId::new(device).unwrap() }
 }
 
 impl Rig {
@@ -92,6 +97,13 @@ impl Rig {
             secrets_sha256: vec![hex(&sha256(secret.as_bytes()))],
         };
         self.node.store().create_claims(change, &claims).await.unwrap();
+    }
+
+    /// Revokes every certificate of a device; returns how many.
+    pub(crate) async fn revoke(&self, device: &str) -> usize {
+        let by = RevokeBy::Device(key(device));
+        let revocation = Revocation { by, compromised_at_us: None, reason: "stolen".into() };
+        self.node.store().revoke(&change(), &revocation).await.unwrap().len()
     }
 
     /// Runs openssl in the data directory; it must succeed.
@@ -149,6 +161,13 @@ impl Rig {
         self.post(SIMPLEENROLL, request, &["-u", &format!("{user}:{password}")]).await
     }
 
+    /// Enrols a device; its files are `{device}.pem` and `{device}.key`.
+    pub(crate) async fn device(&self, device: &str) {
+        self.claim(device, None).await;
+        let request = self.request(device, "").await;
+        self.save(&self.enrol(&request, device, device).await, device).await;
+    }
+
     /// Turns an answer into `{name}.pem`, with openssl.
     pub(crate) async fn save(&self, answer: &Answer, name: &str) {
         assert_eq!(answer.status, 200, "{}", answer.text());
@@ -159,19 +178,41 @@ impl Rig {
 
     /// Connects to the MQTT port with `openssl s_client` and returns the return code of the CONNACK.
     pub(crate) async fn mqtt(&self, cert: &str, key: &str) -> Option<u8> {
-        let address = self.node.addrs().mqtt.to_string();
+        // CONNECT of MQTT 3.1.1, clean session, keep-alive 60, no client id.
+        let connect = [0x10, 12, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 60, 0, 0];
+        let told = self.say(self.node.addrs().mqtt, (cert, key), &connect, 1).await;
+        told.first().map(|connack| connack[3])
+    }
+
+    /// Says something to a port with `openssl s_client` and returns the packets of MQTT that come back, `count` at most.
+    pub(crate) async fn say(
+        &self,
+        to: SocketAddr,
+        (cert, key): (&str, &str),
+        words: &[u8],
+        count: usize,
+    ) -> Vec<Vec<u8>> {
+        let address = to.to_string();
         let mut command = Command::new("openssl");
         command.args(["s_client", "-quiet", "-connect", &address, "-CAfile", "pki/ca.pem"]);
         command.args(["-verify_return_error", "-cert", cert, "-key", key]);
         command.current_dir(self.dir.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut client = command.stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();
-        // CONNECT of MQTT 3.1.1, clean session, keep-alive 60, no client id.
-        let connect = [0x10, 12, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 60, 0, 0];
-        client.stdin.as_mut().unwrap().write_all(&connect).await.unwrap();
-        let mut connack = [0; 4];
-        let read = client.stdout.as_mut().unwrap().read_exact(&mut connack);
-        let read = tokio::time::timeout(PATIENCE, read).await.expect("an answer or the end");
-        read.is_ok().then_some(connack[3])
+        client.stdin.as_mut().unwrap().write_all(words).await.unwrap();
+        let (stdout, mut packets) = (client.stdout.as_mut().unwrap(), Vec::new());
+        let read = async {
+            while packets.len() < count {
+                let mut packet = vec![0; 2];
+                stdout.read_exact(&mut packet).await?;
+                let length = usize::from(packet[1]);
+                packet.resize(2 + length, 0);
+                stdout.read_exact(&mut packet[2..]).await?;
+                packets.push(packet);
+            }
+            std::io::Result::Ok(())
+        };
+        let _end = tokio::time::timeout(PATIENCE, read).await.expect("an answer or the end");
+        packets
     }
 
     pub(crate) fn audits(&self) -> Vec<AuditEvent> {

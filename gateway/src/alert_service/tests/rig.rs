@@ -146,7 +146,13 @@ impl Rig {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let config = Arc::new(move || tls.grpc());
-        let port = TlsListener::new(listener, config, TlsBounds::default(), TlsListenerMetrics::default());
+        let port = TlsListener::new(
+            listener,
+            config,
+            TlsBounds::default(),
+            TlsListenerMetrics::default(),
+            Arc::new(drop),
+        );
         let (stop, stopped) = watch::channel(false);
         let service = alerts(options, access.clone(), feed.clone(), metrics.clone(), stopped.clone());
         let services = Services::default().with(service).await;

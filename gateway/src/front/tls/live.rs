@@ -17,8 +17,10 @@ use tokio::sync::watch;
 use wardline_proto::refusal::Refusal;
 use wardline_store::registry::Serial;
 
-/// How often the files' times are looked at.
-const WATCH: Duration = Duration::from_secs(2);
+/// How often the files' times are looked at. A list of revoked certificates is in force within three looks, the time of
+/// loading it and of cutting (SEC-2).
+const WATCH: Duration = Duration::from_millis(500);
+const _: () = assert!(3 * WATCH.as_millis() <= 1_500);
 const WATCHED: [&str; 4] = ["server.pem", "server.key", "ca.pem", "crl.pem"];
 
 /// One set, made from one reading of the files.
@@ -118,14 +120,27 @@ impl LiveTls {
         self.changed.subscribe()
     }
 
-    /// Loads the files again. The last good configurations stay when they make none, or when they hold something that
-    /// has expired. Live sessions go on; those that a new revocation list names are cut by whoever follows
-    /// [`changes`](Self::changes).
+    /// Loads the files again. The last good configurations stay when they make none, or when they hold something worse.
+    /// Live sessions go on; those that a new revocation list names are cut by whoever follows
+    /// [`changes`](Self::changes). Tells what became of it.
     pub fn reload(&self) -> Result<(), TlsError> {
+        let loaded = self.load_again();
+        match &loaded {
+            Ok(()) => tracing::info!("certificates loaded again"),
+            Err(error) => {
+                let code = Refusal::TlsFiles.code();
+                tracing::error!(%code, %error, "certificates not usable; the last good ones stay");
+            }
+        }
+        self.metrics.files_refused.set(i64::from(loaded.is_err()));
+        loaded
+    }
+
+    fn load_again(&self) -> Result<(), TlsError> {
         let mut changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         changing.loaded = stamps(&self.pki);
         let files = Files::read(&self.pki)?;
-        files.check_current(now_us().div_euclid(1_000_000))?;
+        files.check_against(&self.current.load().files, now_us().div_euclid(1_000_000))?;
         let est = files.optional(self.tls12, &changing.manufacturers)?;
         let set = Set::new(files, self.tls12)?;
         self.est.store(Arc::new(est));
@@ -162,27 +177,20 @@ impl LiveTls {
             }
             let (live, before) = (self.clone(), seen);
             let looked = tokio::task::spawn_blocking(move || live.look(&before)).await;
-            let (now, reloaded) = looked.map_err(|error| error.to_string())?;
+            let (now, is_new) = looked.map_err(|error| error.to_string())?;
             seen = now;
-            match reloaded {
-                Some(Ok(())) => {
-                    told = Told::default();
-                    tracing::info!("certificates loaded again");
-                }
-                Some(Err(error)) => {
-                    tracing::error!(%error, "certificates not usable; the last good ones stay");
-                }
-                None => {}
+            if is_new {
+                told = Told::default();
             }
             self.observe(&mut told);
         }
     }
 
-    fn look(&self, before: &Stamps) -> (Stamps, Option<Result<(), TlsError>>) {
+    /// Loads what has changed and stood still; says whether it was taken.
+    fn look(&self, before: &Stamps) -> (Stamps, bool) {
         let now = stamps(&self.pki);
         let loaded = self.changing.lock().unwrap_or_else(PoisonError::into_inner).loaded;
-        let due = now == *before && now != loaded;
-        (now, due.then(|| self.reload()))
+        (now, now == *before && now != loaded && self.reload().is_ok())
     }
 
     /// Sets the gauges, and tells once of what is close to its end and once of what has expired.
@@ -191,14 +199,16 @@ impl LiveTls {
         self.metrics.set(What::ServerCertificate, set.files.server_not_after_s - now_s);
         let Some(expires_at_s) = set.files.crls.expires_at_s() else {
             self.metrics.expires_seconds.remove(&Label { what: What::ImportedCrl });
+            self.metrics.crl_ageing.set(0);
             return;
         };
-        let left_s = expires_at_s - now_s;
+        let (left_s, is_ageing) = (expires_at_s - now_s, set.files.crls.is_ageing(now_s));
         self.metrics.set(What::ImportedCrl, left_s);
+        self.metrics.crl_ageing.set(i64::from(is_ageing));
         if left_s <= 0 && !std::mem::replace(&mut told.expired, true) {
-            tracing::error!("pki/crl.pem has expired: its authority's certificates are refused");
-        } else if left_s > 0 && set.files.crls.is_ageing(now_s) && !std::mem::replace(&mut told.ageing, true)
-        {
+            let code = Refusal::IdentityCrlExpired.code();
+            tracing::error!(%code, "pki/crl.pem has expired: its authority's certificates are refused");
+        } else if left_s > 0 && is_ageing && !std::mem::replace(&mut told.ageing, true) {
             tracing::warn!(left_s, "pki/crl.pem expires soon; then its authority's certificates are refused");
         }
     }
@@ -242,14 +252,21 @@ struct Label {
 #[derive(Debug, Clone, Default)]
 pub struct TlsMetrics {
     expires_seconds: Family<Label, Gauge>,
+    files_refused: Gauge,
+    crl_ageing: Gauge,
 }
 
 impl TlsMetrics {
-    /// Registers `wardline_tls_expires_seconds`; below 0 is expired, absent is not there.
+    /// Registers `wardline_tls_expires_seconds` (below 0 is expired, absent is not there), `wardline_tls_files_refused`
+    /// and `wardline_tls_crl_ageing`.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("wardline_tls");
         let help = "Seconds until the server certificate or the imported revocation list expires";
         registry.register("expires_seconds", help, self.expires_seconds.clone());
+        let help = "1 when the files on disk are not usable and those loaded before are in force";
+        registry.register("files_refused", help, self.files_refused.clone());
+        let help = "1 when the imported revocation list has a fifth of its life left, or none";
+        registry.register("crl_ageing", help, self.crl_ageing.clone());
     }
 
     fn set(&self, what: What, seconds: i64) {
