@@ -7,6 +7,7 @@ use crate::front::now_us;
 use arc_swap::ArcSwap;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use wardline_proto::{DeviceKey, Identity};
@@ -28,13 +29,16 @@ pub struct Directory {
     known: ArcSwap<Known>,
     loading: Mutex<()>,
     changed: watch::Sender<i64>,
+    /// When the database last said which version is in force.
+    read_at: ArcSwap<Instant>,
 }
 
 impl Directory {
     /// Loads the registry.
     pub async fn load(store: Store) -> Result<Self, StoreError> {
         let (known, changed) = (ArcSwap::from_pointee(Known::default()), watch::Sender::new(0));
-        let directory = Self { store, known, loading: Mutex::default(), changed };
+        let read_at = ArcSwap::from_pointee(Instant::now());
+        let directory = Self { store, known, loading: Mutex::default(), changed, read_at };
         directory.reload().await?;
         Ok(directory)
     }
@@ -52,6 +56,11 @@ impl Directory {
     /// Returns the registry's version that is known.
     pub fn version(&self) -> i64 {
         self.known.load().version
+    }
+
+    /// Returns for how long what is known has not been compared with the registry.
+    pub fn age(&self) -> Duration {
+        self.read_at.load().elapsed()
     }
 
     /// Says whether a device is registered for test: its data never raises a live alarm.
@@ -96,8 +105,10 @@ impl Directory {
 
     async fn reload(&self) -> Result<bool, StoreError> {
         let _one_at_a_time = self.loading.lock().await;
+        let asked_at = Instant::now();
         let version = self.store.registry_version().await?;
         if version == self.known.load().version {
+            self.read_at.store(asked_at.into());
             return Ok(false);
         }
         // The registry leaves out what is revoked and has expired; clocks, and the second that a certificate ends in,
@@ -111,6 +122,7 @@ impl Directory {
             roles: snapshot.principals.into_iter().map(roles_of).collect(),
         };
         self.known.store(known.into());
+        self.read_at.store(asked_at.into());
         self.changed.send_replace(snapshot.version);
         Ok(true)
     }

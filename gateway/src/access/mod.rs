@@ -12,12 +12,14 @@ mod directory;
 mod fence;
 mod gate;
 pub mod limits;
+mod metrics;
 mod serve;
 
 pub use credential::Credential;
 pub use directory::Directory;
 pub use fence::Guarded;
 pub use gate::Gated;
+pub use metrics::Ages;
 pub use serve::{Services, serve};
 pub use wardline_store::registry::Role;
 

@@ -19,7 +19,7 @@ pub use error::NodeError;
 pub use options::{NodeOptions, Role, Roles};
 pub use tasks::TaskKind;
 
-use crate::access::{self, Access, Directory, Services};
+use crate::access::{self, Access, Ages, Directory, Services};
 use crate::alert_service::{self, AlertServiceOptions};
 use crate::audit::relay::Relay;
 use crate::audit::{AuditMetrics, Auditor, NodeId};
@@ -245,6 +245,7 @@ impl Parts {
             self.tasks.spawn(TaskKind::Retention, |stop| retention::run(journal, store, stop));
         }
         self.tls.metrics().register(&mut self.registry);
+        Ages::register(self.directory.clone(), enrol.clone(), &mut self.registry);
         self.tasks.spawn(TaskKind::Certificates, |stop| self.tls.clone().watch(stop));
         let registry = std::mem::take(&mut self.registry);
         self.http(http, registry, front.clone(), enrol);
