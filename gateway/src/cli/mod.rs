@@ -20,8 +20,9 @@ use tracing_subscriber::EnvFilter;
 /// What a configuration or command line error ends with (`EX_USAGE`).
 pub const EXIT_USAGE: u8 = 64;
 
-/// The router of the way down tells of every link; ours is told by the audit.
-const LOG_DEFAULT: &str = "info,rumqttd=warn";
+/// The router of the way down calls a device that comes back an error. What we must know of it we say ourselves: links
+/// by the audit, its death by the front's supervisor.
+const LOG_DEFAULT: &str = "info,rumqttd=off";
 
 /// Wardline: takes in the telemetry of medical devices; an acknowledgement means durable.
 #[derive(Debug, Parser)]
@@ -85,7 +86,7 @@ enum Command {
 impl Command {
     /// What is logged when `WARDLINE_LOG` does not say: the demo has a board of its own.
     fn log_default(&self) -> &'static str {
-        if matches!(self, Self::Demo(_) | Self::Conform(_)) { "error" } else { LOG_DEFAULT }
+        if matches!(self, Self::Demo(_) | Self::Conform(_)) { "error,rumqttd=off" } else { LOG_DEFAULT }
     }
 }
 

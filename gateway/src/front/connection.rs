@@ -6,8 +6,8 @@
 use super::admission::HandshakePlace;
 use super::codec::{self, Version};
 use super::devices::{Device, SessionControl};
-use super::downlink::Link;
 use super::limits::{DRAIN_MAX, OUT_KEPT_BYTES_MAX, STALL_STEP};
+use super::link::Link;
 use super::opening::{open, shake_hands};
 use super::session::{Heard, Next, Session};
 use super::wire::Wire;
@@ -267,13 +267,13 @@ impl Connection {
             Next::Goodbye => Err(End::Closed),
             Next::Down(packet) => {
                 let front = self.guard.front.clone();
-                let (key, version) = (self.guard.device.key.clone(), self.session.version());
-                Ok(Link::handle(&mut self.link, &front, &key, version, packet, &mut self.out).await?)
+                let (key, session) = (self.guard.device.key.clone(), &self.session);
+                Ok(Link::handle(&mut self.link, &front, &key, session, packet, &mut self.out).await?)
             }
         }
     }
 
-    /// Passes on what comes down. Without the router the subscriptions are gone: the device connects and asks anew.
+    /// Passes on what comes down. Without a router the subscriptions are gone: the device connects and asks anew.
     fn forward(&mut self, down: Option<BytesMut>) -> Result<(), End> {
         self.out.extend_from_slice(&down.ok_or(Refusal::Draining)?);
         Ok(())

@@ -1,24 +1,17 @@
-//! The way down: a device's subscriptions, served by rumqttd's router behind a narrow door.
+//! The way down: what is published to devices, and what of it has yet to reach a device that is linked.
 //!
 //! A session gets a link to the router at its first SUBSCRIBE, so telemetry sessions cost the router nothing. The
-//! router sees only filters that were checked and publishes that were made here, without v5 properties. Its thread
-//! is supervised: when it dies, linked sessions are ended so that their devices ask anew, and a new one is started.
+//! router sees only filters that were checked and publishes that were made here, without v5 properties. Its memory is a
+//! cache: each linked device has a mailbox of what was not yet written to it, from which a new router is filled.
 
-use super::codec::{Packet, Version};
-use super::limits::{DOWN_INFLIGHT_MAX, NOTICES_MAX};
-use super::reply::{self, SUBSCRIBE_REFUSED_V4, SUBSCRIBE_REFUSED_V5};
-use super::{CONNECTIONS_MAX, Front};
-use bytes::{Bytes, BytesMut};
-use rumqttd::local::{LinkBuilder, LinkRx, LinkTx};
-use rumqttd::protocol::{self, Protocol};
-use rumqttd::{Notification, Router, RouterConfig};
-use std::sync::{Arc, Mutex, PoisonError};
+use super::FrontMetrics;
+use super::limits::{DOWN_WAITING_MAX, NOTICES_MAX, ROUTER_WINDOW};
+use super::router::Routers;
+use bytes::Bytes;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
-use wardline_proto::refusal::Refusal;
 use wardline_proto::{DeviceKey, topic};
-
-const SEGMENT_BYTES_MAX: usize = 64 * 1024;
-const SEGMENTS_MAX: usize = 2;
 
 /// A notice could not be queued: too many wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -28,242 +21,163 @@ pub struct NoticesFull;
 /// Sends to devices. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct DownlinkHandle {
-    notices: mpsc::Sender<(DeviceKey, Bytes)>,
+    orders: mpsc::Sender<Order>,
+}
+
+/// What the front is asked to do on the way down.
+#[derive(Debug)]
+pub(super) enum Order {
+    Notice(DeviceKey, Bytes),
+    Crash,
 }
 
 impl DownlinkHandle {
     /// Queues a notice for a device's notice topic. It reaches the device when it is subscribed, else it is dropped:
     /// what a device must learn is durable elsewhere.
     pub fn notify(&self, key: &DeviceKey, payload: Bytes) -> Result<(), NoticesFull> {
-        self.notices.try_send((key.clone(), payload)).map_err(|_full_or_closed| NoticesFull)
+        self.order(Order::Notice(key.clone(), payload))
+    }
+
+    /// Makes the router panic, as a defect of it would. Sessions are linked to a new one: this is how it is tried.
+    pub fn crash_router(&self) -> Result<(), NoticesFull> {
+        self.order(Order::Crash)
+    }
+
+    fn order(&self, order: Order) -> Result<(), NoticesFull> {
+        self.orders.try_send(order).map_err(|_full_or_closed| NoticesFull)
     }
 }
 
-/// The router does not answer.
-#[derive(Debug, Clone, Copy)]
-struct RouterGone;
-
-type Linked = Result<(LinkTx, LinkRx), RouterGone>;
-
-struct Running {
-    id: usize,
-    build: Arc<dyn Fn(&str) -> Linked + Send + Sync>,
-    publisher: LinkTx,
+/// The way down of all devices.
+pub(super) struct Downlink {
+    pub(super) routers: Routers,
+    /// One per linked session; of one device the newest.
+    mailboxes: Mutex<HashMap<DeviceKey, Arc<Mailbox>>>,
+    metrics: Arc<FrontMetrics>,
 }
 
-/// The router, started at the first use.
-#[derive(Default)]
-pub(super) struct Downlink {
-    running: Mutex<Option<Running>>,
+/// What a linked device subscribed to, and what waits for it.
+#[derive(Debug)]
+pub(super) struct Mailbox {
+    pub(super) key: DeviceKey,
+    state: Mutex<MailboxState>,
+}
+
+#[derive(Debug, Default)]
+struct MailboxState {
+    /// The generation of the router that has the filters and all that waits.
+    linked: Option<u64>,
+    /// At most one of each that a device may subscribe to.
+    filters: Vec<(String, u8)>,
+    /// Published and not yet written to the device, at most [`DOWN_WAITING_MAX`].
+    waiting: VecDeque<(String, Bytes)>,
 }
 
 impl Downlink {
-    /// Makes the queue of notices and its handle.
-    pub(super) fn channel() -> (DownlinkHandle, mpsc::Receiver<(DeviceKey, Bytes)>) {
-        let (notices, queued) = mpsc::channel(NOTICES_MAX);
-        (DownlinkHandle { notices }, queued)
+    /// Makes the queue of orders and its handle.
+    pub(super) fn channel() -> (DownlinkHandle, mpsc::Receiver<Order>) {
+        let (orders, queued) = mpsc::channel(NOTICES_MAX);
+        (DownlinkHandle { orders }, queued)
     }
 
-    /// Publishes to a device's down topic; nothing happens while no device has subscribed to anything.
-    pub(super) fn publish(&self, key: &DeviceKey, channel: &str, payload: Bytes) {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(router) = running.as_mut() else { return };
+    pub(super) fn new(metrics: Arc<FrontMetrics>) -> Self {
+        let routers = Routers::new(metrics.clone(), ROUTER_WINDOW);
+        Self { routers, mailboxes: Mutex::default(), metrics }
+    }
+
+    /// Does what was asked for.
+    pub(super) fn carry_out(&self, order: Order) {
+        match order {
+            Order::Notice(key, payload) => self.publish(&key, "notice", payload),
+            Order::Crash => self.routers.crash(),
+        }
+    }
+
+    /// Publishes to a device's down topic; nothing happens when it has not subscribed to it.
+    fn publish(&self, key: &DeviceKey, channel: &str, payload: Bytes) {
+        let Some(mailbox) = lock(&self.mailboxes).get(key).cloned() else { return };
         let topic = topic::down(key, channel);
-        if router.publisher.try_publish(topic, payload).is_err() {
-            tracing::error!("the router has stopped; it is started again at the next subscription");
-            *running = None;
+        let mut state = lock(&mailbox.state);
+        if !state.filters.iter().any(|(filter, _qos)| covers(filter, &topic)) {
+            return;
+        }
+        if state.waiting.len() >= DOWN_WAITING_MAX {
+            self.metrics.downlink_refused.inc();
+            return;
+        }
+        // Between two routers it only waits.
+        if let Some(generation) = state.linked {
+            self.routers.publish(generation, &topic, &payload);
+        }
+        state.waiting.push_back((topic, payload));
+    }
+
+    /// Makes the mailbox of a session that has a link.
+    pub(super) fn open(&self, key: &DeviceKey, generation: u64) -> Arc<Mailbox> {
+        let state = MailboxState { linked: Some(generation), ..MailboxState::default() };
+        let mailbox = Arc::new(Mailbox { key: key.clone(), state: Mutex::new(state) });
+        lock(&self.mailboxes).insert(key.clone(), mailbox.clone());
+        mailbox
+    }
+
+    /// Forgets a mailbox, unless a newer session's took its place.
+    pub(super) fn close(&self, mailbox: &Arc<Mailbox>) {
+        let mut mailboxes = lock(&self.mailboxes);
+        if mailboxes.get(&mailbox.key).is_some_and(|current| Arc::ptr_eq(current, mailbox)) {
+            mailboxes.remove(&mailbox.key);
         }
     }
 
-    /// Makes a session's link. Blocks until the router answers.
-    fn link(&self, client: &str) -> Linked {
-        for _attempt in 0..2 {
-            let build = {
-                let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-                if running.is_none() {
-                    *running = Some(start()?);
-                }
-                running.as_ref().map(|router| (router.id, router.build.clone()))
-            };
-            let Some((id, build)) = build else { continue };
-            match build(client) {
-                Ok(link) => return Ok(link),
-                Err(RouterGone) => {
-                    tracing::error!("the router has stopped; starting a new one");
-                    let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-                    running.take_if(|router| router.id == id);
-                }
-            }
+    /// Fills a new router, which has the filters already, with what waits.
+    pub(super) fn refill(&self, mailbox: &Mailbox, generation: u64) {
+        let mut state = lock(&mailbox.state);
+        state.linked = Some(generation);
+        for (topic, payload) in &state.waiting {
+            self.routers.publish(generation, topic, payload);
         }
-        Err(RouterGone)
     }
 }
 
-fn start() -> Result<Running, RouterGone> {
-    static ROUTERS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
-    let id = ROUTERS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let config = RouterConfig {
-        // It panics past its own bound, so that lies above ours.
-        max_connections: CONNECTIONS_MAX + 16,
-        max_outgoing_packet_count: DOWN_INFLIGHT_MAX as u64,
-        max_segment_size: SEGMENT_BYTES_MAX,
-        max_segment_count: SEGMENTS_MAX,
-        ..RouterConfig::default()
-    };
-    let sender = Router::new(id, config).spawn();
-    let build = Arc::new(move |client: &str| {
-        let link = LinkBuilder::new(client, sender.clone()).build();
-        link.map(|(tx, rx, _connack)| (tx, rx)).map_err(|_stopped_or_refused| RouterGone)
-    });
-    let (publisher, _no_answers) = build("wardline")?;
-    Ok(Running { id, build, publisher })
-}
-
-/// A subscription that waits for the router.
-struct Asked {
-    packet_id: u16,
-    codes: Vec<u8>,
-}
-
-/// One session's link to the router.
-pub(super) struct Link {
-    tx: LinkTx,
-    rx: LinkRx,
-    version: Version,
-    asked: Vec<Asked>,
-    /// Packet ids of publishes that the device has yet to acknowledge.
-    unacknowledged: Vec<u16>,
-}
-
-impl Link {
-    /// Waits for something to write to the device. `None` when the router is gone. Never ready without a link.
-    pub(super) async fn next(link: &mut Option<Box<Self>>) -> Option<BytesMut> {
-        let Some(link) = link else { return std::future::pending().await };
-        loop {
-            let notification = match link.rx.next().await {
-                Ok(Some(notification)) => notification,
-                Ok(None) => continue,
-                Err(_stopped) => return None,
-            };
-            if let Some(bytes) = link.write(notification) {
-                return Some(bytes);
-            }
+impl Mailbox {
+    /// Adds filters that the router has been told of, before anything that is published from now on.
+    pub(super) fn subscribe(&self, filters: &[(String, u8)]) {
+        let mut state = lock(&self.state);
+        for (path, qos) in filters {
+            state.filters.retain(|(filter, _qos)| filter != path);
+            state.filters.push((path.clone(), *qos));
         }
     }
 
-    /// Handles a packet of the way down; makes the link when it is the first SUBSCRIBE.
-    pub(super) async fn handle(
-        link: &mut Option<Box<Self>>,
-        front: &Arc<Front>,
-        key: &DeviceKey,
-        version: Version,
-        packet: Packet,
-        out: &mut BytesMut,
-    ) -> Result<(), Refusal> {
-        match (packet, link) {
-            (Packet::Subscribe(packet_id, filters), link) => {
-                let codes: Vec<u8> = filters.iter().map(|filter| code(key, version, filter)).collect();
-                if codes.iter().all(|code| *code > 2) {
-                    front.refused_peer(
-                        &wardline_proto::Identity::Device(key.clone()).uri(&front.trust_domain),
-                        Refusal::TopicNotAuthorized,
-                    );
-                    reply::suback(out, version, packet_id, &codes);
-                    return Ok(());
-                }
-                if link.is_none() {
-                    *link = Self::open(front, key, version).await.map(Box::new);
-                }
-                let Some(link) = link else { return Err(Refusal::Draining) };
-                let allowed = filters.into_iter().zip(&codes).filter(|(_, code)| **code <= 2);
-                let filters = allowed.map(|((path, _), code)| router_filter(path, *code)).collect();
-                link.asked.push(Asked { packet_id, codes });
-                let ask = protocol::Subscribe { pkid: packet_id, filters };
-                link.send(protocol::Packet::Subscribe(ask, None)).await
-            }
-            (Packet::Unsubscribe(packet_id, filters), link) => {
-                reply::unsuback(out, version, packet_id, filters.len());
-                let Some(link) = link else { return Ok(()) };
-                let filters =
-                    filters.into_iter().filter(|filter| topic::may_subscribe(key, filter)).collect();
-                let ask = protocol::Unsubscribe { pkid: packet_id, filters };
-                link.send(protocol::Packet::Unsubscribe(ask, None)).await
-            }
-            (Packet::PubAck(packet_id), Some(link)) => link.acknowledge(packet_id).await,
-            _ => Err(Refusal::MqttMalformed),
+    /// Takes filters away.
+    pub(super) fn unsubscribe(&self, filters: &[String]) {
+        let mut state = lock(&self.state);
+        let MailboxState { filters: kept, waiting, .. } = &mut *state;
+        kept.retain(|(filter, _qos)| !filters.contains(filter));
+        waiting.retain(|(topic, _payload)| kept.iter().any(|(filter, _qos)| covers(filter, topic)));
+    }
+
+    /// Returns the filters, and lets publishes wait until [`Downlink::refill`].
+    pub(super) fn unlink(&self) -> Vec<(String, u8)> {
+        let mut state = lock(&self.state);
+        state.linked = None;
+        state.filters.clone()
+    }
+
+    /// Notes that a publish is written to the device.
+    pub(super) fn written(&self, topic: &[u8], payload: &Bytes) {
+        let waiting = &mut lock(&self.state).waiting;
+        let is_it = |(waits, content): &(String, Bytes)| waits.as_bytes() == topic && content == payload;
+        if let Some(at) = waiting.iter().position(is_it) {
+            waiting.remove(at);
         }
     }
-
-    async fn open(front: &Arc<Front>, key: &DeviceKey, version: Version) -> Option<Self> {
-        // The router refuses a slash in a client id; a colon stands in no id of ours.
-        let (front, client) = (front.clone(), format!("{}:{}", key.tenant, key.device));
-        let made = tokio::task::spawn_blocking(move || front.downlink.link(&client)).await;
-        let (tx, rx) = made.ok()?.ok()?;
-        Some(Self { tx, rx, version, asked: Vec::new(), unacknowledged: Vec::new() })
-    }
-
-    async fn send(&mut self, packet: protocol::Packet) -> Result<(), Refusal> {
-        self.tx.send(packet).await.map(drop).map_err(|_stopped| Refusal::Draining)
-    }
-
-    /// Passes on the acknowledgement of a publish that is known: the router trusts its peers.
-    async fn acknowledge(&mut self, packet_id: u16) -> Result<(), Refusal> {
-        let known = self.unacknowledged.iter().position(|id| *id == packet_id);
-        self.unacknowledged.remove(known.ok_or(Refusal::MqttMalformed)?);
-        let ack = protocol::PubAck { pkid: packet_id, reason: protocol::PubAckReason::Success };
-        self.send(protocol::Packet::PubAck(ack, None)).await
-    }
-
-    fn write(&mut self, notification: Notification) -> Option<BytesMut> {
-        let mut out = BytesMut::new();
-        match notification {
-            Notification::Forward(forward) => {
-                let packet = protocol::Packet::Publish(forward.publish, None);
-                let written = match self.version {
-                    Version::V4 => protocol::v4::V4.write(packet, &mut out),
-                    Version::V5 => protocol::v5::V5.write(packet, &mut out),
-                };
-                written.ok()?;
-                self.unacknowledged.extend(packet_id(&out));
-            }
-            Notification::DeviceAck(_) if !self.asked.is_empty() => {
-                let asked = self.asked.remove(0);
-                reply::suback(&mut out, self.version, asked.packet_id, &asked.codes);
-            }
-            Notification::Unschedule => {
-                // The router pauses a link whose window was full until it says that it is ready.
-                self.rx.ready().ok()?;
-                return None;
-            }
-            _ => return None,
-        }
-        Some(out)
-    }
 }
 
-/// The SUBACK code of a filter: QoS 0 or 1, or a refusal.
-fn code(key: &DeviceKey, version: Version, (filter, qos): &(String, u8)) -> u8 {
-    match (topic::may_subscribe(key, filter), version) {
-        (true, _) => (*qos).min(1),
-        (false, Version::V4) => SUBSCRIBE_REFUSED_V4,
-        (false, Version::V5) => SUBSCRIBE_REFUSED_V5,
-    }
+/// Says whether a filter that was allowed covers a topic of the same device.
+fn covers(filter: &str, topic: &str) -> bool {
+    filter == topic || filter.ends_with("/+") || filter.ends_with("/#")
 }
 
-fn router_filter(path: String, qos: u8) -> protocol::Filter {
-    let qos = if qos == 0 { protocol::QoS::AtMostOnce } else { protocol::QoS::AtLeastOnce };
-    let retain_forward_rule = protocol::RetainForwardRule::Never;
-    protocol::Filter { path, qos, nolocal: false, preserve_retain: false, retain_forward_rule }
-}
-
-/// Reads the packet id of a PUBLISH that the router's codec wrote; none for QoS 0.
-fn packet_id(packet: &[u8]) -> Option<u16> {
-    let (first, rest) = packet.split_first()?;
-    if first & 0b0110 == 0 {
-        return None;
-    }
-    let length_bytes = rest.iter().position(|byte| byte & 0x80 == 0)? + 1;
-    let (topic_bytes, rest) = rest.get(length_bytes..)?.split_first_chunk::<2>()?;
-    let id = rest.get(usize::from(u16::from_be_bytes(*topic_bytes))..)?.first_chunk::<2>()?;
-    Some(u16::from_be_bytes(*id))
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -23,6 +23,16 @@ pub const TLS_BUFFER_BYTES_MAX: usize = 64 * 1024;
 pub const OUT_KEPT_BYTES_MAX: usize = 64;
 /// Publishes to one device that wait for its PUBACK.
 pub const DOWN_INFLIGHT_MAX: usize = 16;
+/// Publishes to one device that wait to be written to it; one more is refused, and counted.
+pub const DOWN_WAITING_MAX: usize = 64;
+/// New routers of the way down within [`ROUTER_WINDOW`]; past it sessions that use one are ended until it has passed.
+pub const ROUTER_RESTARTS_MAX: usize = 3;
+/// See [`ROUTER_RESTARTS_MAX`].
+pub const ROUTER_WINDOW: Duration = Duration::from_secs(60);
+/// Sessions that wait for the thread that makes links; more wait for a place.
+pub const LINKS_WAITING_MAX: usize = 1024;
+/// How long a session waits for its link to the router.
+pub const LINK_MAX: Duration = Duration::from_secs(5);
 /// An older session that was heard this recently, from another address, is a second place.
 pub const CONTEST_HEARD: Duration = Duration::from_secs(3);
 /// So many takeovers of one device within [`TAKEOVER_WINDOW`] are two that fight for it.

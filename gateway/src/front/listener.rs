@@ -2,11 +2,10 @@
 
 use super::admission::{Admission, PeerKey};
 use super::devices::{Devices, SessionControl, Takeover};
-use super::downlink::{Downlink, DownlinkHandle};
+use super::downlink::{Downlink, DownlinkHandle, Order};
 use super::limits::{DRAIN_MAX, HANDSHAKES_MAX};
 use super::{Auditor, CONNECTIONS_MAX, DeviceStats, Front, FrontMetrics, FrontOptions, LiveTls, connection};
 use crate::access::Directory;
-use bytes::Bytes;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -44,7 +43,7 @@ pub struct FrontParts {
 pub struct FrontService {
     front: Arc<Front>,
     listener: TcpListener,
-    notices: mpsc::Receiver<(DeviceKey, Bytes)>,
+    orders: mpsc::Receiver<Order>,
     downlink: DownlinkHandle,
 }
 
@@ -81,8 +80,8 @@ impl FrontService {
     /// Makes the front on a bound listener.
     pub fn new(options: FrontOptions, listener: TcpListener, parts: FrontParts) -> Self {
         let FrontParts { trust_domain, tls, journal, directory, auditor, metrics } = parts;
-        let (devices, down) = (Devices::default(), Downlink::default());
-        let (downlink, notices) = Downlink::channel();
+        let (devices, down) = (Devices::default(), Downlink::new(metrics.clone()));
+        let (downlink, orders) = Downlink::channel();
         let admission = Admission::new(options.admission);
         let front = Front {
             options,
@@ -96,7 +95,7 @@ impl FrontService {
             downlink: down,
             metrics,
         };
-        Self { front: Arc::new(front), listener, notices, downlink }
+        Self { front: Arc::new(front), listener, orders, downlink }
     }
 
     /// Returns a handle.
@@ -106,7 +105,7 @@ impl FrontService {
 
     /// Accepts until `shutdown` is true; then ends the sessions, each after its last acknowledgement.
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
-        let Self { front, listener, mut notices, downlink: _handle } = self;
+        let Self { front, listener, mut orders, downlink: _handle } = self;
         let connections = Arc::new(Semaphore::new(front.options.connections_max.min(CONNECTIONS_MAX)));
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
         let mut tasks = JoinSet::new();
@@ -118,7 +117,7 @@ impl FrontService {
                 () = told_to_stop(&mut shutdown) => break,
                 Ok(()) = changes.changed() => front.cut_unwelcome(),
                 Ok(()) = reloads.changed() => front.cut_unwelcome(),
-                Some((key, payload)) = notices.recv() => front.downlink.publish(&key, "notice", payload),
+                Some(order) = orders.recv() => front.downlink.carry_out(order),
                 Some(ended) = tasks.join_next() => report(ended),
                 // The permit comes before the accept: what is past the bound waits in the kernel's queue.
                 (permit, accepted) = accept(&listener, &handshakes) => {

@@ -35,6 +35,14 @@ pub struct FrontMetrics {
     pub handshakes_failed: Counter,
     /// Open sessions.
     pub sessions: Gauge,
+    /// Routers of the way down that died.
+    pub router_deaths: Counter,
+    /// Whether no router runs because too many have died: 0 or 1.
+    pub router_down: Gauge,
+    /// Sessions that were linked to a new router.
+    pub relinked: Counter,
+    /// Publishes to a device that found no room.
+    pub downlink_refused: Counter,
     refusals: Family<RefusalLabels, Counter>,
 }
 
@@ -56,6 +64,13 @@ impl FrontMetrics {
             self.handshakes_failed.clone(),
         );
         registry.register("sessions", "Open sessions", self.sessions.clone());
+        let deaths = self.router_deaths.clone();
+        registry.register("router_deaths", "Routers of the way down that died", deaths);
+        let down = self.router_down.clone();
+        registry.register("router_down", "Whether no router runs because too many have died", down);
+        registry.register("sessions_relinked", "Sessions linked to a new router", self.relinked.clone());
+        let refused = self.downlink_refused.clone();
+        registry.register("downlink_refused", "Publishes to a device that found no room", refused);
         registry.register("refusals", "Refusals by code", self.refusals.clone());
     }
 }

@@ -174,9 +174,19 @@ impl Session {
 
     /// Counts and audits a refusal of this device.
     pub(super) fn refused(&self, refusal: Refusal, target: &str) -> Result<(), Refusal> {
+        let target = if names_topic(refusal) && !self.tried.is_empty() { &self.tried } else { target };
+        self.count_and_audit(refusal, target)
+    }
+
+    /// Counts and audits a subscription to a filter that is not one of the device's own.
+    pub(super) fn refused_filter(&self, filter: &str) -> Result<(), Refusal> {
+        let target = format!("subscribe {}", tellable(filter.as_bytes()));
+        self.count_and_audit(Refusal::TopicNotAuthorized, &target)
+    }
+
+    fn count_and_audit(&self, refusal: Refusal, target: &str) -> Result<(), Refusal> {
         self.device.count_refusal(refusal);
         self.front.metrics.refused(refusal);
-        let target = if names_topic(refusal) && !self.tried.is_empty() { &self.tried } else { target };
         self.front.auditor.refused(&self.actor, refusal, target).map_err(|_| Refusal::JournalFailed)
     }
 
@@ -324,10 +334,12 @@ fn names_topic(refusal: Refusal) -> bool {
     matches!(refusal, TopicNotAuthorized | PayloadTooLarge | PayloadFormat | FrameHeader | QuotaRate)
 }
 
-/// Cuts a topic short and leaves only what may stand in a topic of ours, so that it can be told in the audit trail.
+/// Cuts a topic short and leaves only what may stand in a topic or filter of ours, so that it can be told in the audit trail.
 fn tellable(topic: &[u8]) -> String {
     let tell = |byte: &u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'_' | b'-' => char::from(*byte),
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'_' | b'-' | b'+' | b'#' => {
+            char::from(*byte)
+        }
         _ => '?',
     };
     topic.iter().take(TOLD_BYTES_MAX).map(tell).collect()

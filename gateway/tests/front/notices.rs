@@ -1,6 +1,6 @@
 //! A device is told which of its frames went to the quarantine.
 
-use crate::support::{Stand, TOPIC, packet, publish};
+use crate::support::{Stand, TOPIC, publish};
 use prost::Message;
 use std::time::Duration;
 use wardline::node::{Role, Roles};
@@ -38,13 +38,8 @@ async fn a_quarantined_frame_is_told_once_after_the_commit_and_a_good_one_is_not
     })
     .await;
     let mut client = stand.session("mon-1", 4).await;
-    let filter = b"wl/1/demo/mon-1/down/notice";
-    let mut body = vec![0, 3];
-    body.extend((filter.len() as u16).to_be_bytes());
-    body.extend(filter);
-    body.push(0);
-    client.send(&packet(0x82, &body)).await;
-    assert_eq!(client.packet().await, Some(vec![0x90, 3, 0, 3, 0]));
+    let filter = "wl/1/demo/mon-1/down/notice";
+    client.subscribe(4, filter, 0).await;
     let sent = [good(1), unknown_metric(2), unknown_metric(2), unknown_metric(3)];
     for (id, payload) in (1..).zip(&sent) {
         client.send(&publish(4, 1, id, TOPIC, payload)).await;

@@ -1,6 +1,6 @@
 //! Publishes that are taken, in every quality and both versions, and never acknowledged before they are durable.
 
-use crate::support::{Stand, TOPIC, key, numerics, packet, publish};
+use crate::support::{Stand, TOPIC, key, numerics, publish};
 use wardline_journal::fault::{Fault, FaultStorage};
 
 #[tokio::test]
@@ -146,15 +146,7 @@ async fn a_notice_reaches_the_device_that_subscribed() {
     let stand = Stand::new().await;
     for version in [4, 5] {
         let mut client = stand.session("mon-1", version).await;
-        let mut body = vec![0, 3];
-        body.extend(if version == 5 { &[0][..] } else { &[] });
-        let filter = b"wl/1/demo/mon-1/down/#";
-        body.extend((filter.len() as u16).to_be_bytes());
-        body.extend(filter);
-        body.push(1);
-        client.send(&packet(0x82, &body)).await;
-        let suback = client.packet().await.unwrap();
-        assert_eq!((suback[0], suback.last()), (0x90, Some(&1)));
+        client.subscribe(version, "wl/1/demo/mon-1/down/#", 1).await;
         let downlink = stand.node.downlink().unwrap();
         downlink.notify(&key("mon-1"), "look".into()).unwrap();
         let notice = client.packet().await.unwrap();

@@ -128,6 +128,16 @@ impl Stand {
         self.records().into_iter().filter_map(audit).collect()
     }
 
+    /// Reads a metric without labels off the node's own page.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        let mut page = TcpStream::connect(self.node.addrs().http).await.unwrap();
+        page.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.unwrap();
+        let mut text = String::new();
+        page.read_to_string(&mut text).await.unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        value.expect(name)
+    }
+
     /// Waits until an audit event has this action and outcome.
     pub(crate) async fn audited(&self, action: &str, outcome: &str) {
         let found = |event: &AuditEvent| event.action == action && event.outcome == outcome;
@@ -164,6 +174,13 @@ impl Client {
         // The front may have hung up in the middle; what it said is read next.
         let _ = self.tls.write_all(bytes).await;
         let _ = self.tls.flush().await;
+    }
+
+    /// Subscribes and waits for the SUBACK.
+    pub(crate) async fn subscribe(&mut self, version: u8, filter: &str, qos: u8) {
+        self.send(&subscribe(version, 3, filter, qos)).await;
+        let suback = self.packet().await.unwrap();
+        assert_eq!((suback[0], suback.last()), (0x90, Some(&qos)));
     }
 
     /// Reads one packet; `None` when the connection has ended.
@@ -209,6 +226,14 @@ pub(crate) fn connect(version: u8, client_id: &str, keep_alive: u16) -> Vec<u8> 
     }
     body.extend(text(client_id));
     packet(0x10, &body)
+}
+
+pub(crate) fn subscribe(version: u8, id: u8, filter: &str, qos: u8) -> Vec<u8> {
+    let mut body = vec![0, id];
+    body.extend(if version == 5 { &[0][..] } else { &[] });
+    body.extend(text(filter));
+    body.push(qos);
+    packet(0x82, &body)
 }
 
 pub(crate) fn publish(version: u8, qos: u8, id: u16, topic: &str, payload: &[u8]) -> Vec<u8> {
