@@ -1,9 +1,12 @@
-//! A real PostgreSQL for tests: a server of its own, in a temporary folder, on a socket there.
+//! A real PostgreSQL for tests: a server in a temporary folder, on a socket there.
 
 use crate::db::args;
 use crate::{Store, StoreError};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -14,7 +17,8 @@ const POLL: Duration = Duration::from_millis(50);
 /// Names the server's port on its socket; the socket's folder is the test's own.
 const PORT: &str = "5432";
 
-/// Records `count` revoked certificates that live until `not_after_us`, by one statement: what a large fleet leaves.
+/// Records `count` revoked certificates that live until `not_after_us`, by one statement: what a large fleet leaves. No
+/// change is written down, as a release of before would do.
 pub async fn fill_revoked(store: &Store, count: i64, not_after_us: i64) -> Result<u64, StoreError> {
     // Sixteen decimal digits are a serial in hex too, on either database.
     let insert = "WITH RECURSIVE n (i) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT i + 1 FROM n WHERE i < $1) \
@@ -25,6 +29,11 @@ pub async fn fill_revoked(store: &Store, count: i64, not_after_us: i64) -> Resul
     tx.run("UPDATE registry_version SET version = version + 1 WHERE id = 1", args![]).await?;
     tx.commit().await?;
     Ok(filled)
+}
+
+/// Runs one statement, as somebody else's program would; returns how many rows it changed.
+pub async fn execute(store: &Store, sql: &'static str) -> Result<u64, StoreError> {
+    store.db().run(sql, args![]).await
 }
 
 /// A running server. It ends, and all that it kept goes, when it is dropped.
@@ -66,6 +75,31 @@ impl TestPostgres {
         let mut running = Self { folder, server: server.map_err(|error| format!("postgres: {error}"))? };
         running.wait(&initdb.with_file_name("pg_isready"))?;
         Ok(running)
+    }
+
+    /// Returns the server of this process: making a cluster costs seconds, a database of it nearly nothing.
+    ///
+    /// Nothing is dropped when a process ends, so a shell waits for that end and clears up, however it comes.
+    pub fn shared() -> Result<&'static Self, String> {
+        static SHARED: OnceLock<Result<TestPostgres, String>> = OnceLock::new();
+        let made = SHARED.get_or_init(|| {
+            let server = Self::start()?;
+            let clear_up =
+                "read end; kill -QUIT \"$0\"; while kill -0 \"$0\"; do sleep 0.1; done; rm -rf \"$1\"";
+            let mut shell = Command::new("sh");
+            shell.args(["-c", clear_up, &server.server.id().to_string()]).arg(server.folder.path());
+            shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+            // The pipe to it stays open as long as this process lives. A ^C for this process is not for it.
+            std::mem::forget(shell.process_group(0).spawn().map_err(|error| format!("sh: {error}"))?);
+            Ok(server)
+        });
+        made.as_ref().map_err(Clone::clone)
+    }
+
+    /// Returns the URL of a new, empty database of the process's server.
+    pub fn fresh() -> Result<String, String> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        Self::shared()?.database(&format!("fresh_{}", NUMBER.fetch_add(1, Ordering::Relaxed)))
     }
 
     /// Returns the URL of its database `name`, made empty.

@@ -24,8 +24,7 @@ pub(crate) fn on_both<F: Future<Output = ()>>(test: impl Fn(Store) -> F) {
             return;
         }
         println!("on PostgreSQL");
-        let server = TestPostgres::start().unwrap();
-        let store = Store::connect(&server.database("registry").unwrap()).await.unwrap();
+        let store = Store::connect(&TestPostgres::fresh().unwrap()).await.unwrap();
         test(store.clone()).await;
         store.close().await;
     });
