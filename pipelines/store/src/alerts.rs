@@ -6,9 +6,8 @@
 //! Each commit carries the generation it builds on. A commit that was applied but whose answer was lost is
 //! recognised when it is tried again, and a second engine on the same consumer name is refused.
 
+use crate::db::{Record, Tx, args, signed};
 use crate::{Store, StoreError};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, Sqlite, Transaction};
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
 
 /// An event without a cursor, which the commit gives it.
@@ -87,22 +86,24 @@ pub enum AlertCommitError {
     },
 }
 
-impl From<sqlx::Error> for AlertCommitError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Store(error.into())
-    }
-}
-
 impl Store {
     /// Commits one step and returns its generation. On disk when it returns. Trying the same commit again is safe.
     pub async fn commit_alerts(&self, commit: &AlertCommit) -> Result<i64, AlertCommitError> {
-        let mut tx = self.sqlite()?.begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = self.db().begin().await?;
         let next = commit.generation + 1;
-        let found = generation(&mut tx, &commit.consumer).await?;
-        if found == next && same_position(&mut tx, commit).await? {
-            return Ok(next);
-        }
-        if found != commit.generation {
+        // The checkpoint's row is taken first: of two engines one waits here, and then is refused.
+        if !advance(&mut tx, commit, next).await? {
+            let found = checkpoint(&mut tx, &commit.consumer).await?;
+            let is_this = found.as_ref().is_some_and(|found| {
+                (found.generation, found.next_offset, &found.sealed)
+                    == (next, commit.next_offset, &commit.sealed)
+            });
+            // A lost answer leaves exactly this commit's position and state; another engine's state differs, as each
+            // seal does.
+            if is_this {
+                return Ok(next);
+            }
+            let found = found.map_or(0, |found| found.generation);
             return Err(AlertCommitError::Fenced { found, expected: commit.generation });
         }
         for event in &commit.events {
@@ -111,50 +112,24 @@ impl Store {
         for (key, sealed) in &commit.devices {
             put_device(&mut tx, &commit.consumer, key, sealed.as_deref()).await?;
         }
-        sqlx::query(
-            "INSERT INTO alert_checkpoint (consumer, generation, next_offset, sealed) VALUES ($1, $2, $3, $4)
-             ON CONFLICT (consumer) DO UPDATE SET generation = $2, next_offset = $3, sealed = $4",
-        )
-        .bind(&commit.consumer)
-        .bind(next)
-        .bind(commit.next_offset as i64)
-        .bind(&commit.sealed)
-        .execute(&mut *tx)
-        .await?;
         tx.commit().await?;
         Ok(next)
     }
 
     /// Returns where the engine stopped; `None` before its first commit.
     pub async fn alert_checkpoint(&self, consumer: &str) -> Result<Option<AlertCheckpoint>, StoreError> {
-        let mut tx = self.sqlite()?.begin().await?;
-        let row =
-            sqlx::query("SELECT generation, next_offset, sealed FROM alert_checkpoint WHERE consumer = $1")
-                .bind(consumer)
-                .fetch_optional(&mut *tx)
-                .await?;
-        let Some(row) = row else { return Ok(None) };
-        let rows = sqlx::query("SELECT tenant, device, sealed FROM alert_device_state WHERE consumer = $1")
-            .bind(consumer)
-            .fetch_all(&mut *tx)
-            .await?;
-        let devices = rows.iter().map(device_row).collect::<Result<_, _>>()?;
-        let next_offset = row.try_get::<i64, _>(1)? as u64;
-        Ok(Some(AlertCheckpoint {
-            generation: row.try_get(0)?,
-            next_offset,
-            sealed: row.try_get(2)?,
-            devices,
-        }))
+        let mut tx = self.db().begin_read().await?;
+        let Some(mut found) = checkpoint(&mut tx, consumer).await? else { return Ok(None) };
+        let select = "SELECT tenant, device, sealed FROM alert_device_state WHERE consumer = $1";
+        let rows = tx.all(select, args![consumer]).await?;
+        found.devices = rows.iter().map(device_row).collect::<Result<_, _>>()?;
+        Ok(Some(found))
     }
 
     /// Returns the first journal offset that the engine has not decided; `None` before its first commit.
     pub async fn alert_position(&self, consumer: &str) -> Result<Option<u64>, StoreError> {
-        let row = sqlx::query("SELECT next_offset FROM alert_checkpoint WHERE consumer = $1")
-            .bind(consumer)
-            .fetch_optional(self.sqlite()?)
-            .await?;
-        Ok(row.map(|r| r.try_get::<i64, _>(0)).transpose()?.map(|offset| offset as u64))
+        let select = "SELECT next_offset FROM alert_checkpoint WHERE consumer = $1";
+        self.db().one(select, args![consumer]).await?.map(|row| row.unsigned("next_offset")).transpose()
     }
 
     /// Returns at most `limit` events of a tenant after `cursor`, in order.
@@ -164,15 +139,10 @@ impl Store {
         cursor: u64,
         limit: u32,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT cursor, alert_id, stored_at_us, sealed FROM alert_event
-             WHERE tenant = $1 AND cursor > $2 ORDER BY cursor LIMIT $3",
-        )
-        .bind(tenant.as_str())
-        .bind(i64::try_from(cursor).unwrap_or(i64::MAX))
-        .bind(i64::from(limit))
-        .fetch_all(self.sqlite()?)
-        .await?;
+        let select = "SELECT cursor, alert_id, stored_at_us, sealed FROM alert_event \
+                      WHERE tenant = $1 AND cursor > $2 ORDER BY cursor LIMIT $3";
+        let after = i64::try_from(cursor).unwrap_or(i64::MAX);
+        let rows = self.db().all(select, args![tenant.as_str(), after, i64::from(limit)]).await?;
         rows.iter().map(event_row).collect()
     }
 
@@ -183,119 +153,88 @@ impl Store {
         include_ended: bool,
         limit: u32,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT cursor, alert_id, 0, sealed FROM alert
-             WHERE tenant = $1 AND (ended_us = 0 OR $2) ORDER BY onset_us DESC, cursor DESC LIMIT $3",
-        )
-        .bind(tenant.as_str())
-        .bind(include_ended)
-        .bind(i64::from(limit))
-        .fetch_all(self.sqlite()?)
-        .await?;
+        let select = "SELECT cursor, alert_id, CAST(0 AS BIGINT) AS stored_at_us, sealed FROM alert \
+                      WHERE tenant = $1 AND (ended_us = 0 OR $2 = 1) ORDER BY onset_us DESC, cursor DESC LIMIT $3";
+        let rows = self.db().all(select, args![tenant.as_str(), include_ended, i64::from(limit)]).await?;
         rows.iter().map(event_row).collect()
     }
 
     /// Returns the cursor of a tenant's last event; 0 before the first.
     pub async fn alert_head(&self, tenant: &TenantId) -> Result<u64, StoreError> {
-        let row = sqlx::query("SELECT last FROM alert_cursor WHERE tenant = $1")
-            .bind(tenant.as_str())
-            .fetch_optional(self.sqlite()?)
-            .await?;
-        Ok(row.map(|r| r.try_get::<i64, _>(0)).transpose()?.unwrap_or(0) as u64)
+        let row =
+            self.db().one("SELECT last FROM alert_cursor WHERE tenant = $1", args![tenant.as_str()]).await?;
+        row.map_or(Ok(0), |row| row.unsigned("last"))
     }
 }
 
-async fn generation(tx: &mut Transaction<'_, Sqlite>, consumer: &str) -> Result<i64, sqlx::Error> {
-    let row = sqlx::query("SELECT generation FROM alert_checkpoint WHERE consumer = $1")
-        .bind(consumer)
-        .fetch_optional(&mut **tx)
-        .await?;
-    row.map(|r| r.try_get(0)).transpose().map(|found| found.unwrap_or(0))
+/// Moves the checkpoint on from the generation that a commit builds on; says whether it stood there.
+async fn advance(tx: &mut Tx, commit: &AlertCommit, next: i64) -> Result<bool, StoreError> {
+    let first = "INSERT INTO alert_checkpoint (consumer, generation, next_offset, sealed) \
+                 VALUES ($1, $2, $3, $4) ON CONFLICT (consumer) DO NOTHING";
+    let later = "UPDATE alert_checkpoint SET generation = $2, next_offset = $3, sealed = $4 \
+                 WHERE consumer = $1 AND generation = $2 - 1";
+    let sql = if commit.generation == 0 { first } else { later };
+    let values = args![&commit.consumer, next, signed(commit.next_offset)?, commit.sealed.as_slice()];
+    Ok(tx.run(sql, values).await? == 1)
 }
 
-/// A lost answer leaves exactly this commit's position and state; another engine's state differs, as each seal
-/// does.
-async fn same_position(tx: &mut Transaction<'_, Sqlite>, commit: &AlertCommit) -> Result<bool, sqlx::Error> {
-    let row = sqlx::query("SELECT next_offset, sealed FROM alert_checkpoint WHERE consumer = $1")
-        .bind(&commit.consumer)
-        .fetch_one(&mut **tx)
-        .await?;
-    let (offset, sealed): (i64, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
-    Ok(offset as u64 == commit.next_offset && sealed == commit.sealed)
+/// Reads where an engine stopped, without its devices.
+async fn checkpoint(tx: &mut Tx, consumer: &str) -> Result<Option<AlertCheckpoint>, StoreError> {
+    let select = "SELECT generation, next_offset, sealed FROM alert_checkpoint WHERE consumer = $1";
+    let Some(row) = tx.one(select, args![consumer]).await? else { return Ok(None) };
+    Ok(Some(AlertCheckpoint {
+        generation: row.int("generation")?,
+        next_offset: row.unsigned("next_offset")?,
+        sealed: row.bytes("sealed")?,
+        devices: Vec::new(),
+    }))
 }
 
-async fn insert_event(
-    tx: &mut Transaction<'_, Sqlite>,
-    event: &NewEvent,
-    stored_at_us: i64,
-) -> Result<(), sqlx::Error> {
+async fn insert_event(tx: &mut Tx, event: &NewEvent, stored_at_us: i64) -> Result<(), StoreError> {
     let tenant = event.tenant.as_str();
-    let row = sqlx::query(
-        "INSERT INTO alert_cursor (tenant, last) VALUES ($1, 1)
-         ON CONFLICT (tenant) DO UPDATE SET last = last + 1 RETURNING last",
-    )
-    .bind(tenant)
-    .fetch_one(&mut **tx)
-    .await?;
-    let cursor: i64 = row.try_get(0)?;
-    sqlx::query(
-        "INSERT INTO alert_event (tenant, cursor, alert_id, stored_at_us, sealed) VALUES ($1, $2, $3, $4, $5)",
-    )
-    .bind(tenant)
-    .bind(cursor)
-    .bind(&event.alert_id)
-    .bind(stored_at_us)
-    .bind(&event.sealed)
-    .execute(&mut **tx)
-    .await?;
-    sqlx::query(
-        "INSERT INTO alert (tenant, alert_id, onset_us, ended_us, cursor, sealed)
-         VALUES ($1, $2, $3, $4, $5, $6)
-         ON CONFLICT (tenant, alert_id) DO UPDATE SET ended_us = $4, cursor = $5, sealed = $6",
-    )
-    .bind(tenant)
-    .bind(&event.alert_id)
-    .bind(event.onset_us)
-    .bind(event.ended_us)
-    .bind(cursor)
-    .bind(&event.sealed)
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
+    // The row is held until the commit, so cursors become visible in their order.
+    let next = "INSERT INTO alert_cursor (tenant, last) VALUES ($1, 1) \
+                ON CONFLICT (tenant) DO UPDATE SET last = alert_cursor.last + 1 RETURNING last";
+    let row = tx.one(next, args![tenant]).await?;
+    let cursor = row.ok_or(StoreError::Corrupt("alert_cursor"))?.int("last")?;
+    let (alert_id, sealed) = (&event.alert_id, event.sealed.as_slice());
+    let insert = "INSERT INTO alert_event (tenant, cursor, alert_id, stored_at_us, sealed) \
+                  VALUES ($1, $2, $3, $4, $5)";
+    tx.run(insert, args![tenant, cursor, alert_id, stored_at_us, sealed]).await?;
+    let upsert = "INSERT INTO alert (tenant, alert_id, onset_us, ended_us, cursor, sealed) \
+                  VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (tenant, alert_id) DO UPDATE SET \
+                  ended_us = excluded.ended_us, cursor = excluded.cursor, sealed = excluded.sealed";
+    tx.run(upsert, args![tenant, alert_id, event.onset_us, event.ended_us, cursor, sealed]).await.map(drop)
 }
 
 async fn put_device(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut Tx,
     consumer: &str,
     key: &DeviceKey,
     sealed: Option<&[u8]>,
-) -> Result<(), sqlx::Error> {
-    let statement = match sealed {
-        Some(_) => {
-            "INSERT INTO alert_device_state (consumer, tenant, device, sealed) VALUES ($1, $2, $3, $4)
-             ON CONFLICT (consumer, tenant, device) DO UPDATE SET sealed = $4"
-        }
-        None => "DELETE FROM alert_device_state WHERE consumer = $1 AND tenant = $2 AND device = $3",
-    };
-    let query = sqlx::query(statement).bind(consumer).bind(key.tenant.as_str()).bind(key.device.as_str());
-    let query = if sealed.is_some() { query.bind(sealed) } else { query };
-    query.execute(&mut **tx).await?;
-    Ok(())
+) -> Result<(), StoreError> {
+    let (tenant, device) = (key.tenant.as_str(), key.device.as_str());
+    let upsert = "INSERT INTO alert_device_state (consumer, tenant, device, sealed) VALUES ($1, $2, $3, $4) \
+                  ON CONFLICT (consumer, tenant, device) DO UPDATE SET sealed = excluded.sealed";
+    let delete = "DELETE FROM alert_device_state WHERE consumer = $1 AND tenant = $2 AND device = $3";
+    match sealed {
+        Some(sealed) => tx.run(upsert, args![consumer, tenant, device, sealed]).await.map(drop),
+        None => tx.run(delete, args![consumer, tenant, device]).await.map(drop),
+    }
 }
 
-fn device_row(row: &SqliteRow) -> Result<(DeviceKey, Vec<u8>), StoreError> {
+fn device_row(row: &Record) -> Result<(DeviceKey, Vec<u8>), StoreError> {
     let corrupt = |_| StoreError::Corrupt("alert_device_state");
-    let tenant = TenantId::new(row.try_get(0)?).map_err(corrupt)?;
-    let device = DeviceId::new(row.try_get(1)?).map_err(corrupt)?;
-    Ok((DeviceKey { tenant, device }, row.try_get(2)?))
+    let tenant = TenantId::new(&row.text("tenant")?).map_err(corrupt)?;
+    let device = DeviceId::new(&row.text("device")?).map_err(corrupt)?;
+    Ok((DeviceKey { tenant, device }, row.bytes("sealed")?))
 }
 
-fn event_row(row: &SqliteRow) -> Result<StoredEvent, StoreError> {
-    let cursor = row.try_get::<i64, _>(0)? as u64;
+fn event_row(row: &Record) -> Result<StoredEvent, StoreError> {
     Ok(StoredEvent {
-        cursor,
-        alert_id: row.try_get(1)?,
-        stored_at_us: row.try_get(2)?,
-        sealed: row.try_get(3)?,
+        cursor: row.unsigned("cursor")?,
+        alert_id: row.text("alert_id")?,
+        stored_at_us: row.int("stored_at_us")?,
+        sealed: row.bytes("sealed")?,
     })
 }

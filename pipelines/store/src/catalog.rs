@@ -3,9 +3,8 @@
 //! A reader that lists files in one statement sees whole commits only. The archive worker is the only writer; a
 //! commit names its lease and the position that it started from, so a second writer fails instead of storing twice.
 
+use crate::db::{Record, Tx, args, signed};
 use crate::{Store, StoreError};
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 use std::collections::BTreeMap;
 
 /// Says what went wrong with a catalog commit.
@@ -17,12 +16,6 @@ pub enum CommitError {
     /// The database refused or failed. Nothing was committed, unless the failure hid a success.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-impl From<sqlx::Error> for CommitError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Store(error.into())
-    }
 }
 
 /// One committed Parquet file.
@@ -145,54 +138,56 @@ impl Catalog {
 
     /// Returns the committed position; none before the first lease.
     pub async fn position(&self) -> Result<Option<u64>, StoreError> {
-        let row = sqlx::query("SELECT next_offset FROM archive_position WHERE id = 1");
-        let row = row.fetch_optional(self.store.sqlite()?).await?;
-        row.map(|row| unsigned(&row, "next_offset")).transpose()
+        let select = "SELECT next_offset FROM archive_position WHERE id = 1";
+        let row = self.store.db().one(select, args![]).await?;
+        row.map(|row| row.unsigned("next_offset")).transpose()
     }
 
     /// Takes the catalog over: commits of every earlier lease fail from here on. `first_offset` is the position of a
     /// catalog that has none.
     pub async fn take_over(&self, first_offset: u64, at_us: i64) -> Result<Lease, StoreError> {
         let upsert = "INSERT INTO archive_position (id, next_offset, lease, committed_at_us) VALUES (1, $1, 1, $2) \
-                      ON CONFLICT (id) DO UPDATE SET lease = lease + 1 RETURNING next_offset, lease";
-        let query = sqlx::query(upsert).bind(signed(first_offset)?).bind(at_us);
-        let row = query.fetch_one(self.store.sqlite()?).await?;
-        Ok(Lease { next_offset: unsigned(&row, "next_offset")?, number: unsigned(&row, "lease")? })
+                      ON CONFLICT (id) DO UPDATE SET lease = archive_position.lease + 1 \
+                      RETURNING next_offset, lease";
+        let mut tx = self.store.db().begin().await?;
+        let row = tx.one(upsert, args![signed(first_offset)?, at_us]).await?;
+        let row = row.ok_or(StoreError::Corrupt("archive_position"))?;
+        let lease = Lease { next_offset: row.unsigned("next_offset")?, number: row.unsigned("lease")? };
+        tx.commit().await?;
+        Ok(lease)
     }
 
     /// Commits files, streams and position together, or nothing.
     pub async fn commit(&self, commit: &Commit) -> Result<(), CommitError> {
-        let mut transaction = self.store.sqlite()?.begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = self.store.db().begin().await?;
+        // The row is taken first: of two workers one waits here until the other has committed, and then is refused.
         let update = "UPDATE archive_position SET next_offset = $1, committed_at_us = $2 WHERE id = 1 \
                       AND next_offset = $3 AND lease = $4";
-        let moved = sqlx::query(update)
-            .bind(signed(commit.next_offset)?)
-            .bind(commit.at_us)
-            .bind(signed(commit.from_offset)?)
-            .bind(signed(commit.lease)?)
-            .execute(&mut *transaction)
-            .await?;
-        if moved.rows_affected() != 1 {
+        let values = args![
+            signed(commit.next_offset)?,
+            commit.at_us,
+            signed(commit.from_offset)?,
+            signed(commit.lease)?
+        ];
+        if tx.run(update, values).await? != 1 {
             return Err(CommitError::Fenced);
         }
         for file in &commit.files {
-            insert_file(&mut transaction, file, commit.at_us).await?;
+            insert_file(&mut tx, file, commit.at_us).await?;
         }
         for stream in &commit.streams {
-            upsert_stream(&mut transaction, stream, commit.at_us).await?;
+            upsert_stream(&mut tx, stream, commit.at_us).await?;
         }
         for head in &commit.audit_heads {
-            upsert_audit_head(&mut transaction, head, commit.at_us).await?;
+            upsert_audit_head(&mut tx, head, commit.at_us).await?;
         }
-        transaction.commit().await?;
-        Ok(())
+        Ok(tx.commit().await?)
     }
 
     /// Returns how far the audit chain of each node is archived, in order of node.
     pub async fn audit_heads(&self) -> Result<Vec<AuditHead>, StoreError> {
         let select = "SELECT node, n, hash, outbox_id FROM archive_audit_head ORDER BY node";
-        let rows = sqlx::query(select).fetch_all(self.store.sqlite()?).await?;
-        rows.iter().map(audit_head).collect()
+        self.store.db().all(select, args![]).await?.iter().map(audit_head).collect()
     }
 
     /// Lists committed files in one statement: of `table` or of all, in order of commit.
@@ -200,177 +195,153 @@ impl Catalog {
         let select = "SELECT path, table_name, tenant, day, partition_id, row_count, byte_count, sha256, \
                       time_min_us, time_max_us, offset_first, offset_last FROM archive_file \
                       WHERE $1 IS NULL OR table_name = $1 ORDER BY offset_first, path";
-        let rows = sqlx::query(select).bind(table).fetch_all(self.store.sqlite()?).await?;
-        rows.iter().map(file_row).collect()
+        self.store.db().all(select, args![table]).await?.iter().map(file_row).collect()
     }
 
     /// Returns rows per table over all committed files.
     pub async fn rows_per_table(&self) -> Result<BTreeMap<String, u64>, StoreError> {
-        let select = "SELECT table_name, SUM(row_count) AS row_count FROM archive_file GROUP BY table_name";
-        let rows = sqlx::query(select).fetch_all(self.store.sqlite()?).await?;
-        rows.iter().map(|row| Ok((row.try_get("table_name")?, unsigned(row, "row_count")?))).collect()
+        let select = "SELECT table_name, CAST(SUM(row_count) AS BIGINT) AS row_count FROM archive_file \
+                      GROUP BY table_name";
+        let rows = self.store.db().all(select, args![]).await?;
+        rows.iter().map(|row| Ok((row.text("table_name")?, row.unsigned("row_count")?))).collect()
     }
 
     /// Returns a stream, when it was ever committed.
     pub async fn stream(&self, id: &StreamId) -> Result<Option<StreamRow>, StoreError> {
         let select = "SELECT tenant, device, epoch, lane, seen, recent, archived, duplicates, quarantined, late \
                       FROM archive_stream WHERE tenant = $1 AND device = $2 AND epoch = $3 AND lane = $4";
-        let query =
-            sqlx::query(select).bind(&id.tenant).bind(&id.device).bind(signed(id.epoch)?).bind(id.lane);
-        query.fetch_optional(self.store.sqlite()?).await?.as_ref().map(stream_row).transpose()
+        let values = args![&id.tenant, &id.device, signed(id.epoch)?, i64::from(id.lane)];
+        self.store.db().one(select, values).await?.as_ref().map(stream_row).transpose()
     }
 
     /// Returns all streams, or those of a device name, in order.
     pub async fn streams(&self, device: Option<&str>) -> Result<Vec<StreamRow>, StoreError> {
         let select = "SELECT tenant, device, epoch, lane, seen, recent, archived, duplicates, quarantined, late \
                       FROM archive_stream WHERE $1 IS NULL OR device = $1 ORDER BY tenant, device, epoch, lane";
-        let rows = sqlx::query(select).bind(device).fetch_all(self.store.sqlite()?).await?;
-        rows.iter().map(stream_row).collect()
+        self.store.db().all(select, args![device]).await?.iter().map(stream_row).collect()
     }
 
     /// Returns how many epochs of a device's lane are known.
     pub async fn epochs(&self, id: &StreamId) -> Result<u64, StoreError> {
         let select =
             "SELECT COUNT(*) AS epochs FROM archive_stream WHERE tenant = $1 AND device = $2 AND lane = $3";
-        let query = sqlx::query(select).bind(&id.tenant).bind(&id.device).bind(id.lane);
-        unsigned(&query.fetch_one(self.store.sqlite()?).await?, "epochs")
+        let row = self.store.db().one(select, args![&id.tenant, &id.device, i64::from(id.lane)]).await?;
+        row.ok_or(StoreError::Corrupt("archive_stream"))?.unsigned("epochs")
     }
 
     /// Returns a sealed secret, storing `fresh` when there is none of that name.
     pub async fn secret(&self, name: &str, fresh: &[u8]) -> Result<Vec<u8>, StoreError> {
         let insert =
             "INSERT INTO archive_secret (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
-        sqlx::query(insert).bind(name).bind(fresh).execute(self.store.sqlite()?).await?;
-        let select = sqlx::query("SELECT sealed FROM archive_secret WHERE name = $1").bind(name);
-        Ok(select.fetch_one(self.store.sqlite()?).await?.try_get("sealed")?)
+        self.store.db().run(insert, args![name, fresh]).await?;
+        let select = "SELECT sealed FROM archive_secret WHERE name = $1";
+        self.store
+            .db()
+            .one(select, args![name])
+            .await?
+            .ok_or(StoreError::Corrupt("archive_secret"))?
+            .bytes("sealed")
     }
 }
 
-pub(crate) async fn insert_file(
-    connection: &mut sqlx::SqliteConnection,
-    file: &FileRow,
-    at_us: i64,
-) -> Result<(), StoreError> {
+/// Names a file in the transaction of a commit.
+pub(crate) async fn insert_file(tx: &mut Tx, file: &FileRow, at_us: i64) -> Result<(), StoreError> {
     let insert = "INSERT INTO archive_file (path, table_name, tenant, day, partition_id, row_count, byte_count, \
                   sha256, time_min_us, time_max_us, offset_first, offset_last, committed_at_us) \
                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
-    sqlx::query(insert)
-        .bind(&file.path)
-        .bind(&file.table)
-        .bind(&file.tenant)
-        .bind(&file.day)
-        .bind(i64::from(file.partition))
-        .bind(signed(file.rows)?)
-        .bind(signed(file.bytes)?)
-        .bind(&file.sha256)
-        .bind(file.time_min_us)
-        .bind(file.time_max_us)
-        .bind(signed(file.offset_first)?)
-        .bind(signed(file.offset_last)?)
-        .bind(at_us)
-        .execute(connection)
-        .await?;
-    Ok(())
+    let values = args![
+        &file.path,
+        &file.table,
+        &file.tenant,
+        &file.day,
+        i64::from(file.partition),
+        signed(file.rows)?,
+        signed(file.bytes)?,
+        file.sha256.as_slice(),
+        file.time_min_us,
+        file.time_max_us,
+        signed(file.offset_first)?,
+        signed(file.offset_last)?,
+        at_us,
+    ];
+    tx.run(insert, values).await.map(drop)
 }
 
-async fn upsert_stream(
-    connection: &mut sqlx::SqliteConnection,
-    stream: &StreamRow,
-    at_us: i64,
-) -> Result<(), StoreError> {
+async fn upsert_stream(tx: &mut Tx, stream: &StreamRow, at_us: i64) -> Result<(), StoreError> {
     let upsert = "INSERT INTO archive_stream (tenant, device, epoch, lane, seen, recent, archived, duplicates, \
                   quarantined, late, updated_at_us) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
                   ON CONFLICT (tenant, device, epoch, lane) DO UPDATE SET seen = excluded.seen, \
                   recent = excluded.recent, archived = excluded.archived, duplicates = excluded.duplicates, \
                   quarantined = excluded.quarantined, late = excluded.late, updated_at_us = excluded.updated_at_us";
-    sqlx::query(upsert)
-        .bind(&stream.id.tenant)
-        .bind(&stream.id.device)
-        .bind(signed(stream.id.epoch)?)
-        .bind(stream.id.lane)
-        .bind(&stream.seen)
-        .bind(&stream.recent)
-        .bind(signed(stream.archived)?)
-        .bind(signed(stream.duplicates)?)
-        .bind(signed(stream.quarantined)?)
-        .bind(signed(stream.late)?)
-        .bind(at_us)
-        .execute(connection)
-        .await?;
-    Ok(())
+    let values = args![
+        &stream.id.tenant,
+        &stream.id.device,
+        signed(stream.id.epoch)?,
+        i64::from(stream.id.lane),
+        stream.seen.as_slice(),
+        stream.recent.as_slice(),
+        signed(stream.archived)?,
+        signed(stream.duplicates)?,
+        signed(stream.quarantined)?,
+        signed(stream.late)?,
+        at_us,
+    ];
+    tx.run(upsert, values).await.map(drop)
 }
 
-async fn upsert_audit_head(
-    connection: &mut sqlx::SqliteConnection,
-    head: &AuditHead,
-    at_us: i64,
-) -> Result<(), StoreError> {
+async fn upsert_audit_head(tx: &mut Tx, head: &AuditHead, at_us: i64) -> Result<(), StoreError> {
     let upsert = "INSERT INTO archive_audit_head (node, n, hash, outbox_id, committed_at_us) \
                   VALUES ($1, $2, $3, $4, $5) ON CONFLICT (node) DO UPDATE SET n = excluded.n, \
                   hash = excluded.hash, committed_at_us = excluded.committed_at_us, outbox_id = CASE \
                   WHEN excluded.outbox_id > archive_audit_head.outbox_id THEN excluded.outbox_id \
                   ELSE archive_audit_head.outbox_id END WHERE excluded.n > archive_audit_head.n";
-    sqlx::query(upsert)
-        .bind(&head.node)
-        .bind(signed(head.n)?)
-        .bind(&head.hash)
-        .bind(signed(head.outbox_id)?)
-        .bind(at_us)
-        .execute(connection)
-        .await?;
-    Ok(())
+    let values = args![&head.node, signed(head.n)?, head.hash.as_slice(), signed(head.outbox_id)?, at_us];
+    tx.run(upsert, values).await.map(drop)
 }
 
-fn audit_head(row: &SqliteRow) -> Result<AuditHead, StoreError> {
+fn audit_head(row: &Record) -> Result<AuditHead, StoreError> {
     Ok(AuditHead {
-        node: row.try_get("node")?,
-        n: unsigned(row, "n")?,
-        hash: row.try_get("hash")?,
-        outbox_id: unsigned(row, "outbox_id")?,
+        node: row.text("node")?,
+        n: row.unsigned("n")?,
+        hash: row.bytes("hash")?,
+        outbox_id: row.unsigned("outbox_id")?,
     })
 }
 
-fn file_row(row: &SqliteRow) -> Result<FileRow, StoreError> {
-    let partition = unsigned(row, "partition_id")?;
+fn file_row(row: &Record) -> Result<FileRow, StoreError> {
+    let partition = row.unsigned("partition_id")?;
     Ok(FileRow {
-        path: row.try_get("path")?,
-        table: row.try_get("table_name")?,
-        tenant: row.try_get("tenant")?,
-        day: row.try_get("day")?,
+        path: row.text("path")?,
+        table: row.text("table_name")?,
+        tenant: row.text("tenant")?,
+        day: row.text("day")?,
         partition: u16::try_from(partition)
             .map_err(|_large| StoreError::Corrupt("archive_file.partition_id"))?,
-        rows: unsigned(row, "row_count")?,
-        bytes: unsigned(row, "byte_count")?,
-        sha256: row.try_get("sha256")?,
-        time_min_us: row.try_get("time_min_us")?,
-        time_max_us: row.try_get("time_max_us")?,
-        offset_first: unsigned(row, "offset_first")?,
-        offset_last: unsigned(row, "offset_last")?,
+        rows: row.unsigned("row_count")?,
+        bytes: row.unsigned("byte_count")?,
+        sha256: row.bytes("sha256")?,
+        time_min_us: row.int("time_min_us")?,
+        time_max_us: row.int("time_max_us")?,
+        offset_first: row.unsigned("offset_first")?,
+        offset_last: row.unsigned("offset_last")?,
     })
 }
 
-fn stream_row(row: &SqliteRow) -> Result<StreamRow, StoreError> {
+fn stream_row(row: &Record) -> Result<StreamRow, StoreError> {
+    let lane = row.int("lane")?;
     let id = StreamId {
-        tenant: row.try_get("tenant")?,
-        device: row.try_get("device")?,
-        epoch: unsigned(row, "epoch")?,
-        lane: row.try_get("lane")?,
+        tenant: row.text("tenant")?,
+        device: row.text("device")?,
+        epoch: row.unsigned("epoch")?,
+        lane: i32::try_from(lane).map_err(|_large| StoreError::Corrupt("archive_stream.lane"))?,
     };
     Ok(StreamRow {
         id,
-        seen: row.try_get("seen")?,
-        recent: row.try_get("recent")?,
-        archived: unsigned(row, "archived")?,
-        duplicates: unsigned(row, "duplicates")?,
-        quarantined: unsigned(row, "quarantined")?,
-        late: unsigned(row, "late")?,
+        seen: row.bytes("seen")?,
+        recent: row.bytes("recent")?,
+        archived: row.unsigned("archived")?,
+        duplicates: row.unsigned("duplicates")?,
+        quarantined: row.unsigned("quarantined")?,
+        late: row.unsigned("late")?,
     })
-}
-
-fn unsigned(row: &SqliteRow, column: &'static str) -> Result<u64, StoreError> {
-    u64::try_from(row.try_get::<i64, _>(column)?).map_err(|_negative| StoreError::Corrupt(column))
-}
-
-fn signed(number: u64) -> Result<i64, StoreError> {
-    i64::try_from(number).map_err(|_large| StoreError::Corrupt("a number past 63 bits"))
 }

@@ -14,7 +14,12 @@ use sqlx::{AssertSqlSafe, Postgres, Row, SqlSafeStr, Sqlite, Transaction};
 /// Connections to one of the databases.
 #[derive(Debug, Clone)]
 pub(crate) enum Pool {
-    Sqlite(SqlitePool),
+    /// SQLite has one writer at a time. Writers queue for the one connection of `writer`, each woken by the one before
+    /// it; on connections of their own they would sleep and try again until the file is free.
+    Sqlite {
+        readers: SqlitePool,
+        writer: SqlitePool,
+    },
     Postgres(PgPool),
 }
 
@@ -68,6 +73,7 @@ pub(crate) enum Arg<'a> {
     Int(i64),
     MaybeInt(Option<i64>),
     Text(&'a str),
+    MaybeText(Option<&'a str>),
     Bytes(&'a [u8]),
 }
 
@@ -98,6 +104,12 @@ impl<'a> From<&'a str> for Arg<'a> {
 impl<'a> From<&'a String> for Arg<'a> {
     fn from(value: &'a String) -> Self {
         Self::Text(value)
+    }
+}
+
+impl<'a> From<Option<&'a str>> for Arg<'a> {
+    fn from(value: Option<&'a str>) -> Self {
+        Self::MaybeText(value)
     }
 }
 
@@ -135,11 +147,22 @@ impl Record {
     getter!(int, i64);
     getter!(maybe_int, Option<i64>);
     getter!(text, String);
+    getter!(bytes, Vec<u8>);
     getter!(maybe_bytes, Option<Vec<u8>>);
+
+    /// Reads a number that is never negative.
+    pub(crate) fn unsigned(&self, column: &'static str) -> Result<u64, StoreError> {
+        u64::try_from(self.int(column)?).map_err(|_negative| StoreError::Corrupt(column))
+    }
 
     pub(crate) fn flag(&self, column: &str) -> Result<bool, StoreError> {
         Ok(self.int(column)? != 0)
     }
+}
+
+/// Makes a number of the database: 63 bits.
+pub(crate) fn signed(number: u64) -> Result<i64, StoreError> {
+    i64::try_from(number).map_err(|_large| StoreError::Corrupt("a number past 63 bits"))
 }
 
 /// A transaction of either database.
@@ -153,6 +176,7 @@ fn bind_sqlite<'q>(sql: &'static str, args: &'q [Arg<'q>]) -> Query<'q, Sqlite, 
         Arg::Int(value) => query.bind(*value),
         Arg::MaybeInt(value) => query.bind(*value),
         Arg::Text(value) => query.bind(*value),
+        Arg::MaybeText(value) => query.bind(*value),
         Arg::Bytes(value) => query.bind(*value),
     })
 }
@@ -162,6 +186,7 @@ fn bind_postgres<'q>(sql: &'static str, args: &'q [Arg<'q>]) -> Query<'q, Postgr
         Arg::Int(value) => query.bind(*value),
         Arg::MaybeInt(value) => query.bind(*value),
         Arg::Text(value) => query.bind(*value),
+        Arg::MaybeText(value) => query.bind(*value),
         Arg::Bytes(value) => query.bind(*value),
     })
 }
@@ -169,15 +194,34 @@ fn bind_postgres<'q>(sql: &'static str, args: &'q [Arg<'q>]) -> Query<'q, Postgr
 impl Pool {
     pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
         Ok(match self {
-            Self::Sqlite(pool) => Tx::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?),
+            Self::Sqlite { writer, .. } => Tx::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
             Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
         })
+    }
+
+    /// Runs one statement that changes something.
+    pub(crate) async fn run(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<u64, StoreError> {
+        Ok(match self {
+            Self::Sqlite { writer, .. } => bind_sqlite(sql, args).execute(writer).await?.rows_affected(),
+            Self::Postgres(pool) => bind_postgres(sql, args).execute(pool).await?.rows_affected(),
+        })
+    }
+
+    /// Waits for running statements and closes.
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Sqlite { readers, writer } => {
+                readers.close().await;
+                writer.close().await;
+            }
+            Self::Postgres(pool) => pool.close().await,
+        }
     }
 
     /// Begins a transaction that only reads, all of one moment.
     pub(crate) async fn begin_read(&self) -> Result<Tx, StoreError> {
         Ok(match self {
-            Self::Sqlite(pool) => Tx::Sqlite(pool.begin().await?),
+            Self::Sqlite { readers, .. } => Tx::Sqlite(readers.begin().await?),
             Self::Postgres(pool) => {
                 Tx::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
             }
@@ -186,8 +230,8 @@ impl Pool {
 
     pub(crate) async fn all(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Record>, StoreError> {
         Ok(match self {
-            Self::Sqlite(pool) => {
-                bind_sqlite(sql, args).fetch_all(pool).await?.into_iter().map(Record::Sqlite).collect()
+            Self::Sqlite { readers, .. } => {
+                bind_sqlite(sql, args).fetch_all(readers).await?.into_iter().map(Record::Sqlite).collect()
             }
             Self::Postgres(pool) => {
                 bind_postgres(sql, args).fetch_all(pool).await?.into_iter().map(Record::Postgres).collect()
@@ -201,7 +245,9 @@ impl Pool {
         args: &[Arg<'_>],
     ) -> Result<Option<Record>, StoreError> {
         Ok(match self {
-            Self::Sqlite(pool) => bind_sqlite(sql, args).fetch_optional(pool).await?.map(Record::Sqlite),
+            Self::Sqlite { readers, .. } => {
+                bind_sqlite(sql, args).fetch_optional(readers).await?.map(Record::Sqlite)
+            }
             Self::Postgres(pool) => {
                 bind_postgres(sql, args).fetch_optional(pool).await?.map(Record::Postgres)
             }

@@ -2,7 +2,7 @@
 //!
 //! One SQLite file in the data directory, or PostgreSQL. A commit is on disk when the call returns (SQLite:
 //! `synchronous = FULL`). Times are unix microseconds in `BIGINT`. Patient-bearing values are sealed before they come
-//! here (SEC-3). The registry runs on both databases; catalog and alerts on SQLite so far.
+//! here (SEC-3). All of it runs on both databases by one SQL text.
 
 pub mod alerts;
 pub mod catalog;
@@ -15,17 +15,20 @@ pub mod testing;
 
 use db::Pool;
 use registry::Reject;
+use sqlx::Executor;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::PgPoolOptions;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use std::path::Path;
+use std::str::FromStr;
 use std::time::Duration;
 
-/// Readers and the writer share this many connections.
+/// Connections of PostgreSQL, and SQLite's connections that read.
 const CONNECTIONS_MAX: u32 = 8;
+/// How long a statement waits for a process beside this one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a caller waits for a connection while the server is away.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -44,9 +47,9 @@ pub enum StoreError {
     /// A stored value is not one that this version writes.
     #[error("database holds an unexpected value in {0}")]
     Corrupt(&'static str),
-    /// The part that was asked for runs on SQLite only.
-    #[error("this part of the database is on SQLite only")]
-    OnlySqlite,
+    /// The URL does not read as one. It is not shown: it may hold a password.
+    #[error("the database's URL is not of the form postgres://user@host/name")]
+    Url,
 }
 
 /// Says what a caller does about an error.
@@ -66,7 +69,7 @@ impl StoreError {
         match self {
             Self::Reject(_) => ErrorKind::Reject,
             Self::Sql(error) => db::error_kind(error),
-            Self::Migrate(_) | Self::Corrupt(_) | Self::OnlySqlite => ErrorKind::Fatal,
+            Self::Migrate(_) | Self::Corrupt(_) | Self::Url => ErrorKind::Fatal,
         }
     }
 }
@@ -80,39 +83,22 @@ pub struct Store {
 impl Store {
     /// Opens the database file, creates it when missing, and applies the migrations that it lacks.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT);
-        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).connect_with(options).await?;
-        MIGRATIONS.run(&pool).await?;
-        Ok(Self { pool: Pool::Sqlite(pool) })
+        let options = writable(path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
+        let store = Self::sqlite(options).await?;
+        if let Pool::Sqlite { writer, .. } = &store.pool {
+            MIGRATIONS.run(writer).await?;
+        }
+        Ok(store)
     }
 
     /// Opens the database of a gateway that may be running, to write into what is there: nothing is created or migrated.
     pub async fn open_existing(path: &Path) -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(false)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT);
-        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).connect_with(options).await?;
-        Ok(Self { pool: Pool::Sqlite(pool) })
+        Self::sqlite(writable(path)).await
     }
 
     /// Opens the database of a gateway that may be running, to read only: nothing is created, migrated or changed.
     pub async fn open_read_only(path: &Path) -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(false)
-            .pragma("query_only", "ON")
-            .busy_timeout(BUSY_TIMEOUT);
-        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).connect_with(options).await?;
-        Ok(Self { pool: Pool::Sqlite(pool) })
+        Self::sqlite(existing(path).pragma("query_only", "ON")).await
     }
 
     /// Connects to `postgres://...`, or opens `sqlite:PATH`, and applies the migrations that the database lacks.
@@ -120,29 +106,62 @@ impl Store {
         if let Some(path) = url.strip_prefix("sqlite:") {
             return Self::open(Path::new(path)).await;
         }
-        let pool = PgPoolOptions::new().max_connections(CONNECTIONS_MAX).connect(url).await?;
-        db::postgres_migrations(&MIGRATIONS).run(&pool).await?;
-        Ok(Self { pool: Pool::Postgres(pool) })
+        let store = Self::postgres(PgPoolOptions::new(), url).await?;
+        if let Pool::Postgres(pool) = &store.pool {
+            db::postgres_migrations(&MIGRATIONS).run(pool).await?;
+        }
+        Ok(store)
     }
 
-    /// Returns the connections of either database.
+    /// The same, to write into what is there: nothing is created or migrated.
+    pub async fn connect_existing(url: &str) -> Result<Self, StoreError> {
+        match url.strip_prefix("sqlite:") {
+            Some(path) => Self::open_existing(Path::new(path)).await,
+            None => Self::postgres(PgPoolOptions::new(), url).await,
+        }
+    }
+
+    /// The same, to read only.
+    pub async fn connect_read_only(url: &str) -> Result<Self, StoreError> {
+        if let Some(path) = url.strip_prefix("sqlite:") {
+            return Self::open_read_only(Path::new(path)).await;
+        }
+        let pool = PgPoolOptions::new().after_connect(|connection, _meta| {
+            Box::pin(
+                async move { connection.execute("SET default_transaction_read_only = on").await.map(drop) },
+            )
+        });
+        Self::postgres(pool, url).await
+    }
+
+    async fn sqlite(options: SqliteConnectOptions) -> Result<Self, StoreError> {
+        // The writer first: it makes the file.
+        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        let readers = SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).connect_lazy_with(options);
+        Ok(Self { pool: Pool::Sqlite { readers, writer } })
+    }
+
+    async fn postgres(pool: PgPoolOptions, url: &str) -> Result<Self, StoreError> {
+        let options = PgConnectOptions::from_str(url).map_err(|_it_may_hold_a_password| StoreError::Url)?;
+        let pool = pool.max_connections(CONNECTIONS_MAX).acquire_timeout(ACQUIRE_TIMEOUT);
+        Ok(Self { pool: Pool::Postgres(pool.connect_with(options).await?) })
+    }
+
+    /// Returns the connections.
     fn db(&self) -> &Pool {
         &self.pool
     }
 
-    /// Returns the connections to SQLite.
-    fn sqlite(&self) -> Result<&SqlitePool, StoreError> {
-        match &self.pool {
-            Pool::Sqlite(pool) => Ok(pool),
-            Pool::Postgres(_) => Err(StoreError::OnlySqlite),
-        }
-    }
-
     /// Waits for running statements and closes.
     pub async fn close(&self) {
-        match &self.pool {
-            Pool::Sqlite(pool) => pool.close().await,
-            Pool::Postgres(pool) => pool.close().await,
-        }
+        self.pool.close().await;
     }
+}
+
+fn existing(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new().filename(path).create_if_missing(false).busy_timeout(BUSY_TIMEOUT)
+}
+
+fn writable(path: &Path) -> SqliteConnectOptions {
+    existing(path).synchronous(SqliteSynchronous::Full).foreign_keys(true)
 }

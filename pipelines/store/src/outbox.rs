@@ -136,7 +136,14 @@ mod tests {
     #[tokio::test]
     async fn rows_are_pending_in_order_until_they_are_marked_and_a_rollback_leaves_no_hole() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("db")).await.unwrap();
+        in_order(Store::open(&dir.path().join("db")).await.unwrap()).await;
+        if std::env::var_os("WARDLINE_NO_POSTGRES").is_none_or(|value| value != "1") {
+            let url = crate::testing::TestPostgres::fresh().unwrap();
+            in_order(Store::connect(&url).await.unwrap()).await;
+        }
+    }
+
+    async fn in_order(store: Store) {
         store.record_audit(&change(5), "archive_read", "ok", "numerics").await.unwrap();
         let mut tx = store.db().begin().await.unwrap();
         insert(&mut tx, &change(6), "never", "ok", "").await.unwrap();

@@ -2,6 +2,7 @@
 
 use crate::StoreError;
 use crate::catalog::{Catalog, CommitError, FileRow};
+use crate::db::{args, signed};
 
 /// One file in place of several, with the same rows.
 #[derive(Debug, Clone)]
@@ -19,39 +20,35 @@ pub struct Replacement {
 impl Catalog {
     /// Puts one file in the place of others, or changes nothing.
     pub async fn replace(&self, replacement: &Replacement) -> Result<(), CommitError> {
-        let mut transaction = self.store().sqlite()?.begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = self.store().db().begin().await?;
         let held = "UPDATE archive_position SET committed_at_us = $1 WHERE id = 1 AND lease = $2";
-        let lease = i64::try_from(replacement.lease).map_err(|_large| StoreError::Corrupt("lease"))?;
-        let held = sqlx::query(held).bind(replacement.at_us).bind(lease).execute(&mut *transaction).await?;
-        if held.rows_affected() != 1 {
+        if tx.run(held, args![replacement.at_us, signed(replacement.lease)?]).await? != 1 {
             return Err(CommitError::Fenced);
         }
         for path in &replacement.from {
-            let delete = sqlx::query("DELETE FROM archive_file WHERE path = $1").bind(path);
-            if delete.execute(&mut *transaction).await?.rows_affected() != 1 {
+            if tx.run("DELETE FROM archive_file WHERE path = $1", args![path]).await? != 1 {
                 return Err(CommitError::Fenced);
             }
             let insert = "INSERT INTO archive_retired (path, retired_at_us) VALUES ($1, $2)";
-            sqlx::query(insert).bind(path).bind(replacement.at_us).execute(&mut *transaction).await?;
+            tx.run(insert, args![path, replacement.at_us]).await?;
         }
-        crate::catalog::insert_file(&mut transaction, &replacement.into, replacement.at_us).await?;
-        transaction.commit().await?;
-        Ok(())
+        crate::catalog::insert_file(&mut tx, &replacement.into, replacement.at_us).await?;
+        Ok(tx.commit().await?)
     }
 
     /// Lists retired files: all, or those retired at or before a time, unix microseconds.
     pub async fn retired(&self, until_us: Option<i64>) -> Result<Vec<String>, StoreError> {
         let select = "SELECT path FROM archive_retired WHERE retired_at_us <= $1 ORDER BY path";
-        let rows = sqlx::query_scalar(select).bind(until_us.unwrap_or(i64::MAX));
-        Ok(rows.fetch_all(self.store().sqlite()?).await?)
+        let rows = self.store().db().all(select, args![until_us.unwrap_or(i64::MAX)]).await?;
+        rows.iter().map(|row| row.text("path")).collect()
     }
 
     /// Forgets retired files, after they were removed.
     pub async fn forget_retired(&self, paths: &[String]) -> Result<(), StoreError> {
+        let mut tx = self.store().db().begin().await?;
         for path in paths {
-            let delete = sqlx::query("DELETE FROM archive_retired WHERE path = $1").bind(path);
-            delete.execute(self.store().sqlite()?).await?;
+            tx.run("DELETE FROM archive_retired WHERE path = $1", args![path]).await?;
         }
-        Ok(())
+        tx.commit().await
     }
 }

@@ -1,7 +1,10 @@
-//! The registry's conformance suite: every test runs against a real SQLite and a real PostgreSQL.
+//! The database's conformance suite: every test runs against a real SQLite and a real PostgreSQL.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
+mod alerts;
+mod catalog;
+mod changes;
 mod enrolment;
 mod import;
 mod ledger;
