@@ -1,33 +1,27 @@
-//! Who may connect and call, in memory: active devices, revoked serials, roles; reloaded when the registry's version
-//! rises. One directory per node, kept up to date by [`Directory::follow`] whatever the node's roles are (SEC-2).
+//! Who may connect and call, in memory: active devices, revoked serials, roles. What changes is taken over when the
+//! registry's version rises. One directory per node, kept up to date by [`Directory::follow`] whatever the node's
+//! roles are (SEC-2).
 
-use super::{Role, limits::EXPIRY_MARGIN_US};
+use super::Role;
+use super::limits::{EXPIRY_MARGIN_US, FORGET_EVERY_US};
 use crate::front::limits::REGISTRY_POLL;
 use crate::front::now_us;
 use arc_swap::ArcSwap;
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use wardline_proto::{DeviceKey, Identity};
-use wardline_store::registry::{Principal, PrincipalKind, Serial};
+use wardline_store::registry::{RegistryView, Serial};
 use wardline_store::{Store, StoreError};
-
-#[derive(Default)]
-struct Known {
-    version: i64,
-    revoked: HashSet<Serial>,
-    active: HashSet<DeviceKey>,
-    for_test: HashSet<DeviceKey>,
-    roles: HashMap<Identity, Arc<[Role]>>,
-}
 
 /// The registry as this process sees it.
 pub struct Directory {
     store: Store,
-    known: ArcSwap<Known>,
-    loading: Mutex<()>,
+    /// Held for as long as a look-up, or a few changes, take; never across a wait.
+    view: RwLock<RegistryView>,
+    /// When expired revocations were last forgotten; held by who reads the registry.
+    forgotten_us: Mutex<i64>,
     changed: watch::Sender<i64>,
     /// When the database last said which version is in force.
     read_at: ArcSwap<Instant>,
@@ -36,26 +30,26 @@ pub struct Directory {
 impl Directory {
     /// Loads the registry.
     pub async fn load(store: Store) -> Result<Self, StoreError> {
-        let (known, changed) = (ArcSwap::from_pointee(Known::default()), watch::Sender::new(0));
-        let read_at = ArcSwap::from_pointee(Instant::now());
-        let directory = Self { store, known, loading: Mutex::default(), changed, read_at };
+        let (view, forgotten_us) = (RwLock::default(), Mutex::new(now_us()));
+        let (changed, read_at) = (watch::Sender::new(0), ArcSwap::from_pointee(Instant::now()));
+        let directory = Self { store, view, forgotten_us, changed, read_at };
         directory.reload().await?;
         Ok(directory)
     }
 
     /// Says whether a certificate is revoked.
     pub fn is_revoked(&self, serial: &Serial) -> bool {
-        self.known.load().revoked.contains(serial)
+        self.view().is_revoked(serial)
     }
 
     /// Says whether a device is registered and active.
     pub fn is_active(&self, key: &DeviceKey) -> bool {
-        self.known.load().active.contains(key)
+        self.view().is_active(key)
     }
 
     /// Returns the registry's version that is known.
     pub fn version(&self) -> i64 {
-        self.known.load().version
+        self.view().version()
     }
 
     /// Returns for how long what is known has not been compared with the registry.
@@ -65,12 +59,12 @@ impl Directory {
 
     /// Says whether a device is registered for test: its data never raises a live alarm.
     pub fn is_for_test(&self, key: &DeviceKey) -> bool {
-        self.known.load().for_test.contains(key)
+        self.view().is_for_test(key)
     }
 
     /// Returns the roles of a service or person; none for who is not in the registry.
     pub fn roles(&self, identity: &Identity) -> Arc<[Role]> {
-        self.known.load().roles.get(identity).cloned().unwrap_or_default()
+        self.view().roles(identity)
     }
 
     /// Follows changes.
@@ -92,7 +86,8 @@ impl Directory {
         }
     }
 
-    /// Reloads when the registry has changed; says whether it had. What is known stays when the database is away.
+    /// Takes over what has changed in the registry; says whether anything had. What is known stays when the database is
+    /// away.
     pub async fn refresh(&self) -> bool {
         match self.reload().await {
             Ok(changed) => changed,
@@ -104,35 +99,48 @@ impl Directory {
     }
 
     async fn reload(&self) -> Result<bool, StoreError> {
-        let _one_at_a_time = self.loading.lock().await;
+        let mut forgotten_us = self.forgotten_us.lock().await;
         let asked_at = Instant::now();
-        let version = self.store.registry_version().await?;
-        if version == self.known.load().version {
+        let (known, version) = (self.version(), self.store.registry_version().await?);
+        if version == known {
             self.read_at.store(asked_at.into());
             return Ok(false);
         }
         // The registry leaves out what is revoked and has expired; clocks, and the second that a certificate ends in,
         // are not as exact as that.
-        let snapshot = self.store.registry_snapshot(now_us() - EXPIRY_MARGIN_US).await?;
-        let known = Known {
-            version: snapshot.version,
-            revoked: snapshot.revoked.into_iter().collect(),
-            active: snapshot.active.into_iter().collect(),
-            for_test: snapshot.for_test.into_iter().collect(),
-            roles: snapshot.principals.into_iter().map(roles_of).collect(),
+        let at_us = now_us() - EXPIRY_MARGIN_US;
+        // Version 0 is no version: everything is read first.
+        let changes = if known == 0 { None } else { self.store.changes_since(known, at_us).await? };
+        let version = match changes {
+            Some(changes) => {
+                let version = changes.version;
+                let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+                view.apply(changes);
+                if at_us.saturating_sub(*forgotten_us) > FORGET_EVERY_US {
+                    view.forget_expired(at_us);
+                    *forgotten_us = at_us;
+                }
+                version
+            }
+            None => {
+                let all = RegistryView::from(self.store.registry_snapshot(at_us).await?);
+                let version = all.version();
+                tracing::debug!(known, version, "registry read whole");
+                let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+                let old = std::mem::replace(&mut *view, all);
+                // Freeing a large one takes time that nobody is to wait for.
+                drop(view);
+                drop(old);
+                version
+            }
         };
-        self.known.store(known.into());
         self.read_at.store(asked_at.into());
-        self.changed.send_replace(snapshot.version);
+        self.changed.send_replace(version);
         Ok(true)
     }
-}
 
-fn roles_of(principal: Principal) -> (Identity, Arc<[Role]>) {
-    let Principal { tenant, kind, name, roles, .. } = principal;
-    let identity = match kind {
-        PrincipalKind::Service => Identity::Service { tenant, name },
-        PrincipalKind::User => Identity::User { tenant, name },
-    };
-    (identity, roles.into())
+    fn view(&self) -> RwLockReadGuard<'_, RegistryView> {
+        // Whoever panicked holding it left a whole view: each change of it is a removal or an insertion.
+        self.view.read().unwrap_or_else(PoisonError::into_inner)
+    }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 /// A revoked certificate is remembered for this long past its end, microseconds.
 pub const EXPIRY_MARGIN_US: i64 = 60_000_000;
+/// Revoked certificates whose life is over are forgotten this often, microseconds: an hour.
+pub const FORGET_EVERY_US: i64 = 3_600_000_000;
 /// Between the status that ends a stream and the end of its connection: a caller that reads hears why.
 pub const FAREWELL: Duration = Duration::from_millis(300);
 

@@ -8,6 +8,7 @@ mod full_disk;
 mod identity;
 mod notices;
 mod publish;
+mod revoked;
 mod router;
 mod services;
 mod support;

@@ -1,5 +1,6 @@
 //! Certificates that were issued, and their revocation.
 
+use super::change::ChangeTx;
 use super::claims::Redeemed;
 use super::devices::{NewDevice, register};
 use super::principals::PrincipalKind;
@@ -227,7 +228,7 @@ async fn may_have_one(tx: &mut Tx, uri: &str, at_us: i64) -> Result<(), StoreErr
 
 /// Marks certificates as revoked. One event each: sessions that are cut for it name the same serial.
 async fn mark(
-    tx: &mut Tx,
+    tx: &mut ChangeTx,
     change: &Change,
     living: &[Record],
     (compromised_at_us, reason): (Option<i64>, &str),
@@ -237,6 +238,7 @@ async fn mark(
     for row in living {
         let serial = row.text("serial")?;
         tx.run(update, args![change.at_us, compromised_at_us, reason, &serial]).await?;
+        tx.touch_certificate(&serial_of(row)?);
         let target = format!("{} serial {serial}", row.text("spiffe_uri")?);
         audit(tx, change, ("certificate_revoked", "ok"), &target).await?;
     }

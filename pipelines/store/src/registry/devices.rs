@@ -1,8 +1,9 @@
 //! Devices, and what hangs behind them.
 
+use super::change::ChangeTx;
 use super::tenants::{device_id, ensure_tenant, tenant_id};
 use super::{Change, Reject, audit, page, usable};
-use crate::db::{Record, Tx, args};
+use crate::db::{Record, args};
 use crate::{Store, StoreError};
 use wardline_proto::v1::DeviceState;
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
@@ -85,7 +86,11 @@ pub struct Peripheral {
 const COLUMNS: &str = "SELECT tenant, device, model, serial_number, site, udi, state, for_test, created_at_us FROM device WHERE tenant = $1 AND device = $2";
 
 /// Registers a device in a transaction.
-pub(super) async fn register(tx: &mut Tx, device: &NewDevice, at_us: i64) -> Result<Imported, StoreError> {
+pub(super) async fn register(
+    tx: &mut ChangeTx,
+    device: &NewDevice,
+    at_us: i64,
+) -> Result<Imported, StoreError> {
     for (what, text) in [
         ("model", &device.model),
         ("serial_number", &device.serial_number),
@@ -127,6 +132,7 @@ pub(super) async fn register(tx: &mut Tx, device: &NewDevice, at_us: i64) -> Res
         at_us,
     ];
     tx.run(upsert, values).await?;
+    tx.touch_device(&device.key);
     Ok(if known.is_some() { Imported::Updated } else { Imported::Created })
 }
 
@@ -230,6 +236,7 @@ impl Store {
         if tx.run(update, args![name, key.tenant.as_str(), key.device.as_str()]).await? == 0 {
             return Ok(false);
         }
+        tx.touch_device(key);
         audit(&mut tx, change, ("device_state_set", "ok"), &format!("{key} {name}")).await?;
         tx.commit().await?;
         Ok(true)
@@ -247,6 +254,7 @@ impl Store {
         if tx.run(update, args![for_test, key.tenant.as_str(), key.device.as_str()]).await? == 0 {
             return Err(Reject::NotFound("device").into());
         }
+        tx.touch_device(key);
         audit(&mut tx, change, ("device_for_test_set", "ok"), &format!("{key} {for_test}")).await?;
         tx.commit().await
     }

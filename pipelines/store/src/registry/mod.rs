@@ -2,10 +2,11 @@
 //! authorities, bindings, people and services with their roles.
 //!
 //! Every change names who made it, raises the registry's version and puts its audit entry into the outbox, all in
-//! one transaction (AUD-1). Nodes poll the version and reload a [`RegistrySnapshot`] when it has risen.
+//! one transaction (AUD-1). Nodes poll the version and take what has changed into their [`RegistryView`].
 
 mod bindings;
 mod certificates;
+mod change;
 mod claims;
 mod devices;
 mod factory;
@@ -15,9 +16,11 @@ mod profiles;
 mod serial;
 mod snapshot;
 mod tenants;
+mod view;
 
 pub use bindings::{Binding, NewBinding};
 pub use certificates::{CertificateRow, IssuedCertificate, Revocation, RevokeBy};
+pub use change::VERSIONS_KEPT;
 pub use claims::{CLAIMS_MAX, Claim, NewClaims, Redeem, Redeemed};
 pub use devices::{DeviceFilter, DeviceRow, Imported, NewDevice, Peripheral};
 pub use factory::{ManufacturerCa, RedeemFactory, SERIALS_MAX};
@@ -26,6 +29,7 @@ pub use principals::{Principal, PrincipalKind, Role};
 pub use serial::{SERIAL_BYTES_MAX, Serial};
 pub use snapshot::{RegistrySnapshot, RevokedCertificate};
 pub use tenants::{Site, Tenant};
+pub use view::{CHANGES_MAX, RegistryChanges, RegistryView, Standing};
 
 pub use crate::outbox::Change;
 
@@ -79,13 +83,6 @@ pub enum Reject {
 }
 
 impl Store {
-    /// Begins a change of the registry: the version's row is taken first, so changes take turns.
-    async fn change(&self) -> Result<Tx, StoreError> {
-        let mut tx = self.db().begin().await?;
-        tx.run("UPDATE registry_version SET version = version + 1 WHERE id = 1", args![]).await?;
-        Ok(tx)
-    }
-
     /// Returns the registry's version.
     pub async fn registry_version(&self) -> Result<i64, StoreError> {
         let row = self.db().one("SELECT version FROM registry_version WHERE id = 1", args![]).await?;

@@ -110,6 +110,7 @@ impl Store {
                       VALUES ($1, $2, $3, $4, 'active', $5) \
                       ON CONFLICT (tenant, kind, name) DO UPDATE SET roles = excluded.roles";
         tx.run(upsert, args![tenant.as_str(), kind.name(), name.as_str(), &text, change.at_us]).await?;
+        tx.touch_principal((tenant, kind, name));
         let target = format!("{} {tenant}/{name}: {text}", kind.name());
         audit(&mut tx, change, ("roles_set", "ok"), &target).await?;
         tx.commit().await
@@ -126,6 +127,7 @@ impl Store {
         if tx.run(delete, args![tenant.as_str(), kind.name(), name.as_str()]).await? == 0 {
             return Err(Reject::NotFound("principal").into());
         }
+        tx.touch_principal((tenant, kind, name));
         let target = format!("{} {tenant}/{name}", kind.name());
         audit(&mut tx, change, ("principal_removed", "ok"), &target).await?;
         tx.commit().await

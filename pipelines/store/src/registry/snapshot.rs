@@ -13,8 +13,8 @@ use wardline_proto::DeviceKey;
 pub struct RegistrySnapshot {
     /// The version that this is of.
     pub version: i64,
-    /// Revoked certificates that have not expired.
-    pub revoked: Vec<Serial>,
+    /// Revoked certificates that have not expired, with the end of their lives, unix microseconds.
+    pub revoked: Vec<(Serial, i64)>,
     /// Active devices of active tenants.
     pub active: Vec<DeviceKey>,
     /// Those of them that are for test.
@@ -57,9 +57,9 @@ impl Store {
         let version = tx.one("SELECT version FROM registry_version WHERE id = 1", args![]).await?;
         let version = version.ok_or(StoreError::Corrupt("registry_version"))?.int("version")?;
         let mut snapshot = RegistrySnapshot { version, ..RegistrySnapshot::default() };
-        let select = "SELECT serial FROM certificate WHERE revoked_at_us IS NOT NULL AND not_after_us > $1";
+        let select = "SELECT serial, not_after_us FROM certificate WHERE revoked_at_us IS NOT NULL AND not_after_us > $1";
         for row in tx.all(select, args![now_us]).await? {
-            snapshot.revoked.push(serial_of(&row)?);
+            snapshot.revoked.push((serial_of(&row)?, row.int("not_after_us")?));
         }
         let select = "SELECT d.tenant AS tenant, d.device AS device, d.for_test AS for_test FROM device d \
                       LEFT JOIN tenant t ON t.tenant = d.tenant \

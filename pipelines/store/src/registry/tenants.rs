@@ -86,6 +86,7 @@ impl Store {
         if tx.run(update, args![state, tenant.as_str()]).await? == 0 {
             return Err(Reject::NotFound("tenant").into());
         }
+        tx.touch_tenant(tenant);
         audit(&mut tx, change, (action, "ok"), tenant.as_str()).await?;
         tx.commit().await
     }
