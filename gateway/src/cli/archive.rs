@@ -1,5 +1,6 @@
 //! `wardline archive`: what the archive holds, without a SQL engine and beside a running gateway.
 
+use super::archive_quarantine::QuarantineCommand;
 use super::archive_verify::VerifyCommand;
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -25,6 +26,8 @@ enum Action {
     Show(ShowCommand),
     /// Check catalog, files, hashes, keys, rows and streams against each other.
     Verify(VerifyCommand),
+    /// List, show and replay what is in the quarantine.
+    Quarantine(QuarantineCommand),
 }
 
 #[derive(Debug, Args)]
@@ -63,6 +66,7 @@ impl ArchiveCommand {
         match self.action {
             Action::Show(show) => show.run().await,
             Action::Verify(verify) => verify.run().await,
+            Action::Quarantine(quarantine) => quarantine.run().await,
         }
     }
 }

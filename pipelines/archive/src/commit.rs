@@ -34,7 +34,8 @@ pub(crate) async fn write(
     desk: &mut Desk,
     (lease, from_offset): (u64, u64),
 ) -> Result<Outcome, ArchiveError> {
-    let Pending { groups, devices, refusals, heads, notices, .. } = std::mem::take(&mut desk.pending);
+    let Pending { groups, devices, refusals, heads, notices, replays, .. } =
+        std::mem::take(&mut desk.pending);
     let mut files = Vec::with_capacity(groups.len());
     for (key, group) in groups {
         files.push(write_file(parts, shelf, key, group).await?);
@@ -50,6 +51,7 @@ pub(crate) async fn write(
         files: files.into_iter().map(|(_, file)| file).collect(),
         streams: desk.streams.changed(),
         audit_heads: heads.into_rows(),
+        replays,
         at_us: now_us(),
     };
     parts.catalog.commit(&commit).await?;

@@ -6,6 +6,7 @@ use crate::dedup::Verdict;
 use crate::heads::Heads;
 use crate::intake::{Arrival, Arrived, Content};
 use crate::notices::{Notices, QuarantineNotice};
+use crate::replay::Again;
 use crate::rows::{Added, Origin, Rows};
 use crate::streams::{Counts, Streams, outside, stream_of};
 use crate::table::{Day, Table};
@@ -14,6 +15,7 @@ use ring::hmac;
 use std::collections::{BTreeMap, VecDeque};
 use wardline_proto::DeviceKey;
 use wardline_proto::refusal::Refusal;
+use wardline_store::replay::{FrameName, Outcome};
 
 const TAG_BYTES: usize = 8;
 
@@ -45,6 +47,7 @@ pub(crate) struct Pending {
     pub(crate) notices: Notices,
     pub(crate) rows: usize,
     pub(crate) bytes: usize,
+    pub(crate) replays: Vec<(FrameName, Outcome)>,
 }
 
 /// The desk.
@@ -136,6 +139,42 @@ impl Desk {
         }
     }
 
+    /// Takes a frame of the quarantine, whose streams are loaded, once more.
+    pub(crate) fn take_again(&mut self, again: &Again) {
+        let outcome = match &again.arrival.content {
+            Content::Publish(arrived) => self.judge_again(again, arrived),
+            // The chain of the audit is in the order of the journal: nothing is put into it later.
+            Content::Audit(_) | Content::Unreadable(_) => Outcome::Stays(again.reason.clone()),
+        };
+        self.pending.replays.push((again.frame.clone(), outcome));
+    }
+
+    fn judge_again(&mut self, again: &Again, arrived: &Arrived) -> Outcome {
+        let stays = |why: Refusal| Outcome::Stays(why.code().to_owned());
+        if again.reason == Refusal::SeqConflict.code() {
+            return stays(Refusal::SeqConflict);
+        }
+        if let Err(why) = &arrived.body {
+            return stays(*why);
+        }
+        if !again.holds_place {
+            match self.judge(arrived) {
+                Judgement::Good { .. } => {}
+                Judgement::Refused(why) => return stays(why),
+                Judgement::Duplicate => return Outcome::Duplicate,
+            }
+        }
+        let id = arrived.position.map_or_else(|| outside(&arrived.key), |p| stream_of(&arrived.key, p));
+        self.streams.change(&id).counts.archived += 1;
+        // Where it was counted when it came: without a place, or refused one, outside any stream.
+        let within = self.streams.change(&id).counts.quarantined > 0;
+        let counted = if within { id } else { outside(&arrived.key) };
+        let quarantined = &mut self.streams.change(&counted).counts.quarantined;
+        *quarantined = quarantined.saturating_sub(1);
+        self.store(&again.arrival, arrived);
+        Outcome::Replayed
+    }
+
     fn tag(&self, content: &[u8]) -> u64 {
         let tag = hmac::sign(&self.tag_key, content);
         let first = tag.as_ref().first_chunk::<TAG_BYTES>();
@@ -175,7 +214,8 @@ impl Pending {
         });
         let added = push(&mut group.rows);
         group.count += added.rows;
-        group.offsets.1 = arrival.offset;
+        // What is replayed from the quarantine comes in any order.
+        group.offsets = (group.offsets.0.min(arrival.offset), group.offsets.1.max(arrival.offset));
         if let Some((first, last)) = added.time_us {
             group.time_us = (group.time_us.0.min(first), group.time_us.1.max(last));
         }

@@ -82,14 +82,24 @@ pub(crate) struct Arrived {
 
 /// Reads one journal entry.
 pub(crate) fn read(entry: Entry, bounds: ClockBounds) -> Arrival {
-    let (offset, partition) = (entry.offset.get(), entry.partition.get());
-    let record = JournalRecord::decode(entry.payload.clone()).ok();
-    let ingest_us = record.as_ref().map_or(entry.time_us, |r| r.ingested_at_us);
+    let place = (entry.partition.get(), entry.offset.get());
+    read_record(place, entry.time_us, entry.payload, bounds)
+}
+
+/// Reads the bytes of a journal record that stood at a partition and offset.
+pub(crate) fn read_record(
+    (partition, offset): (u16, u64),
+    time_us: i64,
+    payload: Bytes,
+    bounds: ClockBounds,
+) -> Arrival {
+    let record = JournalRecord::decode(payload.clone()).ok();
+    let ingest_us = record.as_ref().map_or(time_us, |r| r.ingested_at_us);
     let content = match record.and_then(|r| r.kind) {
         Some(Kind::Audit(event)) => Content::Audit(event),
         Some(Kind::Publish(publish)) => read_publish(publish, ingest_us, bounds)
-            .map_or(Content::Unreadable(entry.payload), |arrived| Content::Publish(Box::new(arrived))),
-        None => Content::Unreadable(entry.payload),
+            .map_or(Content::Unreadable(payload), |arrived| Content::Publish(Box::new(arrived))),
+        None => Content::Unreadable(payload),
     };
     Arrival { offset, partition, ingest_us, content }
 }
@@ -103,7 +113,8 @@ struct Opened {
     body: Result<Body, Refusal>,
 }
 
-fn read_publish(publish: Publish, ingest_us: i64, bounds: ClockBounds) -> Option<Arrived> {
+/// Reads a publish; none when its tenant or device is no name.
+pub(crate) fn read_publish(publish: Publish, ingest_us: i64, bounds: ClockBounds) -> Option<Arrived> {
     let key = DeviceKey {
         tenant: TenantId::new(&publish.tenant).ok()?,
         device: DeviceId::new(&publish.device).ok()?,

@@ -26,6 +26,7 @@ mod notices;
 mod options;
 mod profiles;
 pub mod read;
+mod replay;
 mod rows;
 mod session;
 mod shelf;

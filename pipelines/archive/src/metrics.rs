@@ -36,6 +36,7 @@ pub struct ArchiveMetrics {
     pub(crate) retries: Counter,
     pub(crate) notices_dropped: Counter,
     pub(crate) swept: Counter,
+    pub(crate) replayed: Counter,
     pub(crate) compacted_files: Counter,
     pub(crate) compaction_failures: Counter,
     pub(crate) missing_files: Gauge,
@@ -57,6 +58,7 @@ impl Default for ArchiveMetrics {
             retries: Counter::default(),
             notices_dropped: Counter::default(),
             swept: Counter::default(),
+            replayed: Counter::default(),
             compacted_files: Counter::default(),
             compaction_failures: Counter::default(),
             missing_files: Gauge::default(),
@@ -83,6 +85,7 @@ impl ArchiveMetrics {
         counter(registry, "archive_retries", "Returns to the committed position", &self.retries);
         let help = "Notices of quarantined frames that found no room";
         counter(registry, "archive_notices_dropped", help, &self.notices_dropped);
+        counter(registry, "archive_replayed", "Frames of the quarantine judged again", &self.replayed);
         counter(registry, "archive_swept_files", "Files removed, never committed", &self.swept);
         counter(registry, "archive_compacted_files", "Small files merged", &self.compacted_files);
         counter(registry, "archive_compaction_failures", "Merges that failed", &self.compaction_failures);

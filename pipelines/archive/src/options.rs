@@ -26,6 +26,8 @@ pub struct ArchiveOptions {
     pub epochs_max: u64,
     /// A change of the registry's profiles takes effect within this.
     pub profile_poll: Duration,
+    /// Between two looks for frames of the quarantine that somebody asked to judge again.
+    pub replay_poll: Duration,
     /// Between two looks for small files to merge; none: they stay as they are.
     pub compact_interval: Option<Duration>,
     /// Small files of one table, tenant, day and partition that are worth a merge; two of a day that is over.
@@ -57,6 +59,7 @@ impl Default for ArchiveOptions {
             streams_cached_max: 16 * 1024,
             epochs_max: 4096,
             profile_poll: Duration::from_secs(2),
+            replay_poll: Duration::from_secs(2),
             compact_interval: Some(Duration::from_secs(20)),
             compact_files_min: 24,
             compact_files_max: 512,

@@ -5,8 +5,9 @@ use crate::compact;
 use crate::desk::{Desk, Pending};
 use crate::error::ArchiveError;
 use crate::handle::Progress;
-use crate::intake::{Arrival, ClockBounds, Content, read};
+use crate::intake::{Arrival, Arrived, ClockBounds, Content, read};
 use crate::profiles::Profiles;
+use crate::replay;
 use crate::shelf::Shelf;
 use crate::streams::counts_of;
 use crate::table::Table;
@@ -51,6 +52,7 @@ pub(crate) struct Session<'a> {
     compacted_at: Instant,
     damaged: BTreeSet<String>,
     profiles: Profiles,
+    replayed_at: Instant,
 }
 
 impl<'a> Session<'a> {
@@ -64,6 +66,7 @@ impl<'a> Session<'a> {
             if *shutdown.borrow() || shutdown.has_changed().is_err() {
                 return session.flush().await;
             }
+            session.replay().await?;
             let caught_up = !session.step().await?;
             if session.must_flush(caught_up) {
                 session.flush().await?;
@@ -100,6 +103,7 @@ impl<'a> Session<'a> {
             compacted_at: Instant::now(),
             damaged: BTreeSet::new(),
             profiles: Profiles::default(),
+            replayed_at: Instant::now(),
             parts,
         })
     }
@@ -109,11 +113,10 @@ impl<'a> Session<'a> {
         if self.arrivals.is_empty() && !self.open_some().await? {
             return Ok(false);
         }
-        let publishes = self.arrivals.iter().filter_map(|arrival| match &arrival.content {
-            Content::Publish(arrived) => Some(&**arrived),
-            Content::Audit(_) | Content::Unreadable(_) => None,
-        });
-        self.desk.streams.load(publishes, &self.parts.catalog, self.parts.options.epochs_max).await?;
+        self.desk
+            .streams
+            .load(publishes(self.arrivals.iter()), &self.parts.catalog, self.parts.options.epochs_max)
+            .await?;
         let (rows_max, bytes_max) = (self.parts.options.flush_rows_max, self.parts.options.flush_bytes_max);
         self.desk.take(&mut self.arrivals, |pending| is_full(pending, rows_max, bytes_max));
         self.waiting_since = self.waiting_since.or_else(|| Some(Instant::now()));
@@ -166,6 +169,7 @@ impl<'a> Session<'a> {
     async fn wait(&mut self, shutdown: &mut watch::Receiver<bool>) {
         let due =
             self.waiting_since.map_or(Instant::now() + IDLE, |at| at + self.parts.options.flush_interval);
+        let due = due.min(self.replayed_at + self.parts.options.replay_poll);
         let closed = self.journal_closed;
         tokio::select! {
             () = stopped(shutdown) => {}
@@ -180,10 +184,39 @@ impl<'a> Session<'a> {
         self.parts.metrics.lag.set(signed(behind));
     }
 
+    /// Judges frames of the quarantine again when it is time and somebody asked, and commits them.
+    async fn replay(&mut self) -> Result<(), ArchiveError> {
+        if self.replayed_at.elapsed() < self.parts.options.replay_poll {
+            return Ok(());
+        }
+        let mut waiting = replay::waiting(self.parts, &self.shelf).await?;
+        self.replayed_at = Instant::now();
+        if waiting.frames.is_empty() && waiting.unreadable.is_empty() {
+            return Ok(());
+        }
+        let (store, poll) = (&self.parts.store, self.parts.options.profile_poll);
+        let arrivals = waiting.frames.iter_mut().map(|frame| &mut frame.arrival);
+        self.profiles.judge(arrivals, store, poll).await?;
+        let (catalog, epochs_max) = (&self.parts.catalog, self.parts.options.epochs_max);
+        self.desk
+            .streams
+            .load(publishes(waiting.frames.iter().map(|f| &f.arrival)), catalog, epochs_max)
+            .await?;
+        waiting.frames.iter().for_each(|frame| self.desk.take_again(frame));
+        self.desk.pending.replays.extend(waiting.unreadable);
+        let replays = self.desk.pending.replays.len();
+        self.flush().await?;
+        // The counts of devices went down and up: what was told of them is read again.
+        self.parts.progress.send_replace(progress(self.parts, Offset::new(self.committed)).await?);
+        self.parts.metrics.replayed.inc_by(replays as u64);
+        tracing::info!(frames = replays, "frames of the quarantine judged again");
+        Ok(())
+    }
+
     /// Commits what was taken.
     async fn flush(&mut self) -> Result<(), ArchiveError> {
         self.waiting_since = None;
-        if self.desk.next_offset == self.committed {
+        if self.desk.next_offset == self.committed && self.desk.pending.replays.is_empty() {
             return Ok(());
         }
         let started = Instant::now();
@@ -257,6 +290,13 @@ impl<'a> Session<'a> {
             }
         });
     }
+}
+
+fn publishes<'a>(arrivals: impl Iterator<Item = &'a Arrival>) -> impl Iterator<Item = &'a Arrived> {
+    arrivals.filter_map(|arrival| match &arrival.content {
+        Content::Publish(arrived) => Some(&**arrived),
+        Content::Audit(_) | Content::Unreadable(_) => None,
+    })
 }
 
 fn is_full(pending: &Pending, rows_max: usize, bytes_max: usize) -> bool {

@@ -4,6 +4,7 @@
 //! commit names its lease and the position that it started from, so a second writer fails instead of storing twice.
 
 use crate::db::{Record, Tx, args, signed};
+use crate::replay::{FrameName, Outcome};
 use crate::{Store, StoreError};
 use std::collections::BTreeMap;
 
@@ -116,6 +117,8 @@ pub struct Commit {
     pub streams: Vec<StreamRow>,
     /// Audit chains that the files go on with.
     pub audit_heads: Vec<AuditHead>,
+    /// Frames of the quarantine that were judged again, with what became of them.
+    pub replays: Vec<(FrameName, Outcome)>,
     /// When, unix microseconds.
     pub at_us: i64,
 }
@@ -180,6 +183,11 @@ impl Catalog {
         }
         for head in &commit.audit_heads {
             upsert_audit_head(&mut tx, head, commit.at_us).await?;
+        }
+        for replay in &commit.replays {
+            if !crate::replay::mark(&mut tx, replay, commit.at_us).await? {
+                return Err(CommitError::Fenced);
+            }
         }
         Ok(tx.commit().await?)
     }

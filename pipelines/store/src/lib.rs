@@ -9,6 +9,7 @@ pub mod catalog;
 mod db;
 pub mod outbox;
 pub mod registry;
+pub mod replay;
 pub mod retired;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -11,6 +11,7 @@ mod news2;
 mod onboarding;
 mod process;
 mod python;
+mod quarantine;
 mod random;
 mod readme;
 mod recordings;

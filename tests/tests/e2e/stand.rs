@@ -74,6 +74,13 @@ impl Stand {
         Ok(command)
     }
 
+    /// Returns a command that works on the data folder itself.
+    pub(crate) fn offline(&self, words: &[&str]) -> anyhow::Result<Command> {
+        let mut command = self.wardline()?;
+        command.args(words);
+        Ok(command)
+    }
+
     /// Issues a certificate to a device and registers it; returns the folder of its files.
     pub(crate) fn device(&self, device: &str) -> anyhow::Result<PathBuf> {
         let out = self.certs().join(TENANT).join(device);

@@ -11,6 +11,7 @@ mod records;
 mod waveforms;
 
 pub(crate) use common::{Origin, lane_name};
+pub(crate) use records::channel_of;
 
 use crate::intake::{Arrival, Arrived};
 use crate::table::Table;

@@ -114,6 +114,12 @@ fn channel_name(channel: UpChannel) -> &'static str {
     }
 }
 
+/// Returns the channel of a name in the archive.
+pub(crate) fn channel_of(name: &str) -> UpChannel {
+    let known = [UpChannel::Telemetry, UpChannel::Alarm, UpChannel::Event, UpChannel::Response];
+    known.into_iter().find(|channel| channel_name(*channel) == name).unwrap_or(UpChannel::Unspecified)
+}
+
 fn format_name(format: PayloadFormat) -> &'static str {
     match format {
         PayloadFormat::Json => "json",

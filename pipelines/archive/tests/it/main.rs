@@ -7,6 +7,7 @@ mod foreign;
 mod intake;
 mod measure;
 mod profile;
+mod replay;
 mod rig;
 mod secrecy;
 mod verify;

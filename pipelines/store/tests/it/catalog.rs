@@ -48,6 +48,7 @@ fn commit(lease: u64, (from_offset, next_offset): (u64, u64)) -> Commit {
         streams: vec![stream(1, next_offset)],
         audit_heads: vec![head(next_offset, 9)],
         at_us: 1,
+        ..Commit::default()
     }
 }
 

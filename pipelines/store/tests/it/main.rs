@@ -10,4 +10,5 @@ mod import;
 mod ledger;
 mod profiles;
 mod registry;
+mod replay;
 mod rig;

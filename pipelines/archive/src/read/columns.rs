@@ -1,0 +1,47 @@
+//! Values of a batch by the names of their columns.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, TimestampMicrosecondType, UInt64Type};
+use arrow_array::{Array, RecordBatch, StringArray};
+use arrow_schema::DataType;
+
+/// The columns of a batch by name. What a file lacks, being of an earlier version, reads as null.
+pub(crate) struct Columns<'a>(pub(crate) &'a RecordBatch);
+
+impl Columns<'_> {
+    /// Returns a column where it is not null.
+    pub(crate) fn column(&self, name: &str, row: usize) -> Option<&dyn Array> {
+        self.0.column_by_name(name).map(|column| &**column).filter(|column| !column.is_null(row))
+    }
+
+    /// Returns a time, unix microseconds; 0 for null.
+    pub(crate) fn time(&self, name: &str, row: usize) -> i64 {
+        let column = self.column(name, row).and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
+        column.map_or(0, |times| times.value(row))
+    }
+
+    /// Returns a number; 0 for null.
+    pub(crate) fn number(&self, name: &str, row: usize) -> u64 {
+        let column = self.column(name, row).and_then(|c| c.as_primitive_opt::<UInt64Type>());
+        column.map_or(0, |numbers| numbers.value(row))
+    }
+
+    /// Returns bytes; none of them for null.
+    pub(crate) fn bytes(&self, name: &str, row: usize) -> Vec<u8> {
+        let column = self.column(name, row).and_then(|c| c.as_binary_opt::<i32>());
+        column.map_or_else(Vec::new, |bytes| bytes.value(row).to_vec())
+    }
+
+    /// Returns a text; an empty one for null.
+    pub(crate) fn text(&self, name: &str, row: usize) -> String {
+        let text = self.column(name, row).and_then(|column| match column.data_type() {
+            DataType::Utf8 => Some(column.as_string_opt::<i32>()?.value(row)),
+            DataType::Dictionary(..) => {
+                let terms = column.as_dictionary_opt::<Int32Type>()?;
+                Some(terms.values().as_any().downcast_ref::<StringArray>()?.value(terms.key(row)?))
+            }
+            _ => None,
+        });
+        text.unwrap_or_default().to_owned()
+    }
+}
