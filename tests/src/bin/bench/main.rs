@@ -1,12 +1,13 @@
 //! Wardline's front beside Debian's mosquitto and rumqttd, on this machine, in one run.
 //!
 //! ```text
-//! bench [throughput|crash|connections|revocation|all] [--quick] [--rounds N] ...
+//! bench [throughput|crash|connections|revocation|alarms|all] [--quick] [--rounds N] ...
 //! ```
 //! One client drives every server with the same QoS 1 publishes over mutual TLS 1.3. Each server is a process of its
 //! own; its CPU time is read from `/proc`. Progress goes to standard error, tables to standard output. Wardline is
 //! durable and sealed in every run: an acknowledgement means synced to disk. The others keep messages in memory.
 
+mod alarms;
 mod connections;
 mod crash;
 mod disk;
@@ -62,6 +63,7 @@ async fn measure(bench: &Bench) -> anyhow::Result<()> {
             connections::run(&lab, &options.connections).await?;
         }
         Command::Revocation(options) => revocation::run(&lab, options).await?,
+        Command::Alarms(options) => alarms::run(&lab, options).await?,
         Command::Reference(_) => {}
     }
     Ok(())

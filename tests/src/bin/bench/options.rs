@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Connections(Connections),
     /// Time to cut revoked sessions, and what a large revoked set costs a handshake. Not part of `all`.
     Revocation(Revocation),
+    /// From an alarm's timestamp to a subscriber, at a steady load and in a surge. Not part of `all`.
+    Alarms(Alarms),
     /// The first three.
     All(All),
     /// A bare TLS server, started by the measurement itself.
@@ -80,6 +82,7 @@ impl Command {
                 all.connections.quick();
             }
             Self::Revocation(options) => options.quick(),
+            Self::Alarms(options) => options.quick(),
             Self::Reference(_) => {}
         }
         self
@@ -189,6 +192,32 @@ impl Revocation {
     fn quick(&mut self) {
         self.sessions = self.sessions.min(100);
         self.connects = self.connects.min(200);
+    }
+}
+
+/// Options of `alarms`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Alarms {
+    /// Sessions that publish readings.
+    #[arg(long, default_value_t = 500)]
+    pub(crate) sessions: usize,
+    /// Frames a second that they publish together before the surge.
+    #[arg(long, default_value_t = 500)]
+    pub(crate) rate: u32,
+    /// Devices that raise and end alarms.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) alarming: usize,
+    /// Seconds of each phase.
+    #[arg(long, default_value_t = 30)]
+    pub(crate) seconds: u64,
+}
+
+impl Alarms {
+    fn quick(&mut self) {
+        self.sessions = self.sessions.min(50);
+        self.rate = self.rate.min(50);
+        self.alarming = self.alarming.min(10);
+        self.seconds = self.seconds.min(6);
     }
 }
 
