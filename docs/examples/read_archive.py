@@ -23,7 +23,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 NONCE_BYTES = 12
-TABLES = ["numerics", "waveforms", "alarms", "events", "quarantine", "audit"]
+TABLES = ["numerics", "waveforms", "alarms", "events", "quarantine", "audit", "completeness"]
 
 
 class KeyringClient(pe.KmsClient):

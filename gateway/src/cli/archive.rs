@@ -1,5 +1,6 @@
 //! `wardline archive`: what the archive holds, without a SQL engine and beside a running gateway.
 
+use super::archive_completeness::{CompletenessCommand, ReconcileCommand};
 use super::archive_quarantine::QuarantineCommand;
 use super::archive_verify::VerifyCommand;
 use anyhow::Context;
@@ -28,6 +29,10 @@ enum Action {
     Verify(VerifyCommand),
     /// List, show and replay what is in the quarantine.
     Quarantine(QuarantineCommand),
+    /// Show what came of each stream in each hour: expected, received, missing.
+    Completeness(CompletenessCommand),
+    /// List the frames of a device that never came.
+    Reconcile(ReconcileCommand),
 }
 
 #[derive(Debug, Args)]
@@ -35,7 +40,7 @@ struct ShowCommand {
     /// The gateway's data directory.
     #[arg(long, env = "WARDLINE_DATA_DIR")]
     data_dir: PathBuf,
-    /// Table whose newest rows are printed: numerics, waveforms, alarms, events, quarantine or audit.
+    /// Table whose newest rows are printed: numerics, waveforms, alarms, events, quarantine, audit or completeness.
     #[arg(long, default_value = "numerics", value_parser = parse_table)]
     table: Table,
     /// How many of the newest rows to print.
@@ -67,6 +72,8 @@ impl ArchiveCommand {
             Action::Show(show) => show.run().await,
             Action::Verify(verify) => verify.run().await,
             Action::Quarantine(quarantine) => quarantine.run().await,
+            Action::Completeness(completeness) => completeness.run().await,
+            Action::Reconcile(reconcile) => reconcile.run().await,
         }
     }
 }
@@ -173,7 +180,7 @@ fn totals(files: &[FileRow]) -> BTreeMap<(&str, &str), Total> {
 }
 
 /// Returns a lane's name; `none` for what was sent outside any stream.
-fn lane(number: i32) -> String {
+pub(super) fn lane(number: i32) -> String {
     let known = Lane::try_from(number).ok().filter(|lane| *lane != Lane::Unspecified);
     let name = known.map(|lane| lane.as_str_name().trim_start_matches("LANE_").to_lowercase());
     name.unwrap_or_else(|| "none".to_owned())

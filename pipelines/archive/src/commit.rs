@@ -34,7 +34,7 @@ pub(crate) async fn write(
     desk: &mut Desk,
     (lease, from_offset): (u64, u64),
 ) -> Result<Outcome, ArchiveError> {
-    let Pending { groups, devices, refusals, heads, notices, replays, .. } =
+    let Pending { groups, devices, refusals, heads, notices, replays, told, .. } =
         std::mem::take(&mut desk.pending);
     let mut files = Vec::with_capacity(groups.len());
     for (key, group) in groups {
@@ -51,6 +51,8 @@ pub(crate) async fn write(
         files: files.into_iter().map(|(_, file)| file).collect(),
         streams: desk.streams.changed(),
         audit_heads: heads.into_rows(),
+        hours: desk.hours.changed(),
+        told,
         replays,
         at_us: now_us(),
     };

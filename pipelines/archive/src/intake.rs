@@ -38,6 +38,13 @@ pub(crate) struct Arrival {
     pub(crate) content: Content,
 }
 
+impl Arrival {
+    /// Returns partition, offset and ingest time.
+    pub(crate) fn place(&self) -> (u16, u64, i64) {
+        (self.partition, self.offset, self.ingest_us)
+    }
+}
+
 /// What a journal record holds.
 #[derive(Debug)]
 pub(crate) enum Content {

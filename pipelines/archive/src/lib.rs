@@ -13,12 +13,14 @@
 
 mod commit;
 mod compact;
+mod completeness;
 pub mod dedup;
 mod desk;
 mod error;
 mod file;
 mod handle;
 mod heads;
+mod hours;
 mod intake;
 mod keys;
 mod metrics;
@@ -32,11 +34,13 @@ mod session;
 mod shelf;
 mod streams;
 mod table;
+mod telling;
 mod tenant;
 pub mod validate;
 pub mod verify;
 mod worker;
 
+pub use completeness::HourReport;
 pub use error::{ArchiveError, ErrorKind};
 pub use handle::{ArchiveHandle, Progress};
 pub use keys::ArchiveKeys;

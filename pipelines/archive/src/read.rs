@@ -15,6 +15,7 @@ pub use cells::{Row, newest_rows};
 pub(crate) use quarantine::quarantined;
 pub use quarantine::{Quarantined, quarantine_rows};
 
+use crate::completeness::{HourReport, report};
 use crate::dedup::Intervals;
 use crate::error::ArchiveError;
 use crate::keys::ArchiveKeys;
@@ -127,6 +128,22 @@ impl ArchiveReader {
             Ok(StreamReport { counts: counts_of(&row), id: row.id, last_seq, missing })
         };
         rows.into_iter().map(report).collect()
+    }
+
+    /// Reports the hours that begin within a range, per stream and in order: of a device name, or of all.
+    pub async fn completeness(
+        &self,
+        device: Option<&str>,
+        (from_us, to_us): (i64, i64),
+    ) -> Result<Vec<HourReport>, ArchiveError> {
+        let mut reports = Vec::new();
+        for stream in self.catalog.streams(device).await? {
+            let seen = Intervals::decode(&stream.seen).ok_or(ArchiveError::StreamState)?;
+            let hours = self.catalog.hours(&stream.id, i64::MIN, i64::MAX).await?;
+            let within = |hour: &HourReport| (from_us..=to_us).contains(&hour.hour_us);
+            reports.extend(report(&seen, &hours)?.into_iter().filter(within));
+        }
+        Ok(reports)
     }
 }
 

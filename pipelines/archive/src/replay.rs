@@ -37,6 +37,8 @@ pub(crate) struct Again {
     pub(crate) reason: String,
     /// Its place in the stream has been its own since it came.
     pub(crate) holds_place: bool,
+    /// It had a place in a stream, or named one.
+    pub(crate) had_position: bool,
 }
 
 /// The frames that wait.
@@ -109,6 +111,7 @@ fn again(row: Quarantined, bounds: ClockBounds) -> Again {
     };
     // These two were refused a place, or found it taken by another.
     let without = [Refusal::SeqConflict, Refusal::StreamFragmented].map(Refusal::code);
-    let holds_place = row.position.is_some() && !without.contains(&row.reason.as_str());
-    Again { frame: row.frame, arrival, reason: row.reason, holds_place }
+    let had_position = row.position.is_some();
+    let holds_place = had_position && !without.contains(&row.reason.as_str());
+    Again { frame: row.frame, arrival, reason: row.reason, holds_place, had_position }
 }

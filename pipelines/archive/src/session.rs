@@ -11,6 +11,7 @@ use crate::replay;
 use crate::shelf::Shelf;
 use crate::streams::counts_of;
 use crate::table::Table;
+use crate::telling;
 use crate::worker::{Parts, now_us, stopped};
 use prost::Message;
 use ring::hmac;
@@ -53,6 +54,7 @@ pub(crate) struct Session<'a> {
     damaged: BTreeSet<String>,
     profiles: Profiles,
     replayed_at: Instant,
+    told_at: Instant,
 }
 
 impl<'a> Session<'a> {
@@ -71,6 +73,7 @@ impl<'a> Session<'a> {
             if session.must_flush(caught_up) {
                 session.flush().await?;
                 session.compact().await?;
+                session.tell().await?;
             } else if caught_up {
                 session.wait(shutdown).await;
             }
@@ -104,6 +107,7 @@ impl<'a> Session<'a> {
             damaged: BTreeSet::new(),
             profiles: Profiles::default(),
             replayed_at: Instant::now(),
+            told_at: Instant::now(),
             parts,
         })
     }
@@ -118,6 +122,7 @@ impl<'a> Session<'a> {
             .load(publishes(self.arrivals.iter()), &self.parts.catalog, self.parts.options.epochs_max)
             .await?;
         let (rows_max, bytes_max) = (self.parts.options.flush_rows_max, self.parts.options.flush_bytes_max);
+        self.desk.hours.load(self.arrivals.iter(), &self.parts.catalog).await?;
         self.desk.take(&mut self.arrivals, |pending| is_full(pending, rows_max, bytes_max));
         self.waiting_since = self.waiting_since.or_else(|| Some(Instant::now()));
         Ok(true)
@@ -202,6 +207,7 @@ impl<'a> Session<'a> {
             .streams
             .load(publishes(waiting.frames.iter().map(|f| &f.arrival)), catalog, epochs_max)
             .await?;
+        self.desk.hours.load(waiting.frames.iter().map(|frame| &frame.arrival), catalog).await?;
         waiting.frames.iter().for_each(|frame| self.desk.take_again(frame));
         self.desk.pending.replays.extend(waiting.unreadable);
         let replays = self.desk.pending.replays.len();
@@ -213,16 +219,28 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Archives the hours that have come to rest, when it is time.
+    async fn tell(&mut self) -> Result<(), ArchiveError> {
+        if self.told_at.elapsed() < self.parts.options.completeness_interval {
+            return Ok(());
+        }
+        let untold = telling::untold(self.parts, self.desk.newest_us).await?;
+        self.told_at = Instant::now();
+        self.desk.tell(untold);
+        self.flush().await
+    }
+
     /// Commits what was taken.
     async fn flush(&mut self) -> Result<(), ArchiveError> {
         self.waiting_since = None;
-        if self.desk.next_offset == self.committed && self.desk.pending.replays.is_empty() {
+        if self.desk.next_offset == self.committed && !self.desk.has_more_than_rows() {
             return Ok(());
         }
         let started = Instant::now();
         let outcome = write(self.parts, &self.shelf, &mut self.desk, (self.lease, self.committed)).await?;
         self.committed = self.desk.next_offset;
         self.desk.streams.committed(self.parts.options.streams_cached_max);
+        self.desk.hours.committed(self.parts.options.streams_cached_max);
         self.parts.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
         self.publish(&outcome);
         if let Some(to) = &self.parts.notices {

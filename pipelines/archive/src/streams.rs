@@ -4,7 +4,7 @@ use crate::dedup::StreamState;
 use crate::error::ArchiveError;
 use crate::intake::{Arrived, Position};
 use std::collections::HashMap;
-use wardline_proto::DeviceKey;
+use wardline_proto::{DeviceId, DeviceKey, TenantId};
 use wardline_store::catalog::{Catalog, StreamId, StreamRow};
 
 /// How many frames of a stream or device went where.
@@ -57,6 +57,12 @@ pub(crate) fn outside(key: &DeviceKey) -> StreamId {
 /// Returns the stream of a position.
 pub(crate) fn stream_of(key: &DeviceKey, position: Position) -> StreamId {
     StreamId { epoch: position.epoch, lane: position.lane.into(), ..outside(key) }
+}
+
+/// Returns the partition of a stream's device; 0 for a name that no device has.
+pub(crate) fn partition_of(id: &StreamId) -> u16 {
+    let key = TenantId::new(&id.tenant).ok().zip(DeviceId::new(&id.device).ok());
+    key.map_or(0, |(tenant, device)| DeviceKey { tenant, device }.partition().get())
 }
 
 impl Streams {

@@ -19,12 +19,21 @@ pub enum Table {
     Quarantine,
     /// One row an audited act.
     Audit,
+    /// One row a revision of what came of a stream in an hour.
+    Completeness,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 6] =
-        [Self::Numerics, Self::Waveforms, Self::Alarms, Self::Events, Self::Quarantine, Self::Audit];
+    pub const ALL: [Self; 7] = [
+        Self::Numerics,
+        Self::Waveforms,
+        Self::Alarms,
+        Self::Events,
+        Self::Quarantine,
+        Self::Audit,
+        Self::Completeness,
+    ];
 
     /// Returns the table's name.
     pub fn name(self) -> &'static str {
@@ -35,6 +44,7 @@ impl Table {
             Self::Events => "events",
             Self::Quarantine => "quarantine",
             Self::Audit => "audit",
+            Self::Completeness => "completeness",
         }
     }
 
@@ -48,6 +58,7 @@ impl Table {
         match self {
             Self::Numerics | Self::Waveforms | Self::Alarms | Self::Events => "device_time",
             Self::Quarantine | Self::Audit => "ingest_time",
+            Self::Completeness => "hour",
         }
     }
 }

@@ -4,6 +4,7 @@
 //! commit names its lease and the position that it started from, so a second writer fails instead of storing twice.
 
 use crate::db::{Record, Tx, args, signed};
+use crate::hours::{HourRow, Told, tell, upsert_hour};
 use crate::replay::{FrameName, Outcome};
 use crate::{Store, StoreError};
 use std::collections::BTreeMap;
@@ -117,6 +118,10 @@ pub struct Commit {
     pub streams: Vec<StreamRow>,
     /// Audit chains that the files go on with.
     pub audit_heads: Vec<AuditHead>,
+    /// Changed hours of streams.
+    pub hours: Vec<HourRow>,
+    /// Hours that the files tell of.
+    pub told: Vec<Told>,
     /// Frames of the quarantine that were judged again, with what became of them.
     pub replays: Vec<(FrameName, Outcome)>,
     /// When, unix microseconds.
@@ -183,6 +188,12 @@ impl Catalog {
         }
         for head in &commit.audit_heads {
             upsert_audit_head(&mut tx, head, commit.at_us).await?;
+        }
+        for hour in &commit.hours {
+            upsert_hour(&mut tx, hour).await?;
+        }
+        for told in &commit.told {
+            tell(&mut tx, told).await?;
         }
         for replay in &commit.replays {
             if !crate::replay::mark(&mut tx, replay, commit.at_us).await? {

@@ -7,6 +7,7 @@
 pub mod alerts;
 pub mod catalog;
 mod db;
+pub mod hours;
 pub mod outbox;
 pub mod registry;
 pub mod replay;

@@ -5,14 +5,17 @@
 mod audit;
 mod columns;
 mod common;
+mod completeness;
 mod events;
 mod numerics;
 mod records;
 mod waveforms;
 
 pub(crate) use common::{Origin, lane_name};
+pub(crate) use completeness::Made;
 pub(crate) use records::channel_of;
 
+use crate::completeness::HourReport;
 use crate::intake::{Arrival, Arrived};
 use crate::table::Table;
 use arrow_array::{ArrayRef, RecordBatch};
@@ -59,6 +62,7 @@ pub fn schema(table: Table) -> SchemaRef {
         Table::Events => common::wrap(events::event_fields()),
         Table::Quarantine => records::quarantine_fields(),
         Table::Audit => audit::fields(),
+        Table::Completeness => completeness::fields(),
     };
     Arc::new(Schema::new(fields))
 }
@@ -73,6 +77,7 @@ pub(crate) enum Rows {
     Events(events::EventBuilder),
     Quarantine(records::QuarantineBuilder),
     Audit(audit::AuditBuilder),
+    Completeness(completeness::Builder),
 }
 
 impl Rows {
@@ -84,6 +89,7 @@ impl Rows {
             Table::Events => Self::Events(events::EventBuilder::default()),
             Table::Quarantine => Self::Quarantine(records::QuarantineBuilder::default()),
             Table::Audit => Self::Audit(audit::AuditBuilder::default()),
+            Table::Completeness => Self::Completeness(completeness::Builder::default()),
         }
     }
 
@@ -95,7 +101,7 @@ impl Rows {
             Self::Waveforms(rows) => body.waveforms.iter().map(|w| rows.push(origin, arrived, w)).sum(),
             Self::Alarms(rows) => body.alarms.iter().map(|a| rows.push(origin, arrived, a)).sum(),
             Self::Events(rows) => body.events.iter().map(|e| rows.push(origin, arrived, e)).sum(),
-            Self::Quarantine(_) | Self::Audit(_) => Added::default(),
+            Self::Quarantine(_) | Self::Audit(_) | Self::Completeness(_) => Added::default(),
         }
     }
 
@@ -115,6 +121,14 @@ impl Rows {
         }
     }
 
+    /// Adds a stream's hour.
+    pub(crate) fn push_report(&mut self, report: &HourReport, made: &Made) -> Added {
+        match self {
+            Self::Completeness(rows) => rows.push(report, made),
+            _ => Added::default(),
+        }
+    }
+
     /// Ends the rows.
     pub(crate) fn finish(self, table: Table) -> Result<RecordBatch, ArrowError> {
         let columns: Vec<ArrayRef> = match self {
@@ -124,6 +138,7 @@ impl Rows {
             Self::Events(rows) => rows.finish(),
             Self::Quarantine(rows) => rows.finish(),
             Self::Audit(rows) => rows.finish(),
+            Self::Completeness(rows) => rows.finish(),
         };
         RecordBatch::try_new(schema(table), columns)
     }

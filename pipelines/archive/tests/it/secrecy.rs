@@ -2,7 +2,8 @@
 
 use crate::rig::{NOW_US, Rig, files_below, readings, samples};
 use std::path::Path;
-use wardline_archive::{Table, schema};
+use std::time::Duration;
+use wardline_archive::{ArchiveOptions, Table, schema};
 use wardline_proto::v1::{Body, DeviceEvent, PayloadFormat};
 
 const MARKER_VALUE: f64 = 87.654_321_012_345;
@@ -22,7 +23,10 @@ async fn filled() -> Rig {
         DeviceEvent { name: "note".into(), detail: MARKER_TEXT.into(), at_us: NOW_US, spool_gap: None };
     rig.frame(1, &Body { events: vec![event], ..Body::default() });
     rig.publish(MARKER_PAYLOAD.to_vec(), PayloadFormat::Frame);
-    rig.archive().await;
+    // Of an hour at rest: it becomes a row of `completeness`.
+    crate::completeness::send(&rig, 2, 0, true);
+    let options = ArchiveOptions { completeness_interval: Duration::ZERO, ..rig.options() };
+    rig.run(options).finish(rig.end()).await.unwrap();
     rig
 }
 
@@ -44,6 +48,7 @@ async fn no_marker_is_in_any_file_of_the_data_directory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_path_and_no_clear_byte_of_a_file_names_a_column() {
     let rig = filled().await;
+    assert_eq!(rig.count(Table::Completeness).await, 1);
     for table in Table::ALL {
         for file in rig.reader().files(Some(table)).await.unwrap() {
             assert!(!file.path.contains("mon-1"));
