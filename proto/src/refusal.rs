@@ -125,6 +125,16 @@ codes! {
     AuditTrailBroken = "WL-AUD-003", 0x00;
     /// Certificate files on disk are not usable, or no better than those in force, which stay.
     TlsFiles = "WL-TLS-001", 0x00;
+    /// Bus: the engine cannot be reached or does not answer; fronts go on into their logs.
+    BusUnavailable = "WL-BUS-001", 0;
+    /// Bus: the engine's storage is at its bound.
+    BusFull = "WL-BUS-002", 0;
+    /// Bus: a record that the bus cannot carry, or bytes on it that are no record of it.
+    BusRecord = "WL-BUS-003", 0;
+    /// Bus: topic, identity or settings are not what the engine needs.
+    BusMisconfigured = "WL-BUS-004", 0;
+    /// Bus: a partition takes records and commits none.
+    BusWedged = "WL-BUS-005", 0;
     /// The front is draining.
     Draining = "WL-SRV-001", 0x8B;
     /// Agent: the claim token cannot be read.

@@ -4,13 +4,14 @@ use crate::tree::File;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Every crate with the crates of ours that it may depend on. ARCHITECTURE.md says why.
-const DIRECTION: [(&str, &[&str]); 11] = [
+const DIRECTION: [(&str, &[&str]); 12] = [
     ("wardline-proto", &[]),
     ("wardline-journal", &["wardline-proto"]),
     ("wardline-store", &["wardline-proto", "wardline-journal"]),
     ("wardline-archive", &["wardline-proto", "wardline-journal", "wardline-store", "wardline-profile"]),
     ("wardline-alert", &["wardline-proto", "wardline-journal", "wardline-store"]),
     ("wardline-profile", &["wardline-proto"]),
+    ("wardline-bus", &["wardline-proto", "wardline-journal"]),
     ("wardline-query", &["wardline-proto", "wardline-journal", "wardline-store", "wardline-archive"]),
     ("wardline-edge", &["wardline-proto", "wardline-journal"]),
     ("firmware-sim", &["wardline-proto"]),

@@ -1,0 +1,16 @@
+//! The bus against its engines. One conformance suite, run by every engine: the reference in memory always, a real
+//! JetStream of three nodes with the feature `jetstream`.
+//!
+//! The reference in memory stands for nothing but itself: it shows that the suite is right and lets the supervision
+//! be tested with faults that a real engine shows once a year.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+mod conformance;
+#[cfg(feature = "jetstream")]
+mod jetstream;
+mod memory;
+#[cfg(feature = "jetstream")]
+mod nats;
+mod pump;
+mod supervision;
