@@ -9,6 +9,7 @@
 //! question which authority that is. **Does not** decide which front is used: that is `publish`.
 
 mod certificate;
+mod certs_only;
 mod claim;
 mod enrol;
 mod error;
