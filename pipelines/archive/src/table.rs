@@ -80,6 +80,16 @@ impl Day {
         Self(time.unwrap_or(OffsetDateTime::UNIX_EPOCH).date())
     }
 
+    /// Returns the first microsecond of the day, unix time.
+    pub fn first_us(self) -> i64 {
+        self.0.midnight().assume_utc().unix_timestamp() * 1_000_000
+    }
+
+    /// Returns the last microsecond of the day, unix time.
+    pub fn last_us(self) -> i64 {
+        self.first_us() + 24 * 3_600 * 1_000_000 - 1
+    }
+
     /// Reads the form `yyyy-mm-dd`.
     pub fn parse(text: &str) -> Option<Self> {
         time::Date::parse(text, format_description!("[year]-[month]-[day]")).ok().map(Self)
@@ -103,6 +113,8 @@ mod tests {
         }
         assert_eq!(Day::parse("2026-10-18"), Some(Day::of_micros(1_792_281_600_000_000)));
         assert_eq!(Day::parse("2026-13-01"), None);
+        let day = Day::of_micros(-1);
+        assert_eq!((day.first_us(), day.last_us()), (-86_400_000_000, -1));
         assert_eq!(Day::of_micros(i64::MAX).to_string(), "1970-01-01");
     }
 }

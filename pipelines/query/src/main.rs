@@ -2,22 +2,31 @@
 //!
 //! Each run opens a snapshot: one listing of the catalog, one session, keys unwrapped for it alone.
 
+mod functions;
+mod ledger;
+mod lookups;
+mod mask;
 mod output;
+mod prune;
+mod pseudonyms;
 mod snapshot;
 mod table;
+mod views;
 
 use anyhow::Context;
 use clap::Parser;
 use output::Format;
+use snapshot::Scope;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 use wardline_archive::read::audit_query;
+use wardline_proto::TenantId;
 
 /// Runs SQL over the archive of a data directory.
 ///
-/// Tables: numerics, waveforms, alarms, events, quarantine, audit. `DESCRIBE numerics` lists columns;
-/// docs/archive.md describes them.
+/// Views: vitals, ecg, latest (docs/query.md). Tables: numerics, waveforms, alarms, events, quarantine, audit
+/// (docs/archive.md). `DESCRIBE vitals` lists columns.
 #[derive(Debug, Parser)]
 #[command(name = "wardline-query", version, max_term_width = 100)]
 struct Cli {
@@ -26,6 +35,15 @@ struct Cli {
     /// The gateway's data directory. The gateway may be running.
     #[arg(long, env = "WARDLINE_DATA_DIR")]
     data_dir: PathBuf,
+    /// Only rows of this tenant.
+    #[arg(long)]
+    tenant: Option<TenantId>,
+    /// Shows the views as an analyst sees them: pseudonyms for devices and subjects, coarse times. With --tenant.
+    #[arg(long, requires = "tenant")]
+    deidentified: bool,
+    /// With --deidentified: times are cut down to steps of so many seconds.
+    #[arg(long, default_value_t = pseudonyms::STEP_S, value_parser = clap::value_parser!(u32).range(1..))]
+    time_step: u32,
     /// How rows are printed. `arrow` is an IPC stream for other programs.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -47,7 +65,13 @@ async fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
     let place = cli.data_dir.display().to_string();
-    let session = snapshot::open(&cli.data_dir).await;
+    let mask = match &cli.tenant {
+        Some(tenant) if cli.deidentified => {
+            Some(pseudonyms::mask(&cli.data_dir, tenant, cli.time_step).await?)
+        }
+        _ => None,
+    };
+    let session = snapshot::open(&cli.data_dir, &Scope { tenant: cli.tenant, mask }).await;
     let session = session.with_context(|| {
         format!(
             "{place} holds no archive that opens: is it the --data-dir of `wardline serve`, with its keyring?"

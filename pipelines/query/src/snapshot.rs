@@ -1,28 +1,70 @@
 //! A session over one listing of the catalog.
 
+use crate::lookups::Lookups;
+use crate::mask::Mask;
 use crate::table::ArchiveTable;
+use crate::views::{View, ViewTable};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::context::SQLOptions;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use wardline_archive::Table;
-use wardline_archive::read::ArchiveReader;
+use wardline_archive::read::{ArchiveReader, DATABASE};
+use wardline_proto::TenantId;
+use wardline_store::Store;
+use wardline_store::catalog::FileRow;
 
-/// Opens the archive of a data directory: what was committed before this call, and nothing after it.
-pub(crate) async fn open(data_dir: &Path) -> anyhow::Result<SessionContext> {
+/// Whose rows a session sees, and how.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Scope {
+    /// Only this tenant's; none: all.
+    pub(crate) tenant: Option<TenantId>,
+    /// Hides who somebody is; only views are there then.
+    pub(crate) mask: Option<Arc<Mask>>,
+}
+
+/// Opens the archive of a data directory: what was committed before this call, and nothing after it. Who wore what is
+/// as it is known now.
+pub(crate) async fn open(data_dir: &Path, scope: &Scope) -> anyhow::Result<SessionContext> {
     let reader = ArchiveReader::open(data_dir).await?;
+    let store = Store::open_read_only(&data_dir.join(DATABASE)).await?;
     let files = reader.files(None).await?;
-    let config = SessionConfig::new().with_information_schema(true);
-    let session = SessionContext::new_with_config(config);
+    let lookups = Arc::new(Lookups::load(&store, scope.tenant.as_ref()).await?);
+    store.close().await;
+    let session = SessionContext::new_with_config_rt(config(), runtime()?);
+    let seen = |file: &&FileRow| scope.tenant.as_ref().is_none_or(|tenant| tenant.as_str() == file.tenant);
+    let mut tables = HashMap::new();
     for table in Table::ALL {
-        let own = files.iter().filter(|file| file.table == table.name()).cloned().collect();
-        session.register_table(table.name(), Arc::new(ArchiveTable::new(table, &reader, own)?))?;
+        let own = files.iter().filter(seen).filter(|file| file.table == table.name()).cloned().collect();
+        tables.insert(table, Arc::new(ArchiveTable::new(table, &reader, own)?));
+    }
+    for view in View::ALL {
+        let Some(base) = tables.get(&view.table()) else { continue };
+        let table = ViewTable::new(view, base.clone(), lookups.clone(), scope.mask.clone())?;
+        session.register_table(view.name(), Arc::new(table))?;
+    }
+    if scope.mask.is_none() {
+        for (table, provider) in tables {
+            session.register_table(table.name(), provider)?;
+        }
     }
     Ok(session)
+}
+
+fn config() -> SessionConfig {
+    SessionConfig::new().with_information_schema(true)
+}
+
+/// What is too large for memory fails: a spilled row would lie on the disk in plaintext (SEC-3).
+fn runtime() -> anyhow::Result<Arc<RuntimeEnv>> {
+    let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
+    Ok(Arc::new(RuntimeEnvBuilder::new().with_disk_manager_builder(disk).build()?))
 }
 
 /// Returns the tables that a statement reads, each once, in order of name.

@@ -1,12 +1,14 @@
 //! An archive table for the SQL engine: exactly the catalog's files, decrypted with the keyring.
 //!
-//! The catalog's row counts and time ranges go along as statistics, so files outside a time range are never opened.
+//! The catalog chooses the files that a filter can be true in; its row counts and time ranges go along as statistics,
+//! and of the files that are opened only the row groups and pages that a filter can be true in are read.
 
+use crate::prune::survivors;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
-use datafusion::common::{ScalarValue, Statistics};
+use datafusion::common::{DFSchema, ScalarValue, Statistics};
 use datafusion::config::EncryptionFactoryOptions;
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
@@ -15,7 +17,7 @@ use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::parquet_encryption::EncryptionFactory;
-use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use object_store::path::Path;
 use parquet::encryption::decrypt::FileDecryptionProperties;
@@ -53,14 +55,16 @@ impl EncryptionFactory for Keys {
 /// One table.
 #[derive(Debug)]
 pub(crate) struct ArchiveTable {
+    table: Table,
     schema: SchemaRef,
+    rows: Vec<FileRow>,
     files: Vec<PartitionedFile>,
     keys: Arc<Keys>,
 }
 
 impl ArchiveTable {
     /// Makes a table of `files`.
-    pub(crate) fn new(table: Table, reader: &ArchiveReader, files: Vec<FileRow>) -> anyhow::Result<Self> {
+    pub(crate) fn new(table: Table, reader: &ArchiveReader, rows: Vec<FileRow>) -> anyhow::Result<Self> {
         let schema = schema(table);
         let root = std::path::absolute(reader.root())?;
         let partitioned = |file: &FileRow| {
@@ -68,8 +72,8 @@ impl ArchiveTable {
             let statistics = statistics(table, &schema, file);
             Ok(PartitionedFile::new(path.to_string(), file.bytes).with_statistics(Arc::new(statistics)))
         };
-        let files = files.iter().map(partitioned).collect::<anyhow::Result<_>>()?;
-        Ok(Self { schema, files, keys: Arc::new(Keys(reader.keys())) })
+        let files = rows.iter().map(partitioned).collect::<anyhow::Result<_>>()?;
+        Ok(Self { table, schema, rows, files, keys: Arc::new(Keys(reader.keys())) })
     }
 }
 
@@ -102,17 +106,25 @@ impl TableProvider for ArchiveTable {
         TableType::Base
     }
 
+    /// A filter chooses files, row groups and pages; rows are looked at one by one behind the scan.
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
     async fn scan(
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
+        filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let source = ParquetSource::new(self.schema.clone())
             .with_table_parquet_options(state.table_options().parquet.clone())
             .with_encryption_factory(self.keys.clone());
-        let groups = FileGroup::new(self.files.clone()).split_files(state.config().target_partitions());
+        let schema = DFSchema::try_from(self.schema.clone())?;
+        let open = survivors(state, self.table, &schema, &self.rows, filters)?;
+        let files = self.files.iter().zip(open).filter_map(|(file, open)| open.then(|| file.clone()));
+        let groups = FileGroup::new(files.collect()).split_files(state.config().target_partitions());
         let scan = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
             .with_file_groups(groups)
             .with_projection_indices(projection.cloned())?

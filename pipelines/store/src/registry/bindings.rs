@@ -8,7 +8,7 @@ use super::tenants::{device_id, tenant_id};
 use super::{Change, Reject, audit, next_number, usable};
 use crate::db::{Record, args};
 use crate::{Store, StoreError};
-use wardline_proto::DeviceKey;
+use wardline_proto::{DeviceKey, TenantId};
 
 /// An entry to record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +72,14 @@ impl Store {
         let select = "SELECT binding_id, tenant, device, subject, from_us, until_us, recorded_at_us, recorded_by \
                       FROM binding WHERE tenant = $1 AND device = $2 ORDER BY binding_id";
         let rows = self.db().all(select, args![device.tenant.as_str(), device.device.as_str()]).await?;
+        rows.iter().map(binding).collect()
+    }
+
+    /// Returns the ledger of every device of a tenant, or of all, in the order of recording.
+    pub async fn ledger(&self, tenant: Option<&TenantId>) -> Result<Vec<Binding>, StoreError> {
+        let select = "SELECT binding_id, tenant, device, subject, from_us, until_us, recorded_at_us, recorded_by \
+                      FROM binding WHERE $1 = '' OR tenant = $1 ORDER BY recorded_at_us, binding_id";
+        let rows = self.db().all(select, args![tenant.map_or("", TenantId::as_str)]).await?;
         rows.iter().map(binding).collect()
     }
 

@@ -1,0 +1,244 @@
+//! What the views compute per row, over whole columns.
+
+use crate::lookups::Lookups;
+use crate::mask::Mask;
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, DictionaryArray, Float64Builder, Int32Array, ListBuilder, StringArray,
+    StringDictionaryBuilder, StructBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder,
+    UInt32Array, UInt32Builder,
+};
+use datafusion::arrow::datatypes::{
+    DataType, Field, Fields, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+    UInt32Type, UInt64Type,
+};
+use datafusion::common::{Result, exec_datafusion_err, internal_datafusion_err};
+use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
+use std::sync::Arc;
+use wardline_proto::codes::by_code;
+
+/// A column of few distinct texts.
+pub(crate) fn terms() -> DataType {
+    DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
+}
+
+/// A time of the archive.
+pub(crate) fn time() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+type Terms<'a> = datafusion::arrow::array::TypedDictionaryArray<'a, Int32Type, StringArray>;
+
+/// Makes a function of arrays of equal length.
+fn function(
+    name: &str,
+    takes: Vec<DataType>,
+    gives: DataType,
+    compute: impl Fn(&[ArrayRef]) -> Result<ArrayRef> + Send + Sync + 'static,
+) -> ScalarUDF {
+    let call = move |values: &[ColumnarValue]| {
+        Ok(ColumnarValue::Array(compute(&ColumnarValue::values_to_arrays(values)?)?))
+    };
+    create_udf(name, takes, gives, Volatility::Immutable, Arc::new(call))
+}
+
+fn text(column: &ArrayRef) -> Result<Terms<'_>> {
+    let terms = column.as_any_dictionary_opt().and_then(|any| any.as_any().downcast_ref());
+    let terms: Option<&DictionaryArray<Int32Type>> = terms;
+    terms
+        .and_then(|terms| terms.downcast_dict())
+        .ok_or_else(|| internal_datafusion_err!("no dictionary of text"))
+}
+
+fn value<'a>(terms: &Terms<'a>, row: usize) -> Option<&'a str> {
+    let key = terms.keys().is_valid(row).then(|| terms.keys().value(row))?;
+    let values: &'a StringArray = terms.values();
+    usize::try_from(key).ok().filter(|key| values.is_valid(*key)).map(|key| values.value(key))
+}
+
+/// `event_time(device_time, clock_offset_us)`: the device's time by the edge's clock, where that is known.
+pub(crate) fn event_time() -> ScalarUDF {
+    function("event_time", vec![time(), DataType::Int64], time(), |columns| {
+        let times = columns[0].as_primitive::<TimestampMicrosecondType>();
+        let offsets = columns[1].as_primitive::<Int64Type>();
+        let rows =
+            times.iter().zip(offsets).map(|(at, offset)| Some(at?.saturating_add(offset.unwrap_or(0))));
+        Ok(Arc::new(rows.collect::<TimestampMicrosecondArray>().with_timezone("UTC")))
+    })
+}
+
+/// `wearer(tenant, device, time)`: the subject, as the ledger has it now.
+pub(crate) fn wearer(lookups: Arc<Lookups>) -> ScalarUDF {
+    function("wearer", vec![terms(), terms(), time()], terms(), move |columns| {
+        let (tenants, devices) = (text(&columns[0])?, text(&columns[1])?);
+        let times = columns[2].as_primitive::<TimestampMicrosecondType>();
+        let mut subjects = StringDictionaryBuilder::<Int32Type>::new();
+        for row in 0..times.len() {
+            let subject = value(&tenants, row)
+                .zip(value(&devices, row))
+                .filter(|_| times.is_valid(row))
+                .and_then(|(tenant, device)| lookups.ledger.wearer(tenant, device, times.value(row)));
+            subjects.append_option(subject);
+        }
+        Ok(Arc::new(subjects.finish()))
+    })
+}
+
+/// `site(tenant, device)`: where the registry says that a device is.
+pub(crate) fn site(lookups: Arc<Lookups>) -> ScalarUDF {
+    function("site", vec![terms(), terms()], terms(), move |columns| {
+        let (tenants, devices) = (text(&columns[0])?, text(&columns[1])?);
+        let mut sites = StringDictionaryBuilder::<Int32Type>::new();
+        for row in 0..columns[0].len() {
+            let site = value(&tenants, row).zip(value(&devices, row));
+            sites.append_option(site.and_then(|(tenant, device)| lookups.site(tenant, device)));
+        }
+        Ok(Arc::new(sites.finish()))
+    })
+}
+
+/// `loinc(mdc_code)`: none where the metric has none.
+pub(crate) fn loinc() -> ScalarUDF {
+    function("loinc", vec![DataType::UInt32], terms(), |columns| {
+        let mut loinc = StringDictionaryBuilder::<Int32Type>::new();
+        for code in columns[0].as_primitive::<UInt32Type>() {
+            loinc.append_option(code.and_then(by_code).and_then(|metric| metric.loinc));
+        }
+        Ok(Arc::new(loinc.finish()))
+    })
+}
+
+/// `pseudonym(text)`: the same text has the same one, within a tenant and a kind.
+pub(crate) fn pseudonym(kind: &'static str, mask: Arc<Mask>) -> ScalarUDF {
+    function(&format!("{kind}_pseudonym"), vec![terms()], terms(), move |columns| {
+        let names: &DictionaryArray<Int32Type> = columns[0].as_dictionary();
+        let values = names.downcast_dict::<StringArray>();
+        let values = values.ok_or_else(|| internal_datafusion_err!("no dictionary of text"))?.values();
+        let masked: StringArray =
+            values.iter().map(|name| name.map(|name| mask.pseudonym(kind, name))).collect();
+        Ok(Arc::new(names.with_values(Arc::new(masked))))
+    })
+}
+
+/// `coarse(time)`: the time cut down to the step that analysts are given.
+pub(crate) fn coarse(mask: Arc<Mask>) -> ScalarUDF {
+    function("coarse", vec![time()], time(), move |columns| {
+        let times = columns[0].as_primitive::<TimestampMicrosecondType>();
+        let times: TimestampMicrosecondArray =
+            times.iter().map(|at| at.map(|at_us| mask.coarse(at_us))).collect();
+        Ok(Arc::new(times.with_timezone("UTC")))
+    })
+}
+
+/// What [`samples`] gives of each sample.
+pub(crate) fn sample_fields() -> Fields {
+    Fields::from(vec![
+        Field::new("n", DataType::UInt32, false),
+        Field::new("time", time(), false),
+        Field::new("value", DataType::Float64, true),
+    ])
+}
+
+/// The type of a block's samples, as they are in the archive's schema.
+pub(crate) struct BlockTypes {
+    pub(crate) samples: DataType,
+    pub(crate) gaps: DataType,
+}
+
+fn sample_item() -> Field {
+    Field::new("item", DataType::Struct(sample_fields()), true)
+}
+
+/// `samples(samples, gaps, device_time, interval_ns, scale, offset)`: each sample with its place, time and physical
+/// value; none where it was not measured.
+pub(crate) fn samples(types: BlockTypes) -> ScalarUDF {
+    let takes =
+        vec![types.samples, types.gaps, time(), DataType::UInt64, DataType::Float64, DataType::Float64];
+    let gives = DataType::List(Arc::new(sample_item()));
+    function("samples", takes, gives, |columns| {
+        let (blocks, gaps) = (columns[0].as_list::<i32>(), columns[1].as_list::<i32>());
+        let times = columns[2].as_primitive::<TimestampMicrosecondType>();
+        let intervals = columns[3].as_primitive::<UInt64Type>();
+        let (scales, offsets) =
+            (columns[4].as_primitive::<Float64Type>(), columns[5].as_primitive::<Float64Type>());
+        let numbers: &Int32Array = blocks.values().as_primitive::<Int32Type>();
+        let mut out = Samples::default();
+        for row in 0..blocks.len() {
+            let (first, end) = (blocks.value_offsets()[row], blocks.value_offsets()[row + 1]);
+            let numbers = &numbers.values()[usize_of(first)?..usize_of(end)?];
+            let measured = measured(&gaps.value(row), numbers.len());
+            let place = Block {
+                start_us: times.value(row),
+                interval_ns: intervals.value(row),
+                scale: scales.value(row),
+                offset: offsets.value(row),
+            };
+            out.push(&place, numbers, &measured);
+        }
+        Ok(out.finish())
+    })
+}
+
+fn usize_of(offset: i32) -> Result<usize> {
+    usize::try_from(offset).map_err(|_negative| exec_datafusion_err!("a list offset below zero"))
+}
+
+/// Returns which samples were measured.
+fn measured(gaps: &ArrayRef, samples: usize) -> Vec<bool> {
+    let mut measured = vec![true; samples];
+    let gaps = gaps.as_struct();
+    let firsts: &UInt32Array = gaps.column(0).as_primitive();
+    let counts: &UInt32Array = gaps.column(1).as_primitive();
+    for (first, count) in firsts.values().iter().zip(counts.values()) {
+        let first = (*first as usize).min(samples);
+        let end = first.saturating_add(*count as usize).min(samples);
+        measured[first..end].fill(false);
+    }
+    measured
+}
+
+struct Block {
+    start_us: i64,
+    interval_ns: u64,
+    scale: f64,
+    offset: f64,
+}
+
+/// Lists of samples under construction.
+struct Samples(ListBuilder<StructBuilder>);
+
+impl Default for Samples {
+    fn default() -> Self {
+        let times = TimestampMicrosecondBuilder::new().with_timezone("UTC");
+        let columns: Vec<Box<dyn datafusion::arrow::array::ArrayBuilder>> =
+            vec![Box::new(UInt32Builder::new()), Box::new(times), Box::new(Float64Builder::new())];
+        Self(ListBuilder::new(StructBuilder::new(sample_fields(), columns)).with_field(sample_item()))
+    }
+}
+
+impl Samples {
+    fn push(&mut self, block: &Block, numbers: &[i32], measured: &[bool]) {
+        let places = 0..numbers.len() as u64;
+        let of = self.0.values();
+        if let Some(column) = of.field_builder::<UInt32Builder>(0) {
+            places.clone().for_each(|n| column.append_value(n as u32));
+        }
+        if let Some(column) = of.field_builder::<TimestampMicrosecondBuilder>(1) {
+            for n in places {
+                let after_us = (n.saturating_mul(block.interval_ns) / 1000).min(i64::MAX as u64) as i64;
+                column.append_value(block.start_us.saturating_add(after_us));
+            }
+        }
+        if let Some(column) = of.field_builder::<Float64Builder>(2) {
+            for (number, measured) in numbers.iter().zip(measured) {
+                let value = (f64::from(*number) - block.offset) * block.scale;
+                column.append_option(measured.then_some(value));
+            }
+        }
+        numbers.iter().for_each(|_| of.append(true));
+        self.0.append(true);
+    }
+
+    fn finish(mut self) -> ArrayRef {
+        Arc::new(self.0.finish())
+    }
+}

@@ -1,0 +1,43 @@
+//! What the registry knows of devices and of who wore them, read when a statement starts.
+
+use crate::ledger::Ledger;
+use std::collections::HashMap;
+use wardline_proto::TenantId;
+use wardline_store::registry::DeviceFilter;
+use wardline_store::{Store, StoreError};
+
+/// Devices asked for at a time.
+const PAGE: u32 = 1000;
+
+/// The registry of one statement.
+#[derive(Debug, Default)]
+pub(crate) struct Lookups {
+    /// Who wore which device when.
+    pub(crate) ledger: Ledger,
+    /// By tenant, then by device.
+    sites: HashMap<String, HashMap<String, String>>,
+}
+
+impl Lookups {
+    /// Reads what is known of a tenant, or of all.
+    pub(crate) async fn load(store: &Store, tenant: Option<&TenantId>) -> Result<Self, StoreError> {
+        let ledger = Ledger::new(&store.ledger(tenant).await?);
+        let mut sites = HashMap::<String, HashMap<String, String>>::new();
+        let mut filter = DeviceFilter { tenant: tenant.cloned(), ..DeviceFilter::default() };
+        loop {
+            let page = store.list_devices(&filter, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            filter.after = Some(last.device.key.clone());
+            for row in page.into_iter().filter(|row| !row.device.site.is_empty()) {
+                let of_tenant = sites.entry(row.device.key.tenant.as_str().to_owned()).or_default();
+                of_tenant.insert(row.device.key.device.as_str().to_owned(), row.device.site);
+            }
+        }
+        Ok(Self { ledger, sites })
+    }
+
+    /// Returns where a device is.
+    pub(crate) fn site(&self, tenant: &str, device: &str) -> Option<&str> {
+        self.sites.get(tenant)?.get(device).map(String::as_str)
+    }
+}

@@ -1,0 +1,35 @@
+//! The key of a tenant's pseudonyms: made once, sealed under the tenant's own master key.
+//!
+//! Who has the archive's catalog without the keyring cannot tell who is behind a pseudonym, and when a tenant's keys
+//! are destroyed nobody can.
+
+use crate::mask::Mask;
+use anyhow::Context;
+use ring::rand::{SecureRandom, SystemRandom};
+use std::path::Path;
+use std::sync::Arc;
+use wardline_archive::read::{DATABASE, KEYRING};
+use wardline_journal::{KeyPurpose, Keyring, Sealer};
+use wardline_proto::TenantId;
+use wardline_store::Store;
+use wardline_store::catalog::Catalog;
+
+/// How far apart the times are that a masked row shows, unless something else is said, seconds.
+pub(crate) const STEP_S: u32 = 3600;
+
+const KEY_BYTES: usize = 32;
+
+/// Makes the mask of a tenant.
+pub(crate) async fn mask(data_dir: &Path, tenant: &TenantId, step_s: u32) -> anyhow::Result<Arc<Mask>> {
+    let keyring = Arc::new(Keyring::open(&data_dir.join(KEYRING)).context("the keyring does not open")?);
+    let sealer = Sealer::new(keyring, KeyPurpose::Identifiers, Some(tenant))?;
+    let name = format!("pseudonyms/{tenant}");
+    let mut fresh = [0; KEY_BYTES];
+    SystemRandom::new().fill(&mut fresh).map_err(|_unspecified| anyhow::anyhow!("no randomness"))?;
+    let sealed = sealer.seal(name.as_bytes(), &fresh)?;
+    let store = Store::open_existing(&data_dir.join(DATABASE)).await?;
+    let sealed = Catalog::new(store.clone()).secret(&name, &sealed).await;
+    store.close().await;
+    let key = sealer.open(name.as_bytes(), &sealed?).context("the key of the pseudonyms does not open")?;
+    Ok(Arc::new(Mask::new(&key, i64::from(step_s) * 1_000_000)))
+}

@@ -1,0 +1,6 @@
+//! The binary over a real archive.
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking")]
+
+mod rig;
+mod round_trip;
+mod views;
