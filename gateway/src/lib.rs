@@ -16,4 +16,4 @@ pub mod node;
 pub mod operate;
 pub mod pki;
 pub mod registry_service;
-pub mod tls_listener;
+pub use wardline_access::tls_listener;

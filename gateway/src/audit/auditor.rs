@@ -12,6 +12,7 @@ use prost::Message;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+use wardline_access::{NotAudited, RefusalAudit};
 use wardline_journal::{Class, DurableState, DurableWatch, Journal, Offset, Record, Ticket};
 use wardline_proto::PartitionId;
 use wardline_proto::refusal::Refusal;
@@ -173,4 +174,10 @@ fn cut(text: &mut String, bytes_max: usize) {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl RefusalAudit for Auditor {
+    fn refused(&self, actor: &str, refusal: Refusal, target: &str) -> Result<(), NotAudited> {
+        Self::refused(self, actor, refusal, target).map_err(|CannotAudit| NotAudited)
+    }
 }

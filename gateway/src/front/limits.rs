@@ -1,6 +1,7 @@
 //! Every bound of the front that is not the wire's own, in one place (LIM-1).
 
 use std::time::Duration;
+pub use wardline_access::limits::REGISTRY_POLL;
 use wardline_proto::limits::{ID_BYTES_MAX, PACKET_BYTES_MAX, PAYLOAD_BYTES_MAX, RECEIVE_MAXIMUM};
 
 /// Largest packet other than PUBLISH, bytes of remaining length.
@@ -41,8 +42,6 @@ pub const TAKEOVERS_MAX: usize = 3;
 pub const TAKEOVER_WINDOW: Duration = Duration::from_secs(60);
 /// Notices that wait for the router.
 pub const NOTICES_MAX: usize = 1024;
-/// How often the registry's version is looked at. A revocation acts within two of these and the time of a reload.
-pub const REGISTRY_POLL: Duration = Duration::from_millis(500);
 /// Greatest keep-alive a v5 device is granted; it also gets this one when it asks for none.
 pub const KEEP_ALIVE_SECONDS_MAX: u16 = 1200;
 /// How long a v3.1.1 session that asked for no keep-alive may say nothing.

@@ -21,7 +21,6 @@ mod opening;
 mod reply;
 mod router;
 mod session;
-mod tls;
 mod wire;
 
 pub use admission::AdmissionOptions;
@@ -31,7 +30,8 @@ pub use downlink::{DownlinkHandle, NoticesFull};
 pub use limits::Deadlines;
 pub use listener::{FrontHandle, FrontParts, FrontService};
 pub use metrics::FrontMetrics;
-pub use tls::{LiveTls, TlsError, TlsMetrics};
+pub(crate) use wardline_access::now_us;
+pub use wardline_access::{LiveTls, TlsError, TlsMetrics};
 
 pub use crate::audit::{Auditor, CannotAudit};
 
@@ -41,7 +41,6 @@ use codec::{Connect, Version};
 use devices::Devices;
 use downlink::Downlink;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 use wardline_journal::Journal;
 use wardline_proto::DeviceKey;
 use wardline_proto::refusal::Refusal;
@@ -116,9 +115,4 @@ impl Front {
     fn refused_unnamed(&self, refusal: Refusal) {
         self.refused_peer("", refusal);
     }
-}
-
-/// The wall clock, unix microseconds.
-pub(crate) fn now_us() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64)
 }

@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use wardline_access::PkiFiles;
 
 const KEY_MODE: u32 = 0o600;
 const CERTIFICATE_MODE: u32 = 0o644;
@@ -12,33 +13,28 @@ const DIR_MODE: u32 = 0o700;
 
 /// The `pki` folder of a data directory.
 #[derive(Debug, Clone)]
-pub struct PkiDir(PathBuf);
+pub struct PkiDir(PkiFiles);
+
+impl From<PkiDir> for PkiFiles {
+    fn from(dir: PkiDir) -> Self {
+        dir.0
+    }
+}
 
 impl PkiDir {
     /// Names the `pki` folder of a data directory.
     pub fn of(data_dir: &Path) -> Self {
-        Self(data_dir.join("pki"))
+        Self(PkiFiles::of(data_dir))
     }
 
     /// Returns the path of one of its files.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.0.path(name)
     }
 
     /// Reads one of its files.
     pub fn read(&self, name: &str) -> Result<String, PkiError> {
-        let path = self.path(name);
-        fs::read_to_string(&path).map_err(|error| PkiError::Io { path, error })
-    }
-
-    /// Reads one of its files; `None` when there is none.
-    pub fn read_optional(&self, name: &str) -> Result<Option<String>, PkiError> {
-        let path = self.path(name);
-        match fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(PkiError::Io { path, error }),
-        }
+        Ok(self.0.read(name)?)
     }
 
     /// Says whether an authority was made here.
@@ -51,9 +47,9 @@ impl PkiDir {
     /// The root certificate is written last: a run that was cut short can be repeated.
     pub fn create(&self, trust_domain: &str, hosts: &[String]) -> Result<Authority, PkiError> {
         if self.exists() {
-            return Err(PkiError::Exists(self.0.clone()));
+            return Err(PkiError::Exists(self.0.dir().to_owned()));
         }
-        make_dir(&self.0)?;
+        make_dir(self.0.dir())?;
         let made = Authority::generate(trust_domain)?;
         for (name, pem) in made.keys {
             write(&self.path(name), &pem, KEY_MODE)?;

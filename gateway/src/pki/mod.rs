@@ -12,7 +12,6 @@
 mod authority;
 mod crl;
 mod files;
-mod imported;
 mod read;
 mod request;
 mod signer;
@@ -20,12 +19,13 @@ mod signer;
 pub use authority::{Authority, Issued, Profile, trust_domain};
 pub use crl::{CRL_LIFE, RevokedSerial};
 pub use files::{PkiDir, write_identity};
-pub use imported::ImportedCrls;
-pub use read::{not_after_s, server_hosts, subject_serial_number};
+pub use read::{server_hosts, subject_serial_number};
 pub use request::{CertificateRequest, RequestKey, sha256};
 pub use signer::{FileSigner, SignError, Signer};
+pub use wardline_access::{ImportedCrls, not_after_s};
 
 use std::path::PathBuf;
+use wardline_access::FileError;
 
 /// Says why certificates could not be made or read.
 #[derive(Debug, thiserror::Error)]
@@ -50,9 +50,9 @@ pub enum PkiError {
     /// A file does not hold what its name says.
     #[error("pki/{0} does not decode, or does not fit the files beside it")]
     Decode(&'static str),
-    /// The imported revocation list is not one that can be relied on.
-    #[error("pki/crl.pem: {0}")]
-    Crl(&'static str),
+    /// A file was not taken.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The system gave no randomness.
     #[error("no randomness from the system")]
     Random,

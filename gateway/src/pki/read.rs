@@ -7,12 +7,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use x509_parser::oid_registry::OID_X509_SERIALNUMBER;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-/// Returns the end of a certificate's life, unix seconds; `None` when it does not decode.
-pub fn not_after_s(certificate: &CertificateDer<'_>) -> Option<i64> {
-    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-    Some(certificate.validity().not_after.timestamp())
-}
-
 /// Returns the `serialNumber` of a certificate's subject: the hardware's serial in a factory certificate (IEEE 802.1AR,
 /// 8.6). `None` when there is none or more than one.
 pub fn subject_serial_number(certificate: &CertificateDer<'_>) -> Option<String> {

@@ -4,15 +4,19 @@ use crate::tree::File;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Every crate with the crates of ours that it may depend on. ARCHITECTURE.md says why.
-const DIRECTION: [(&str, &[&str]); 12] = [
+const DIRECTION: [(&str, &[&str]); 13] = [
     ("wardline-proto", &[]),
     ("wardline-journal", &["wardline-proto"]),
     ("wardline-store", &["wardline-proto", "wardline-journal"]),
+    ("wardline-access", &["wardline-proto", "wardline-store"]),
     ("wardline-archive", &["wardline-proto", "wardline-journal", "wardline-store", "wardline-profile"]),
     ("wardline-alert", &["wardline-proto", "wardline-journal", "wardline-store"]),
     ("wardline-profile", &["wardline-proto"]),
     ("wardline-bus", &["wardline-proto", "wardline-journal"]),
-    ("wardline-query", &["wardline-proto", "wardline-journal", "wardline-store", "wardline-archive"]),
+    (
+        "wardline-query",
+        &["wardline-proto", "wardline-journal", "wardline-store", "wardline-access", "wardline-archive"],
+    ),
     ("wardline-edge", &["wardline-proto", "wardline-journal"]),
     ("firmware-sim", &["wardline-proto"]),
     (
@@ -21,6 +25,7 @@ const DIRECTION: [(&str, &[&str]); 12] = [
             "wardline-proto",
             "wardline-journal",
             "wardline-store",
+            "wardline-access",
             "wardline-archive",
             "wardline-alert",
             "wardline-profile",

@@ -1,7 +1,6 @@
 //! Waits until a certificate may no longer be used, and ends a stream when that happens.
 
-use super::{Access, Caller, Shared};
-use crate::front::now_us;
+use super::{Access, Caller, Shared, now_us};
 use futures::Stream;
 use std::future::Future;
 use std::pin::Pin;

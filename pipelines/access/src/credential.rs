@@ -41,3 +41,9 @@ impl Credential {
         Ok(Self { identity, serial, not_after_s: until_s })
     }
 }
+
+/// Returns the end of a certificate's life, unix seconds; `None` when it does not decode.
+pub fn not_after_s(certificate: &CertificateDer<'_>) -> Option<i64> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    Some(certificate.validity().not_after.timestamp())
+}

@@ -1,8 +1,8 @@
 //! The configurations in force, and how they change while sessions go on.
 
 use super::{Files, TlsError};
-use crate::front::now_us;
-use crate::pki::PkiDir;
+use crate::files::PkiFiles;
+use crate::now_us;
 use arc_swap::ArcSwap;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::family::Family;
@@ -53,7 +53,7 @@ struct Changing {
 
 /// The configurations in force; each accept takes the newest.
 pub struct LiveTls {
-    pki: PkiDir,
+    pki: PkiFiles,
     tls12: bool,
     current: ArcSwap<Set>,
     est: ArcSwap<ServerConfig>,
@@ -64,7 +64,8 @@ pub struct LiveTls {
 
 impl LiveTls {
     /// Loads the configurations. What has expired is taken: there is nothing better.
-    pub fn load(pki: PkiDir, tls12: bool) -> Result<Self, TlsError> {
+    pub fn load(pki: impl Into<PkiFiles>, tls12: bool) -> Result<Self, TlsError> {
+        let pki = pki.into();
         let loaded = stamps(&pki);
         let set = Set::new(Files::read(&pki)?, tls12)?;
         let live = Self {
@@ -220,7 +221,7 @@ struct Told {
     expired: bool,
 }
 
-fn stamps(pki: &PkiDir) -> Stamps {
+fn stamps(pki: &PkiFiles) -> Stamps {
     WATCHED.map(|name| {
         let metadata = std::fs::metadata(pki.path(name)).ok()?;
         Some((metadata.len(), metadata.modified().ok()?))

@@ -3,9 +3,8 @@
 //! roles are (SEC-2).
 
 use super::Role;
-use super::limits::{EXPIRY_MARGIN_US, FORGET_EVERY_US};
-use crate::front::limits::REGISTRY_POLL;
-use crate::front::now_us;
+use super::limits::{EXPIRY_MARGIN_US, FORGET_EVERY_US, REGISTRY_POLL};
+use super::now_us;
 use arc_swap::ArcSwap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};

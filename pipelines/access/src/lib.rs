@@ -10,25 +10,29 @@
 mod credential;
 mod directory;
 mod fence;
+mod files;
 mod gate;
+mod imported;
 pub mod limits;
-mod metrics;
 mod serve;
+mod tls;
+pub mod tls_listener;
 
-pub use credential::Credential;
+pub use credential::{Credential, not_after_s};
 pub use directory::Directory;
 pub use fence::Guarded;
+pub use files::{FileError, PkiFiles};
 pub use gate::Gated;
-pub use metrics::Ages;
+pub use imported::ImportedCrls;
 pub use serve::{Services, serve};
+pub use tls::{LiveTls, TlsError, TlsMetrics};
 pub use wardline_store::registry::Role;
 
-use crate::audit::Auditor;
-use crate::front::{LiveTls, now_us};
 use crate::tls_listener::CertificateRefused;
 use futures::Stream;
 use rustls_pki_types::CertificateDer;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Status};
 use wardline_proto::refusal::Refusal;
@@ -37,6 +41,21 @@ use wardline_store::registry::Serial;
 
 /// The metadata key of a status under which its stable code stands.
 pub const CODE_METADATA: &str = "wardline-code";
+
+/// A refusal could not be audited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotAudited;
+
+/// Writes refusals into the audit trail.
+pub trait RefusalAudit: Send + Sync {
+    /// Writes one: who was refused, why, and what it was about, without patient data.
+    fn refused(&self, actor: &str, refusal: Refusal, target: &str) -> Result<(), NotAudited>;
+}
+
+/// Returns the wall clock, unix microseconds.
+pub fn now_us() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64)
+}
 
 /// What an actor is called in the audit trail whose certificate names nobody.
 const UNNAMED: &str = "";
@@ -79,7 +98,7 @@ struct Shared {
     trust_domain: String,
     directory: Arc<Directory>,
     tls: Arc<LiveTls>,
-    auditor: Arc<Auditor>,
+    auditor: Arc<dyn RefusalAudit>,
 }
 
 impl Shared {
@@ -95,7 +114,7 @@ impl Access {
         trust_domain: impl Into<String>,
         directory: Arc<Directory>,
         tls: Arc<LiveTls>,
-        auditor: Arc<Auditor>,
+        auditor: Arc<dyn RefusalAudit>,
     ) -> Self {
         let shared = Shared { trust_domain: trust_domain.into(), directory, tls, auditor };
         Self { shared: Arc::new(shared) }

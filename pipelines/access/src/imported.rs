@@ -4,7 +4,7 @@
 //! the list. A list that has expired says nothing about today: its authority's certificates are refused until there is
 //! a newer one.
 
-use super::PkiError;
+use crate::files::FileError;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use std::collections::HashSet;
@@ -31,17 +31,17 @@ pub struct ImportedCrls(Vec<ImportedCrl>);
 impl ImportedCrls {
     /// Reads and verifies every list. Each must be signed by one of `authorities`, whole (no delta, no partition), and
     /// say when the next one comes; one list per authority.
-    pub fn load(pem: &str, authorities: &[CertificateDer<'_>]) -> Result<Self, PkiError> {
+    pub fn load(pem: &str, authorities: &[CertificateDer<'_>]) -> Result<Self, FileError> {
         let mut lists: Vec<ImportedCrl> = Vec::new();
         for der in rustls_pki_types::CertificateRevocationListDer::pem_slice_iter(pem.as_bytes()) {
-            let der = der.map_err(|_| PkiError::Crl("it is no PEM"))?;
+            let der = der.map_err(|_| FileError::Crl("it is no PEM"))?;
             let list = verified(&der, authorities)?;
             if lists.iter().any(|other| other.issuer == list.issuer) {
-                return Err(PkiError::Crl("two lists of the same authority"));
+                return Err(FileError::Crl("two lists of the same authority"));
             }
             lists.push(list);
         }
-        if lists.is_empty() { Err(PkiError::Crl("it holds no list")) } else { Ok(Self(lists)) }
+        if lists.is_empty() { Err(FileError::Crl("it holds no list")) } else { Ok(Self(lists)) }
     }
 
     /// Refuses a leaf that its authority's list names, and every leaf of an authority whose list has expired.
@@ -90,30 +90,30 @@ impl ImportedCrls {
     }
 }
 
-fn verified(der: &[u8], authorities: &[CertificateDer<'_>]) -> Result<ImportedCrl, PkiError> {
+fn verified(der: &[u8], authorities: &[CertificateDer<'_>]) -> Result<ImportedCrl, FileError> {
     let (_, list) =
-        CertificateRevocationList::from_der(der).map_err(|_| PkiError::Crl("it does not decode"))?;
+        CertificateRevocationList::from_der(der).map_err(|_| FileError::Crl("it does not decode"))?;
     let mut signed = false;
     for authority in authorities {
         let (_, authority) =
-            X509Certificate::from_der(authority).map_err(|_| PkiError::Crl("pki/ca.pem does not decode"))?;
+            X509Certificate::from_der(authority).map_err(|_| FileError::Crl("pki/ca.pem does not decode"))?;
         let may_sign = authority.key_usage().ok().flatten().is_none_or(|usage| usage.value.crl_sign());
         signed |= may_sign
             && authority.subject().as_raw() == list.issuer().as_raw()
             && list.verify_signature(authority.public_key()).is_ok();
     }
     if !signed {
-        return Err(PkiError::Crl("no authority of pki/ca.pem has signed it"));
+        return Err(FileError::Crl("no authority of pki/ca.pem has signed it"));
     }
     // A delta or a part of a list, or entries of another authority, say so in a critical extension (RFC 5280, 5.2).
     let critical = list.extensions().iter().any(|extension| extension.critical)
         || list.iter_revoked_certificates().any(|entry| entry.extensions().iter().any(|e| e.critical));
     if critical {
-        return Err(PkiError::Crl("it is a delta, a part, or an indirect list"));
+        return Err(FileError::Crl("it is a delta, a part, or an indirect list"));
     }
-    let next = list.next_update().ok_or(PkiError::Crl("it does not say when the next one comes"))?;
+    let next = list.next_update().ok_or(FileError::Crl("it does not say when the next one comes"))?;
     let serials = list.iter_revoked_certificates().map(|entry| Serial::new(entry.raw_serial()));
-    let revoked = serials.collect::<Option<_>>().ok_or(PkiError::Crl("a serial is longer than 20 bytes"))?;
+    let revoked = serials.collect::<Option<_>>().ok_or(FileError::Crl("a serial is longer than 20 bytes"))?;
     Ok(ImportedCrl {
         issuer: list.issuer().as_raw().to_vec(),
         revoked,

@@ -1,8 +1,9 @@
 //! Every bound of access to the services (LIM-1).
 
-use crate::front::limits::REGISTRY_POLL;
 use std::time::Duration;
 
+/// How often the registry's version is looked at. A revocation acts within two of these and the time of a reload.
+pub const REGISTRY_POLL: Duration = Duration::from_millis(500);
 /// A revoked certificate is remembered for this long past its end, microseconds.
 pub const EXPIRY_MARGIN_US: i64 = 60_000_000;
 /// Revoked certificates whose life is over are forgotten this often, microseconds: an hour.

@@ -5,8 +5,7 @@
 
 use super::fence::fenced;
 use super::limits::FAREWELL;
-use super::{Access, Credential};
-use crate::front::now_us;
+use super::{Access, Credential, now_us};
 use futures::{Stream, StreamExt};
 use std::future::Future;
 use std::io;

@@ -7,7 +7,9 @@ mod live;
 
 pub use live::{LiveTls, TlsMetrics};
 
-use crate::pki::{ImportedCrls, PkiDir, PkiError};
+use crate::files::{FileError, PkiFiles};
+use crate::imported::ImportedCrls;
+use crate::not_after_s;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
@@ -23,7 +25,7 @@ const RESUMABLE_SESSIONS_MAX: usize = 4096;
 pub enum TlsError {
     /// A file could not be read.
     #[error(transparent)]
-    File(#[from] PkiError),
+    File(#[from] FileError),
     /// A file does not hold what it should.
     #[error("pki/{0}: {1}")]
     Pem(&'static str, rustls_pki_types::pem::Error),
@@ -48,7 +50,7 @@ struct Files {
 }
 
 impl Files {
-    fn read(pki: &PkiDir) -> Result<Self, TlsError> {
+    fn read(pki: &PkiFiles) -> Result<Self, TlsError> {
         let pem = |name: &'static str| -> Result<Vec<CertificateDer<'static>>, TlsError> {
             let text = pki.read(name)?;
             let all = CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<_, _>>();
@@ -61,8 +63,8 @@ impl Files {
             Some(text) => ImportedCrls::load(&text, &authorities)?,
             None => ImportedCrls::default(),
         };
-        let server_not_after_s = chain.first().map_or(Err(PkiError::Decode("server.pem")), |leaf| {
-            crate::pki::not_after_s(leaf).ok_or(PkiError::Decode("server.pem"))
+        let server_not_after_s = chain.first().map_or(Err(FileError::Decode("server.pem")), |leaf| {
+            not_after_s(leaf).ok_or(FileError::Decode("server.pem"))
         })?;
         Ok(Self { chain, key, authorities, crls, server_not_after_s })
     }
