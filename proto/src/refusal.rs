@@ -97,6 +97,16 @@ codes! {
     EnrolDevice = "WL-EST-011", 0;
     /// Enrolment: it cannot be recorded now; nothing was issued.
     EnrolUnavailable = "WL-EST-012", 0;
+    /// Alerts: a value is missing, too large or not of its form.
+    AlertInvalid = "WL-ALR-001", 0;
+    /// Alerts: there is no such alert, or not for this caller.
+    AlertNotFound = "WL-ALR-002", 0;
+    /// Alerts: the alert is over; nothing can be done about it.
+    AlertOver = "WL-ALR-003", 0;
+    /// Alerts: nobody of this name listens, or the cursor is past the end of the log.
+    AlertListener = "WL-ALR-004", 0;
+    /// Alerts: the database is away; nothing was changed.
+    AlertUnavailable = "WL-ALR-005", 0;
     /// The topic is not one that the certificate may use.
     TopicNotAuthorized = "WL-TOPIC-001", 0x87;
     /// The payload is larger than the limit.

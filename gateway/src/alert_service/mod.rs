@@ -1,30 +1,44 @@
-//! The gRPC service of alerts: `Subscribe` and `ListAlerts`, for services and people of one tenant.
+//! The gRPC service of alerts, for services and people of one tenant; an operator reaches every tenant.
 //!
 //! An event is durable before it is told; each subscriber gets each event of its tenant at least once, in order, and
 //! resumes by cursor (ALR-1). A heartbeat says that nothing was missed, up to which cursor, and how far the engine is
-//! behind: a listener that hears neither knows that it is deaf (ALR-2).
+//! behind: a listener that hears neither knows that it is deaf (ALR-2). What was handed to whom is in the [`ledger`],
+//! and a listener that stops confirming is itself an alert.
 
+mod acts;
+mod error;
+mod ledger;
+mod listener;
+mod lists;
 mod subscription;
 #[cfg(test)]
 mod tests;
 
-use crate::access::{Access, Caller};
+use crate::access::{Access, Caller, Role};
+use crate::audit::Auditor;
+use crate::front::now_us;
+use error::{refused, unreadable};
+use ledger::Ledger;
+use listener::Declared;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use subscription::{Filter, Subscription};
+use subscription::Subscription;
 use tokio::sync::{Semaphore, watch};
 use tonic::{Request, Response, Status};
-use wardline_alert::{AlertFeed, AlertMetrics};
-use wardline_proto::Identity;
+use wardline_alert::{AlertDesk, AlertFeed, AlertMetrics};
 use wardline_proto::refusal::Refusal;
 use wardline_proto::v1::alert_service_server::{AlertService, AlertServiceServer};
-use wardline_proto::v1::{ListAlertsRequest, ListAlertsResponse, SubscribeRequest, SubscribeResponse};
+use wardline_proto::v1::*;
+use wardline_proto::{Identity, TenantId};
+use wardline_store::outbox::Change;
 
 /// Most subscriptions at a time, of all tenants.
 const SUBSCRIPTIONS_MAX: usize = 1024;
-const LIST_DEFAULT: u32 = 100;
-const LIST_MAX: u32 = 1000;
+/// Who may act on alerts.
+const ACTORS: &[Role] = &[Role::Clinician, Role::Operator];
+/// Who may look into the ledger.
+const LEDGER_READERS: &[Role] = &[Role::Clinician, Role::TenantAdmin, Role::Auditor, Role::Operator];
 
 /// How the service behaves.
 #[derive(Clone)]
@@ -43,15 +57,26 @@ impl Default for AlertServiceOptions {
     }
 }
 
-/// Makes the service. Subscribers are told to resume elsewhere or later when `shutdown` turns true.
-pub fn service(
-    options: AlertServiceOptions,
-    access: Access,
-    feed: AlertFeed,
-    metrics: Arc<AlertMetrics>,
-    shutdown: watch::Receiver<bool>,
-) -> AlertServiceServer<impl AlertService> {
-    AlertServiceServer::new(Alerts::new(options, access, feed, metrics, shutdown))
+/// What the service needs.
+pub struct AlertParts {
+    /// Who calls.
+    pub access: Access,
+    /// What subscribers read.
+    pub feed: AlertFeed,
+    /// What must be able to audit.
+    pub auditor: Arc<Auditor>,
+    /// Counters.
+    pub metrics: Arc<AlertMetrics>,
+    /// Subscribers are told to resume elsewhere or later when it turns true.
+    pub shutdown: watch::Receiver<bool>,
+}
+
+/// Makes the service, and starts the task of its ledger.
+pub fn service(options: AlertServiceOptions, parts: AlertParts) -> AlertServiceServer<impl AlertService> {
+    let places = Arc::new(Semaphore::new(SUBSCRIPTIONS_MAX));
+    let ledger = Ledger::start(parts.feed.store().clone());
+    let desk = AlertDesk::new(parts.feed.clone());
+    AlertServiceServer::new(Alerts { options, parts, ledger, desk, places })
 }
 
 /// Waits until the flag is true or its sender is gone.
@@ -63,49 +88,56 @@ async fn stopped(mut shutdown: watch::Receiver<bool>) {
 /// The service itself.
 struct Alerts {
     options: AlertServiceOptions,
-    access: Access,
-    feed: AlertFeed,
-    metrics: Arc<AlertMetrics>,
+    parts: AlertParts,
+    ledger: Ledger,
+    desk: AlertDesk,
     places: Arc<Semaphore>,
-    shutdown: watch::Receiver<bool>,
-}
-
-impl Alerts {
-    fn new(
-        options: AlertServiceOptions,
-        access: Access,
-        feed: AlertFeed,
-        metrics: Arc<AlertMetrics>,
-        shutdown: watch::Receiver<bool>,
-    ) -> Self {
-        Self { options, access, feed, metrics, places: Arc::new(Semaphore::new(SUBSCRIPTIONS_MAX)), shutdown }
-    }
 }
 
 impl Alerts {
     /// Returns who may hear the alerts of its tenant. A device may hear none: it raises them.
     fn listener<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
-        let caller = self.access.caller(request)?;
+        let caller = self.parts.access.caller(request)?;
         match &caller.identity {
-            Identity::Device(_) => Err(self.access.deny(&caller, Refusal::RoleMissing, "alerts")),
+            Identity::Device(_) => Err(self.deny(&caller, "alerts")),
             Identity::Service { .. } | Identity::User { .. } => Ok(caller),
         }
     }
-}
 
-type Events = Pin<Box<dyn futures::Stream<Item = Result<SubscribeResponse, Status>> + Send>>;
+    /// Returns a caller that has one of these roles.
+    fn with_role<T>(&self, request: &Request<T>, roles: &[Role], target: &str) -> Result<Caller, Status> {
+        let caller = self.listener(request)?;
+        let may = roles.iter().any(|role| caller.has(*role));
+        if may { Ok(caller) } else { Err(self.deny(&caller, target)) }
+    }
 
-#[tonic::async_trait]
-impl AlertService for Alerts {
-    type SubscribeStream = Events;
+    /// The same for what changes something: it is refused while it could not be audited (AUD-1).
+    fn actor<T>(&self, request: &Request<T>, target: &str) -> Result<(Caller, Change), Status> {
+        let caller = self.with_role(request, ACTORS, target)?;
+        let why = "what must be audited cannot be journaled now, so it is not done";
+        self.parts.auditor.guard().map_err(|_| refused(Refusal::CannotAudit, why))?;
+        let change = Change::new(caller.uri(), now_us());
+        Ok((caller, change))
+    }
 
-    async fn subscribe(&self, request: Request<SubscribeRequest>) -> Result<Response<Events>, Status> {
-        let caller = self.listener(&request)?;
-        let tenant = caller.tenant.clone();
-        let full = |_| Status::resource_exhausted("too many subscriptions, try again later");
-        let place = self.places.clone().try_acquire_owned().map_err(full)?;
-        let wanted = request.into_inner();
-        let head = self.feed.head(&tenant).await.map_err(unreadable)?;
+    /// Reads a tenant: the caller's, or any for an operator.
+    fn tenant(&self, caller: &Caller, wanted: &str) -> Result<TenantId, Status> {
+        if wanted.is_empty() {
+            return Ok(caller.tenant.clone());
+        }
+        let bad = |_| refused(Refusal::AlertInvalid, "tenant is not usable");
+        let tenant = TenantId::new(wanted).map_err(bad)?;
+        let reaches = tenant == caller.tenant || caller.has(Role::Operator);
+        if reaches { Ok(tenant) } else { Err(self.deny(caller, "alerts of another tenant")) }
+    }
+
+    fn deny(&self, caller: &Caller, target: &str) -> Status {
+        self.parts.access.deny(caller, Refusal::RoleMissing, target)
+    }
+
+    /// Returns the cursor that a subscription starts behind.
+    async fn start(&self, tenant: &TenantId, wanted: &SubscribeRequest) -> Result<u64, Status> {
+        let head = self.parts.feed.head(tenant).await.map_err(unreadable)?;
         if !wanted.from_now && wanted.cursor > head {
             // Waiting for this cursor would be silence that looks like health.
             let message = format!(
@@ -115,35 +147,76 @@ impl AlertService for Alerts {
             );
             return Err(Status::out_of_range(message));
         }
-        let cursor = if wanted.from_now { head } else { wanted.cursor };
-        let subscription = Subscription {
-            feed: self.feed.clone(),
-            tenant,
-            filter: Filter::new(&wanted),
-            cursor,
-            heartbeat: self.options.heartbeat,
-            slow_after: self.options.slow_after,
-            metrics: self.metrics.clone(),
-            shutdown: self.shutdown.clone(),
-        };
-        let events = subscription.start(self.options.queue, place);
-        Ok(Response::new(Box::pin(self.access.guard(&caller, events))))
-    }
-
-    async fn list_alerts(
-        &self,
-        request: Request<ListAlertsRequest>,
-    ) -> Result<Response<ListAlertsResponse>, Status> {
-        let tenant = self.listener(&request)?.tenant;
-        let wanted = request.into_inner();
-        let limit = if wanted.page_size == 0 { LIST_DEFAULT } else { wanted.page_size.min(LIST_MAX) };
-        let alerts = self.feed.list(&tenant, wanted.include_ended, limit).await.map_err(unreadable)?;
-        Ok(Response::new(ListAlertsResponse { alerts }))
+        Ok(if wanted.from_now { head } else { wanted.cursor })
     }
 }
 
-/// Logs why the store could not be read, where it is handled, and tells the caller no more than that.
-fn unreadable(error: wardline_alert::FeedError) -> Status {
-    tracing::error!(%error, "alert store cannot be read");
-    Status::unavailable("the alert store cannot be read now; resume by cursor")
+type Events = Pin<Box<dyn futures::Stream<Item = Result<SubscribeResponse, Status>> + Send>>;
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl AlertService for Alerts {
+    type SubscribeStream = Events;
+
+    async fn subscribe(&self, request: Request<SubscribeRequest>) -> Answer<Events> {
+        let caller = self.listener(&request)?;
+        let full = |_| Status::resource_exhausted("too many subscriptions, try again later");
+        let place = self.places.clone().try_acquire_owned().map_err(full)?;
+        let wanted = request.into_inner();
+        let selection = listener::selection(&wanted)?;
+        let cursor = self.start(&caller.tenant, &wanted).await?;
+        let declared = Declared::read(&caller, &wanted, cursor)?;
+        self.ledger.open(&declared).await.map_err(error::unwritable)?;
+        let subscription = Subscription {
+            feed: self.parts.feed.clone(),
+            ledger: self.ledger.clone(),
+            declared,
+            selection,
+            cursor,
+            heartbeat: self.options.heartbeat,
+            slow_after: self.options.slow_after,
+            metrics: self.parts.metrics.clone(),
+            shutdown: self.parts.shutdown.clone(),
+        };
+        let events = subscription.start(self.options.queue, place);
+        Ok(Response::new(Box::pin(self.parts.access.guard(&caller, events))))
+    }
+
+    async fn confirm(&self, request: Request<ConfirmRequest>) -> Answer<ConfirmResponse> {
+        acts::confirm(self, request).await
+    }
+
+    async fn list_alerts(&self, request: Request<ListAlertsRequest>) -> Answer<ListAlertsResponse> {
+        lists::alerts(self, request).await
+    }
+
+    async fn get_alert(&self, request: Request<GetAlertRequest>) -> Answer<GetAlertResponse> {
+        lists::alert(self, request).await
+    }
+
+    async fn acknowledge(&self, request: Request<AcknowledgeRequest>) -> Answer<AcknowledgeResponse> {
+        acts::acknowledge(self, request).await
+    }
+
+    async fn pause(&self, request: Request<PauseRequest>) -> Answer<PauseResponse> {
+        acts::pause(self, request).await
+    }
+
+    async fn list_deliveries(
+        &self,
+        request: Request<ListDeliveriesRequest>,
+    ) -> Answer<ListDeliveriesResponse> {
+        lists::deliveries(self, request).await
+    }
+
+    async fn release_listener(
+        &self,
+        request: Request<ReleaseListenerRequest>,
+    ) -> Answer<ReleaseListenerResponse> {
+        acts::release(self, request).await
+    }
+
+    async fn list_listeners(&self, request: Request<ListListenersRequest>) -> Answer<ListListenersResponse> {
+        lists::listeners(self, request).await
+    }
 }

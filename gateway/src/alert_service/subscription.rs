@@ -3,43 +3,29 @@
 //! On a slow consumer nothing is dropped and nothing piles up: the task waits for room, and after a while gives up. The
 //! stream then ends, behind what was queued, with a status that names the cursor to resume from.
 
+use super::ledger::Ledger;
+use super::listener::Declared;
+use crate::front::now_us;
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tonic::Status;
-use wardline_alert::{AlertFeed, AlertMetrics};
-use wardline_proto::TenantId;
+use wardline_alert::{AlertFeed, AlertMetrics, Selection};
 use wardline_proto::v1::subscribe_response::Kind;
-use wardline_proto::v1::{AlarmKind, AlertEvent, Heartbeat, SubscribeRequest, SubscribeResponse};
+use wardline_proto::v1::{AlertEvent, Heartbeat, SubscribeResponse};
+use wardline_store::alert_ledger::{Hearing, Sent};
 
 /// Events read from the store at a time.
 const PAGE: u32 = 256;
 
-/// Which events a subscriber wants.
-#[derive(Debug)]
-pub(super) struct Filter {
-    min_priority: i32,
-    kinds: Vec<AlarmKind>,
-}
-
-impl Filter {
-    pub(super) fn new(request: &SubscribeRequest) -> Self {
-        Self { min_priority: request.min_priority, kinds: request.kinds().collect() }
-    }
-
-    fn wants(&self, event: &AlertEvent) -> bool {
-        let Some(alert) = &event.alert else { return false };
-        alert.priority >= self.min_priority && (self.kinds.is_empty() || self.kinds.contains(&alert.kind()))
-    }
-}
-
 /// Everything that a subscription needs.
 pub(super) struct Subscription {
     pub(super) feed: AlertFeed,
-    pub(super) tenant: TenantId,
-    pub(super) filter: Filter,
+    pub(super) ledger: Ledger,
+    pub(super) declared: Declared,
+    pub(super) selection: Selection,
     pub(super) cursor: u64,
     pub(super) heartbeat: Duration,
     pub(super) slow_after: Duration,
@@ -51,6 +37,8 @@ pub(super) struct Subscription {
 enum Ended {
     /// The subscriber is gone: nobody to tell.
     Gone,
+    /// It does not keep up.
+    Slow(Status),
     Told(Status),
 }
 
@@ -63,11 +51,15 @@ impl Subscription {
         self.metrics.subscribers.inc();
         // Ends by itself: when the stream is dropped, the consumer is cut, or the gateway shuts down.
         tokio::spawn(async move {
-            if let Err(Ended::Told(status)) = self.run(&sender).await {
+            let Err(ended) = self.run(&sender).await;
+            let state = if matches!(ended, Ended::Slow(_)) { Hearing::Lagging } else { Hearing::Gone };
+            if let Ended::Told(status) | Ended::Slow(status) = ended {
                 tracing::info!(reason = status.message(), "alert subscription ended");
                 // Set once, here; the sender is dropped after it.
                 let _first = last.set(status);
             }
+            drop(sender);
+            self.ledger.closed(&self.declared, state).await;
         });
         Box::pin(futures::stream::unfold(open, Open::next))
     }
@@ -101,13 +93,14 @@ impl Subscription {
 
     async fn catch_up(&mut self, sender: &Sender<SubscribeResponse>) -> Result<(), Ended> {
         loop {
-            let page = self.feed.since(&self.tenant, self.cursor, PAGE).await;
-            let page = page.map_err(|error| Ended::Told(super::unreadable(error)))?;
+            let page = self.feed.since(self.declared.tenant(), self.cursor, PAGE).await;
+            let page = page.map_err(|error| Ended::Told(super::error::unreadable(error)))?;
             let last = page.len() < PAGE as usize;
             for event in page {
                 let cursor = event.cursor;
-                if self.filter.wants(&event) {
+                if let Some(alert_id) = self.wanted(&event) {
                     self.send(sender, Kind::Event(event)).await?;
+                    self.delivered(cursor, alert_id).await;
                 }
                 self.cursor = cursor;
             }
@@ -115,6 +108,17 @@ impl Subscription {
                 return Ok(());
             }
         }
+    }
+
+    /// Returns the alert of an event that the subscriber wants.
+    fn wanted(&self, event: &AlertEvent) -> Option<String> {
+        let alert = event.alert.as_ref()?;
+        self.selection.wants(alert).then(|| alert.alert_id.clone())
+    }
+
+    async fn delivered(&self, cursor: u64, alert_id: String) {
+        let (tenant, listener) = (self.declared.tenant().clone(), self.declared.row.listener.clone());
+        self.ledger.sent(Sent { tenant, listener, cursor, alert_id, at_us: now_us() }).await;
     }
 
     async fn send(&self, sender: &Sender<SubscribeResponse>, kind: Kind) -> Result<(), Ended> {
@@ -127,7 +131,7 @@ impl Subscription {
                 self.metrics.subscribers_cut.inc();
                 let message =
                     format!("the subscriber does not keep up; resume by cursor (next after {})", self.cursor);
-                Err(Ended::Told(Status::resource_exhausted(message)))
+                Err(Ended::Slow(Status::resource_exhausted(message)))
             }
         }
     }
@@ -161,9 +165,4 @@ impl Drop for Open {
     fn drop(&mut self) {
         self.metrics.subscribers.dec();
     }
-}
-
-fn now_us() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

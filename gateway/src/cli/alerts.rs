@@ -131,7 +131,11 @@ fn read(certs: &Path, name: &str) -> anyhow::Result<Vec<u8>> {
 impl List {
     async fn run(self) -> anyhow::Result<ExitCode> {
         let channel = self.server.endpoint()?.connect().await.context("connect to the gateway")?;
-        let request = ListAlertsRequest { include_ended: self.all, page_size: self.limit };
+        let request = ListAlertsRequest {
+            include_ended: self.all,
+            page_size: self.limit,
+            ..ListAlertsRequest::default()
+        };
         let listed = AlertServiceClient::new(channel).list_alerts(request).await;
         let alerts = listed.map_err(|status| anyhow::anyhow!(said(&status)))?.into_inner().alerts;
         let (style, mut out) = (self.server.style(), std::io::stdout().lock());
@@ -231,7 +235,7 @@ impl Follower {
             cursor: self.cursor.unwrap_or(0),
             from_now: self.cursor.is_none(),
             min_priority: self.min_priority.into(),
-            kinds: Vec::new(),
+            ..SubscribeRequest::default()
         };
         let mut stream = match AlertServiceClient::new(channel).subscribe(request).await {
             Ok(response) => response.into_inner(),

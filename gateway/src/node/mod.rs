@@ -4,6 +4,7 @@
 //! supervised tasks. The drain order is written once, in [`Node::shutdown`]: stop accepting, finish what was
 //! appended, sync, acknowledge, close sessions; then the consumers commit their positions; then everything closes.
 
+mod alerts;
 mod config;
 mod enrol;
 mod error;
@@ -20,7 +21,7 @@ pub use options::{NodeOptions, Role, Roles};
 pub use tasks::TaskKind;
 
 use crate::access::{self, Access, Ages, Directory, Services};
-use crate::alert_service::{self, AlertServiceOptions};
+use crate::alert_service::{self, AlertParts, AlertServiceOptions};
 use crate::audit::relay::Relay;
 use crate::audit::{AuditMetrics, Auditor, NodeId};
 use crate::enrol::Revocations;
@@ -193,7 +194,15 @@ impl Node {
     pub async fn shutdown(self) -> Result<(), NodeError> {
         let Self { journal, store, auditor, mut tasks, front, archive, feed, .. } = self;
         tasks.stop(&[TaskKind::Front]).await?;
-        tasks.stop(&[TaskKind::Archive, TaskKind::Alert, TaskKind::Retention, TaskKind::Notices]).await?;
+        tasks
+            .stop(&[
+                TaskKind::Archive,
+                TaskKind::Alert,
+                TaskKind::AlertWatch,
+                TaskKind::Retention,
+                TaskKind::Notices,
+            ])
+            .await?;
         tasks.stop(&[TaskKind::Enrol, TaskKind::Grpc, TaskKind::Http, TaskKind::Certificates]).await?;
         // What these changed last is in the outbox.
         tasks.stop(&[TaskKind::Registry, TaskKind::Audit]).await?;
@@ -278,6 +287,7 @@ impl Parts {
         let options = self.options.alert.clone();
         let worker = AlertWorker::new(options, journal, store, self.keyring.clone(), metrics.clone())?;
         let feed = worker.feed();
+        self.watch_alerts(&worker, metrics.clone());
         self.tasks.spawn(TaskKind::Alert, |stop| async move {
             worker.run(stop).await.map_err(|error| error.to_string())
         });
@@ -303,12 +313,15 @@ impl Parts {
             trust_domain: self.trust_domain.clone(),
             pin: registry_service::pin(&self.data.pki().read("root.pem")?)?,
         });
+        let auditor = self.auditor.clone();
         self.tasks.spawn(TaskKind::Grpc, |stop| async move {
             let reflection = registry_service::reflection().map_err(|error| error.to_string())?;
             let mut services = Services::default().with(registry).await.with(reflection).await;
             if let Some((feed, metrics)) = alert {
                 let options = AlertServiceOptions::default();
-                let service = alert_service::service(options, access.clone(), feed, metrics, stop.clone());
+                let (access, shutdown) = (access.clone(), stop.clone());
+                let parts = AlertParts { access, feed, auditor, metrics, shutdown };
+                let service = alert_service::service(options, parts);
                 services = services.with(service).await;
             }
             access::serve(port, services, access, stop).await.map_err(|error| error.to_string())

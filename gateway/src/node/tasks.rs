@@ -19,6 +19,8 @@ pub enum TaskKind {
     Archive,
     /// Decides on alarms. As the archive: silence must not pass for health (ALR-2).
     Alert,
+    /// Escalates, ends pauses, and watches over the alarm service. As the alarm engine.
+    AlertWatch,
     /// Serves subscribers. As the alarm engine.
     Grpc,
     /// Follows the registry. Without it a revocation would not act (SEC-2).
@@ -41,7 +43,13 @@ impl TaskKind {
     /// Says whether the node stops when such a task ends by itself.
     pub fn is_vital(self) -> bool {
         match self {
-            Self::Front | Self::Archive | Self::Alert | Self::Grpc | Self::Registry | Self::Audit => true,
+            Self::Front
+            | Self::Archive
+            | Self::Alert
+            | Self::AlertWatch
+            | Self::Grpc
+            | Self::Registry
+            | Self::Audit => true,
             Self::Enrol | Self::Http | Self::Notices | Self::Retention | Self::Certificates => false,
         }
     }

@@ -196,6 +196,11 @@ pub fn status(refusal: Refusal) -> Status {
         Refusal::IdentityUnknown => (Code::Unauthenticated, "the device is not registered or not active"),
         _ => (Code::PermissionDenied, "the caller may not do this"),
     };
+    coded(code, refusal, message)
+}
+
+/// Makes a status that carries a refusal's code in its message and in its metadata.
+pub fn coded(code: Code, refusal: Refusal, message: &str) -> Status {
     let mut status = Status::new(code, format!("{refusal}: {message}"));
     status.metadata_mut().insert(CODE_METADATA, MetadataValue::from_static(refusal.code()));
     status

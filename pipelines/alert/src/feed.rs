@@ -1,14 +1,17 @@
 //! What subscribers read: durable events of one tenant after a cursor, and a signal that there are new ones.
 
-use crate::limits::FEED_PAGE_MAX;
+use crate::limits::{FEED_PAGE_MAX, LIST_SCAN_MAX};
 use crate::progress::Progress;
 use crate::seal::{Sealers, event_aad};
+use crate::selection::Selection;
+use crate::wards::Wards;
 use prost::Message;
 use std::sync::Arc;
 use tokio::sync::watch;
 use wardline_journal::KeyError;
-use wardline_proto::TenantId;
-use wardline_proto::v1::{Alert, AlertEvent};
+use wardline_proto::v1::{Alert, AlertEvent, AlertState};
+use wardline_proto::{DeviceId, DeviceKey, TenantId};
+use wardline_store::alert_signal::{Said, Signal};
 use wardline_store::alerts::StoredEvent;
 use wardline_store::{Store, StoreError};
 
@@ -39,8 +42,9 @@ pub enum FeedError {
 pub struct AlertFeed {
     pub(crate) store: Store,
     pub(crate) sealers: Arc<Sealers>,
-    pub(crate) changed: watch::Receiver<u64>,
+    pub(crate) changed: watch::Sender<u64>,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) wards: Wards,
 }
 
 impl AlertFeed {
@@ -62,9 +66,42 @@ impl AlertFeed {
         include_ended: bool,
         limit: u32,
     ) -> Result<Vec<Alert>, FeedError> {
-        let stored = self.store.alerts(tenant, include_ended, limit.min(FEED_PAGE_MAX)).await?;
-        let opened = stored.into_iter().map(|event| self.open(tenant, event));
-        opened.map(|event| event.map(|e| e.alert.unwrap_or_default())).collect()
+        self.select(tenant, include_ended, &Selection::default(), limit).await
+    }
+
+    /// Returns the alerts of `tenant` that are selected, newest onset first. It looks through [`LIST_SCAN_MAX`] at most.
+    pub async fn select(
+        &self,
+        tenant: &TenantId,
+        include_ended: bool,
+        selection: &Selection,
+        limit: u32,
+    ) -> Result<Vec<Alert>, FeedError> {
+        let (mut listed, mut seen, mut before) = (Vec::new(), 0, None);
+        while seen < LIST_SCAN_MAX && listed.len() < limit as usize {
+            let last = before.as_ref().map(|(onset_us, id): &(i64, String)| (*onset_us, id.as_str()));
+            let page = self.store.alerts(tenant, include_ended, last, FEED_PAGE_MAX).await?;
+            let Some(row) = page.last() else { break };
+            before = Some((row.onset_us, row.event.alert_id.clone()));
+            seen += FEED_PAGE_MAX;
+            for row in page {
+                let mut alert = self.open(tenant, row.event)?.alert.unwrap_or_default();
+                if let Some(signal) = &row.signal {
+                    tell(&mut alert, signal);
+                }
+                if selection.wants(&alert) && listed.len() < limit as usize {
+                    listed.push(alert);
+                }
+            }
+        }
+        Ok(listed)
+    }
+
+    /// Returns an alert as it is now; `None` when the tenant has no such alert.
+    pub async fn get(&self, tenant: &TenantId, alert_id: &str) -> Result<Option<Alert>, FeedError> {
+        let stored = self.store.alert(tenant, alert_id).await?;
+        let event = stored.map(|event| self.open(tenant, event)).transpose()?;
+        Ok(event.and_then(|event| event.alert))
     }
 
     /// Returns the cursor of the tenant's last event; 0 before the first.
@@ -72,9 +109,9 @@ impl AlertFeed {
         Ok(self.store.alert_head(tenant).await?)
     }
 
-    /// Returns a watch that changes when events became durable, of any tenant. It closes when the worker ends.
+    /// Returns a watch that changes when events became durable, of any tenant.
     pub fn changed(&self) -> watch::Receiver<u64> {
-        self.changed.clone()
+        self.changed.subscribe()
     }
 
     /// Returns how far the engine is behind the journal, milliseconds; it grows when the engine is dead.
@@ -82,14 +119,55 @@ impl AlertFeed {
         self.progress.lag_ms()
     }
 
-    fn open(&self, tenant: &TenantId, stored: StoredEvent) -> Result<AlertEvent, FeedError> {
+    /// Returns which device is in which ward.
+    pub fn wards(&self) -> &Wards {
+        &self.wards
+    }
+
+    /// Returns the database, for the ledger.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Wakes whoever follows [`AlertFeed::changed`].
+    pub(crate) fn wake(&self) {
+        self.changed.send_modify(|n| *n += 1);
+    }
+
+    /// Opens an event: the sealed condition, and over it what is said of its signal.
+    pub(crate) fn open(&self, tenant: &TenantId, stored: StoredEvent) -> Result<AlertEvent, FeedError> {
         let cursor = stored.cursor;
         let sealed = |source| FeedError::Sealed { cursor, source };
         let aad = event_aad(tenant, &stored.alert_id);
         let plain =
             self.sealers.of(Some(tenant)).and_then(|s| s.open(&aad, &stored.sealed)).map_err(sealed)?;
-        let mut event = AlertEvent::decode(plain.as_slice()).map_err(|_| FeedError::Damaged { cursor })?;
+        let damaged = |_| FeedError::Damaged { cursor };
+        let mut event = AlertEvent::decode(plain.as_slice()).map_err(damaged)?;
         (event.cursor, event.stored_at_us) = (cursor, stored.stored_at_us);
+        let said = stored.said.map(|said| Said::decode(said.as_slice())).transpose().map_err(damaged)?;
+        if let Some(said) = said {
+            event.phase = if said.phase == 0 { event.phase } else { said.phase };
+            event.at_us = if said.at_us == 0 { event.at_us } else { said.at_us };
+            if !said.reason.is_empty() {
+                event.reason = said.reason;
+            }
+            if let Some(alert) = &mut event.alert {
+                tell(alert, &said.signal);
+            }
+        }
+        if let Some(alert) = &mut event.alert
+            && let Ok(device) = DeviceId::new(&alert.device)
+        {
+            alert.site = self.wards.site_of(&DeviceKey { tenant: tenant.clone(), device });
+        }
         Ok(event)
+    }
+}
+
+/// Puts the signal over a condition. Alerts of before signals keep what they say of themselves.
+fn tell(alert: &mut Alert, signal: &Signal) {
+    if signal.state() != AlertState::Unspecified {
+        alert.state = signal.state;
+        alert.signal = Some(signal.told());
     }
 }

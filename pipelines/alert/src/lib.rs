@@ -6,6 +6,7 @@
 //! Wardline transmits and archives. It is a secondary means of notification: the device's own alarm stays the first.
 
 mod decode;
+mod desk;
 pub mod engine;
 mod feed;
 pub mod limits;
@@ -15,8 +16,15 @@ pub mod observation;
 mod progress;
 pub mod rules;
 mod seal;
+mod selection;
+mod wards;
+mod watchdog;
 mod worker;
 
+pub use desk::{AlertDesk, Outcome};
 pub use feed::{AlertFeed, FeedError};
 pub use metrics::{AlertMetrics, Skipped, SkippedLabel};
+pub use selection::Selection;
+pub use wards::Wards;
+pub use watchdog::{Watchdog, WatchdogOptions};
 pub use worker::{AlertError, AlertOptions, AlertWorker, CONSUMER};

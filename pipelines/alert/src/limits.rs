@@ -38,3 +38,27 @@ pub const CONTESTED_US: i64 = 600_000_000;
 pub const EVICTION_INTERVAL_US: i64 = 60_000_000;
 
 const _: () = assert!(RECONNECT_US < IDLE_US && HOLD_US < IDLE_US);
+/// An alert that nobody acknowledges escalates this often at most.
+pub const ESCALATIONS_MAX: u32 = 20;
+/// Shortest time to an escalation, seconds.
+pub const ESCALATION_SECONDS_MIN: u32 = 1;
+/// Longest pause of a signal, seconds.
+pub const PAUSE_SECONDS_MAX: u32 = 3600;
+/// Alerts on which time acts in one turn; the rest have the next.
+pub const DUE_PER_TURN_MAX: u32 = 256;
+/// Alerts that one filtered list looks through at most.
+pub const LIST_SCAN_MAX: u32 = 20_000;
+/// Shortest and longest lease of a listener, seconds.
+pub const LEASE_SECONDS_MIN: u32 = 2;
+/// See [`LEASE_SECONDS_MIN`].
+pub const LEASE_SECONDS_MAX: u32 = 300;
+/// Longest time that a listener may leave an event unconfirmed, seconds.
+pub const BEHIND_SECONDS_MAX: u32 = 600;
+/// That time when the listener does not say, seconds.
+pub const BEHIND_SECONDS: u32 = 30;
+/// Wards, devices or kinds in a filter.
+pub const FILTER_NAMES_MAX: usize = 64;
+/// Deliveries are kept for this long, microseconds: 30 days.
+pub const DELIVERIES_KEEP_US: i64 = 30 * 24 * 3600 * 1_000_000;
+
+const _: () = assert!(BEHIND_SECONDS <= BEHIND_SECONDS_MAX && LEASE_SECONDS_MIN < LEASE_SECONDS_MAX);

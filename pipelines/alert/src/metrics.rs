@@ -64,6 +64,14 @@ pub struct AlertMetrics {
     pub subscribers: Gauge,
     /// Subscribers cut because they did not keep up.
     pub subscribers_cut: Counter,
+    /// Listeners with a lease.
+    pub listeners: Gauge,
+    /// Those whose lease ran out.
+    pub listeners_lost: Gauge,
+    /// Those that leave events unconfirmed.
+    pub listeners_behind: Gauge,
+    /// Wards with devices that nobody listens for.
+    pub wards_unheard: Gauge,
 }
 
 impl Default for AlertMetrics {
@@ -79,6 +87,10 @@ impl Default for AlertMetrics {
             devices: Gauge::default(),
             subscribers: Gauge::default(),
             subscribers_cut: Counter::default(),
+            listeners: Gauge::default(),
+            listeners_lost: Gauge::default(),
+            listeners_behind: Gauge::default(),
+            wards_unheard: Gauge::default(),
         }
     }
 }
@@ -97,6 +109,14 @@ impl AlertMetrics {
         alert.register("devices", "Devices that are watched", self.devices.clone());
         alert.register("subscribers", "Alert subscriptions that are open", self.subscribers.clone());
         alert.register("subscribers_cut", "Alert subscribers that fell behind", self.subscribers_cut.clone());
+        alert.register("listeners", "Listeners with a lease", self.listeners.clone());
+        alert.register("listeners_lost", "Listeners whose lease ran out", self.listeners_lost.clone());
+        alert.register(
+            "listeners_behind",
+            "Listeners that leave events unconfirmed",
+            self.listeners_behind.clone(),
+        );
+        alert.register("wards_unheard", "Wards with devices and no listener", self.wards_unheard.clone());
     }
 
     /// Counts one thing that was not decided on.

@@ -1,10 +1,16 @@
 //! Seals alert events and engine state, per tenant, so that a tenant's keys can be destroyed (SEC-3).
 
+use crate::engine::Transition;
+use crate::engine::condition_id;
+use prost::Message;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use wardline_journal::{KeyError, KeyPurpose, Keyring, Sealer};
+use wardline_proto::v1::AlertEvent;
 use wardline_proto::{DeviceKey, TenantId};
+use wardline_store::alert_signal::{Condition, Policy};
+use wardline_store::alerts::NewEvent;
 
 /// The sealers of all tenants, made when first needed.
 pub(crate) struct Sealers {
@@ -34,6 +40,30 @@ impl Sealers {
         by_tenant.insert(tenant.cloned(), sealer.clone());
         Ok(sealer)
     }
+}
+
+/// Seals a transition for the log; `None` without a valid tenant, which nobody makes.
+pub(crate) fn sealed_event(
+    sealers: &Sealers,
+    transition: &Transition,
+    policy: Policy,
+) -> Result<Option<NewEvent>, KeyError> {
+    let Transition { phase, reason, at_us, alert } = transition;
+    let Ok(tenant) = TenantId::new(&alert.tenant) else { return Ok(None) };
+    let event = AlertEvent {
+        phase: (*phase).into(),
+        reason: (*reason).to_owned(),
+        at_us: *at_us,
+        alert: Some(alert.clone()),
+        ..AlertEvent::default()
+    };
+    let aad = event_aad(&tenant, &alert.alert_id);
+    let sealed = sealers.of(Some(&tenant))?.seal(&aad, &event.encode_to_vec())?;
+    let condition_id = condition_id(alert);
+    let condition = Condition { condition_id, phase: *phase, priority: alert.priority(), policy };
+    let (onset_us, ended_us) = (alert.onset_us, alert.ended_us);
+    let alert_id = alert.alert_id.clone();
+    Ok(Some(NewEvent { tenant, alert_id, onset_us, ended_us, condition, sealed }))
 }
 
 /// Binds an event to its alert.

@@ -6,6 +6,8 @@
 //! Each commit carries the generation it builds on. A commit that was applied but whose answer was lost is
 //! recognised when it is tried again, and a second engine on the same consumer name is refused.
 
+use crate::alert_log;
+use crate::alert_signal::{Condition, Signal};
 use crate::db::{Record, Tx, args, signed};
 use crate::{Store, StoreError};
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
@@ -19,8 +21,10 @@ pub struct NewEvent {
     pub alert_id: String,
     /// Event time of the alert's onset.
     pub onset_us: i64,
-    /// 0 while the alert is present.
+    /// 0 while the condition is present.
     pub ended_us: i64,
+    /// What happened to the condition, for the signal.
+    pub condition: Condition,
     /// The event, sealed.
     pub sealed: Vec<u8>,
 }
@@ -55,6 +59,19 @@ pub struct StoredEvent {
     pub stored_at_us: i64,
     /// The event, sealed.
     pub sealed: Vec<u8>,
+    /// What it says beside the condition, an encoded [`crate::alert_signal::Said`]; `None` on events of before signals.
+    pub said: Option<Vec<u8>>,
+}
+
+/// An alert as it is now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AlertRow {
+    /// Event time of its onset.
+    pub onset_us: i64,
+    /// Its newest event.
+    pub event: StoredEvent,
+    /// Its signal; `None` on an alert of before signals.
+    pub signal: Option<Signal>,
 }
 
 /// Where an engine stopped.
@@ -107,7 +124,7 @@ impl Store {
             return Err(AlertCommitError::Fenced { found, expected: commit.generation });
         }
         for event in &commit.events {
-            insert_event(&mut tx, event, commit.stored_at_us).await?;
+            alert_log::append(&mut tx, event, commit.stored_at_us).await?;
         }
         for (key, sealed) in &commit.devices {
             put_device(&mut tx, &commit.consumer, key, sealed.as_deref()).await?;
@@ -139,24 +156,35 @@ impl Store {
         cursor: u64,
         limit: u32,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        let select = "SELECT cursor, alert_id, stored_at_us, sealed FROM alert_event \
+        let select = "SELECT cursor, alert_id, stored_at_us, sealed, said FROM alert_event \
                       WHERE tenant = $1 AND cursor > $2 ORDER BY cursor LIMIT $3";
         let after = i64::try_from(cursor).unwrap_or(i64::MAX);
         let rows = self.db().all(select, args![tenant.as_str(), after, i64::from(limit)]).await?;
-        rows.iter().map(event_row).collect()
+        rows.iter().map(|row| event_row(row, row.maybe_bytes("said")?)).collect()
     }
 
-    /// Returns the newest event of each alert of a tenant, newest onset first.
+    /// Returns the newest event of each alert of a tenant, newest onset first, of those before `before`: an onset and
+    /// the alert of it.
     pub async fn alerts(
         &self,
         tenant: &TenantId,
         include_ended: bool,
+        before: Option<(i64, &str)>,
         limit: u32,
-    ) -> Result<Vec<StoredEvent>, StoreError> {
-        let select = "SELECT cursor, alert_id, CAST(0 AS BIGINT) AS stored_at_us, sealed FROM alert \
-                      WHERE tenant = $1 AND (ended_us = 0 OR $2 = 1) ORDER BY onset_us DESC, cursor DESC LIMIT $3";
-        let rows = self.db().all(select, args![tenant.as_str(), include_ended, i64::from(limit)]).await?;
-        rows.iter().map(event_row).collect()
+    ) -> Result<Vec<AlertRow>, StoreError> {
+        let select = "SELECT cursor, alert_id, CAST(0 AS BIGINT) AS stored_at_us, onset_us, sealed, signal FROM alert \
+                      WHERE tenant = $1 AND (ended_us = 0 OR $2 = 1) \
+                      AND (onset_us < $3 OR (onset_us = $3 AND alert_id < $4)) \
+                      ORDER BY onset_us DESC, alert_id DESC LIMIT $5";
+        // No id comes behind it, whatever the database's order of letters: none has this onset.
+        let (onset_us, alert_id) = before.unwrap_or((i64::MAX, ""));
+        let values = args![tenant.as_str(), include_ended, onset_us, alert_id, i64::from(limit)];
+        let alert = |row: &Record| {
+            let signal = row.maybe_bytes("signal")?;
+            let signal = signal.as_deref().map(alert_log::signal).transpose()?;
+            Ok(AlertRow { onset_us: row.int("onset_us")?, event: event_row(row, None)?, signal })
+        };
+        self.db().all(select, values).await?.iter().map(alert).collect()
     }
 
     /// Returns the cursor of a tenant's last event; 0 before the first.
@@ -190,23 +218,6 @@ async fn checkpoint(tx: &mut Tx, consumer: &str) -> Result<Option<AlertCheckpoin
     }))
 }
 
-async fn insert_event(tx: &mut Tx, event: &NewEvent, stored_at_us: i64) -> Result<(), StoreError> {
-    let tenant = event.tenant.as_str();
-    // The row is held until the commit, so cursors become visible in their order.
-    let next = "INSERT INTO alert_cursor (tenant, last) VALUES ($1, 1) \
-                ON CONFLICT (tenant) DO UPDATE SET last = alert_cursor.last + 1 RETURNING last";
-    let row = tx.one(next, args![tenant]).await?;
-    let cursor = row.ok_or(StoreError::Corrupt("alert_cursor"))?.int("last")?;
-    let (alert_id, sealed) = (&event.alert_id, event.sealed.as_slice());
-    let insert = "INSERT INTO alert_event (tenant, cursor, alert_id, stored_at_us, sealed) \
-                  VALUES ($1, $2, $3, $4, $5)";
-    tx.run(insert, args![tenant, cursor, alert_id, stored_at_us, sealed]).await?;
-    let upsert = "INSERT INTO alert (tenant, alert_id, onset_us, ended_us, cursor, sealed) \
-                  VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (tenant, alert_id) DO UPDATE SET \
-                  ended_us = excluded.ended_us, cursor = excluded.cursor, sealed = excluded.sealed";
-    tx.run(upsert, args![tenant, alert_id, event.onset_us, event.ended_us, cursor, sealed]).await.map(drop)
-}
-
 async fn put_device(
     tx: &mut Tx,
     consumer: &str,
@@ -230,11 +241,12 @@ fn device_row(row: &Record) -> Result<(DeviceKey, Vec<u8>), StoreError> {
     Ok((DeviceKey { tenant, device }, row.bytes("sealed")?))
 }
 
-fn event_row(row: &Record) -> Result<StoredEvent, StoreError> {
+fn event_row(row: &Record, said: Option<Vec<u8>>) -> Result<StoredEvent, StoreError> {
     Ok(StoredEvent {
         cursor: row.unsigned("cursor")?,
         alert_id: row.text("alert_id")?,
         stored_at_us: row.int("stored_at_us")?,
         sealed: row.bytes("sealed")?,
+        said,
     })
 }

@@ -4,6 +4,11 @@
 //! `synchronous = FULL`). Times are unix microseconds in `BIGINT`. Patient-bearing values are sealed before they come
 //! here (SEC-3). All of it runs on both databases by one SQL text.
 
+pub mod alert_acts;
+pub mod alert_ledger;
+mod alert_log;
+pub mod alert_signal;
+pub mod alert_watch;
 pub mod alerts;
 pub mod catalog;
 mod db;

@@ -1,7 +1,10 @@
 //! The service over real mTLS, on a real journal and a real database.
 
 mod cut;
+mod ledger;
+mod lifecycle;
 mod rig;
+mod watch;
 
 use rig::{Rig, device, service};
 use std::time::Duration;
@@ -80,7 +83,10 @@ async fn who_may_listen() {
     assert!(rig.is_shut_out(None).await, "no certificate");
     rig.alarms(1, 1);
     let mut other = rig.client(&rig.ca.issue(&service("other"))).await.unwrap();
-    let listed = other.list_alerts(ListAlertsRequest { include_ended: true, page_size: 0 }).await.unwrap();
+    let listed = other
+        .list_alerts(ListAlertsRequest { include_ended: true, ..ListAlertsRequest::default() })
+        .await
+        .unwrap();
     assert!(listed.into_inner().alerts.is_empty(), "another tenant sees nothing");
     let mut stream = other.subscribe(request()).await.unwrap().into_inner();
     assert!(matches!(next(&mut stream).await, Ok(Some(Kind::Heartbeat(beat))) if beat.cursor == 0));

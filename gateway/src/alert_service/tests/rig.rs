@@ -1,7 +1,7 @@
 //! A worker and a service in a temporary folder, and certificates for them and their callers.
 
 use crate::access::{Access, Directory, Services, serve};
-use crate::alert_service::{AlertServiceOptions, service as alerts};
+use crate::alert_service::{AlertParts, AlertServiceOptions, service as alerts};
 use crate::audit::{Auditor, NodeId};
 use crate::front::LiveTls;
 use crate::operate::local_change;
@@ -10,6 +10,7 @@ use crate::tls_listener::{TlsBounds, TlsListener, TlsListenerMetrics};
 use prost::Message;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType, SerialNumber};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -19,19 +20,28 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use wardline_alert::{AlertFeed, AlertMetrics, AlertOptions, AlertWorker};
+use wardline_alert::{
+    AlertDesk, AlertFeed, AlertMetrics, AlertOptions, AlertWorker, Watchdog, WatchdogOptions,
+};
 use wardline_journal::{Class, DiskStorage, Journal, JournalOptions, KeyPurpose, Keyring, Record};
 use wardline_proto::v1::alert_service_client::AlertServiceClient;
 use wardline_proto::v1::journal_record::Kind;
 use wardline_proto::v1::{
-    AlarmKind, AlarmPhase, Body, DeviceAlarm, Frame, JournalRecord, Lane, ListAlertsRequest, PayloadFormat,
-    Priority, Publish, UpChannel,
+    AlarmKind, AlarmPhase, Body, DeviceAlarm, Frame, JournalRecord, Lane, ListAlertsRequest,
+    ListListenersRequest, PayloadFormat, Priority, Publish, UpChannel,
 };
-use wardline_proto::{Identity as Named, PartitionId, TenantId, frame};
+use wardline_proto::{DeviceId, DeviceKey, Identity as Named, PartitionId, TenantId, frame};
 use wardline_store::Store;
-use wardline_store::registry::{IssuedCertificate, Serial};
+use wardline_store::registry::{IssuedCertificate, NewDevice, PrincipalKind, Role, Serial};
 
 pub(super) const SLOW_AFTER: Duration = Duration::from_millis(300);
+/// A watch that does not make a test wait.
+const QUICK: WatchdogOptions = WatchdogOptions {
+    interval: Duration::from_millis(100),
+    grace: Duration::from_millis(500),
+    engine_silent: Duration::from_secs(2),
+    stalled: Duration::from_secs(2),
+};
 const TRUST_DOMAIN: &str = "wardline.test";
 
 pub(super) fn service(tenant: &str) -> String {
@@ -93,11 +103,14 @@ pub(super) struct Rig {
     pub(super) ca: Ca,
     addr: SocketAddr,
     journal: Journal,
+    keyring: Arc<Keyring>,
     pub(super) metrics: Arc<AlertMetrics>,
-    store: Store,
-    feed: AlertFeed,
+    pub(super) store: Store,
+    pub(super) feed: AlertFeed,
+    rules: Option<PathBuf>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
+    pub(super) engine: Option<JoinHandle<()>>,
     _dir: TempDir,
 }
 
@@ -107,6 +120,11 @@ impl Rig {
     }
 
     pub(super) async fn with(change: impl FnOnce(&mut AlertServiceOptions)) -> Self {
+        Self::ruled(None, change).await
+    }
+
+    /// The same by the rules of a text, or Wardline's own.
+    pub(super) async fn ruled(text: Option<&str>, change: impl FnOnce(&mut AlertServiceOptions)) -> Self {
         // A second installation of the same provider changes nothing.
         let _installed = rustls::crypto::ring::default_provider().install_default();
         let dir = TempDir::new().unwrap();
@@ -118,14 +136,12 @@ impl Rig {
         let journal = Journal::open(options, Arc::new(DiskStorage::new(&folder)), keyring.clone()).unwrap();
         let store = Store::open(&dir.path().join("wardline.db")).await.unwrap();
         let metrics = Arc::new(AlertMetrics::default());
-        let worker = AlertWorker::new(
-            AlertOptions::default(),
-            journal.clone(),
-            store.clone(),
-            keyring,
-            metrics.clone(),
-        )
-        .unwrap();
+        let rules = text.map(|text| {
+            let path = dir.path().join("rules.toml");
+            std::fs::write(&path, text).unwrap();
+            path
+        });
+        let worker = worker(&rules, &journal, &store, &keyring, &metrics);
         let (feed, ca) = (worker.feed(), Ca::new());
         let year = OffsetDateTime::now_utc() + Duration::from_secs(86_400);
         let server = ca.certify(vec![SanType::DnsName("localhost".try_into().unwrap())], year);
@@ -139,7 +155,7 @@ impl Rig {
         let node = NodeId::ensure(&dir.path().join("node_id")).unwrap();
         let auditor = Arc::new(Auditor::open(journal.clone(), &store, node).await.unwrap());
         let directory = Arc::new(Directory::load(store.clone()).await.unwrap());
-        let access = Access::new(TRUST_DOMAIN, directory.clone(), tls.clone(), auditor);
+        let access = Access::new(TRUST_DOMAIN, directory.clone(), tls.clone(), auditor.clone());
         let mut options =
             AlertServiceOptions { queue: 4, slow_after: SLOW_AFTER, ..AlertServiceOptions::default() };
         change(&mut options);
@@ -154,15 +170,40 @@ impl Rig {
             Arc::new(drop),
         );
         let (stop, stopped) = watch::channel(false);
-        let service = alerts(options, access.clone(), feed.clone(), metrics.clone(), stopped.clone());
+        let parts = AlertParts {
+            access: access.clone(),
+            feed: feed.clone(),
+            auditor,
+            metrics: metrics.clone(),
+            shutdown: stopped.clone(),
+        };
+        let service = alerts(options, parts);
         let services = Services::default().with(service).await;
         let (served, following) = (serve(port, services, access, stopped.clone()), stopped.clone());
+        let (durable, told) = (journal.durable(), metrics.clone());
+        let watchdog = Watchdog::new(QUICK, feed.clone(), durable, told, worker.rules());
+        let desk = AlertDesk::new(feed.clone());
+        let engine = Some(run(worker, stopped.clone()));
         let tasks = vec![
             tokio::spawn(async { served.await.unwrap() }),
             tokio::spawn(async move { directory.follow(following).await }),
-            tokio::spawn(async { worker.run(stopped).await.unwrap() }),
+            tokio::spawn(desk.run(stopped.clone())),
+            tokio::spawn(watchdog.run(stopped)),
         ];
-        Self { ca, addr, journal, metrics, store, feed, stop, tasks, _dir: dir }
+        Self { ca, addr, journal, keyring, metrics, store, feed, rules, stop, tasks, engine, _dir: dir }
+    }
+
+    /// Ends the engine where it stands, as a crash does.
+    pub(super) async fn kill_engine(&mut self) {
+        let engine = self.engine.take().unwrap();
+        engine.abort();
+        let _cut = engine.await;
+    }
+
+    /// Starts another engine in its place.
+    pub(super) fn start_engine(&mut self) {
+        let worker = worker(&self.rules, &self.journal, &self.store, &self.keyring, &self.metrics);
+        self.engine = Some(run(worker.in_place_of(&self.feed), self.stop.subscribe()));
     }
 
     /// Registers a certificate and revokes it.
@@ -217,24 +258,67 @@ impl Rig {
         Ok(AlertServiceClient::new(channel))
     }
 
+    /// Gives the caller `service("demo")` these roles, and waits until they are in force.
+    pub(super) async fn give(&self, caller: &Certified, roles: &[Role]) {
+        let tenant = TenantId::new("demo").unwrap();
+        let name = DeviceId::new("ward").unwrap();
+        let principal = (&tenant, PrincipalKind::Service, &name);
+        self.store.put_principal(&local_change(), principal, roles).await.unwrap();
+        let mut client = self.client(caller).await.unwrap();
+        let known = async {
+            while client.list_listeners(ListListenersRequest::default()).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), known).await.expect("the roles are in force");
+    }
+
+    /// Registers a device in a ward.
+    pub(super) async fn place(&self, device: &str, site: &str) {
+        let (tenant, change) = (TenantId::new("demo").unwrap(), local_change());
+        let ward = DeviceId::new(site).unwrap();
+        self.store.create_site(&change, &tenant, &ward, site).await.unwrap();
+        let key = DeviceKey { tenant, device: DeviceId::new(device).unwrap() };
+        let device = NewDevice { site: site.into(), ..NewDevice::bare(key) };
+        self.store.register_device(&change, &device).await.unwrap();
+    }
+
     /// Makes `count` alarms of one device begin and end, in one frame: two events each.
     pub(super) fn alarms(&self, seq: u64, count: i64) {
+        let phase = |step: i64| if step % 2 == 0 { AlarmPhase::Start } else { AlarmPhase::End };
+        let steps = (0..2 * count).map(|step| ("leads", phase(step), Priority::Medium));
+        self.send("mon-1", seq, steps);
+    }
+
+    /// Makes one alarm of a device take a step.
+    pub(super) fn alarm(&self, device: &str, seq: u64, step: (&str, AlarmPhase, Priority)) {
+        self.send(device, seq, [step]);
+    }
+
+    fn send<'a>(
+        &self,
+        device: &str,
+        seq: u64,
+        steps: impl IntoIterator<Item = (&'a str, AlarmPhase, Priority)>,
+    ) {
         let now_us = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros() as i64;
-        let alarm = |step: i64| DeviceAlarm {
-            condition_id: "leads".into(),
-            kind: AlarmKind::Technical.into(),
-            priority: Priority::Medium.into(),
-            phase: if step % 2 == 0 { AlarmPhase::Start } else { AlarmPhase::End }.into(),
-            at_us: now_us + step,
-            ..DeviceAlarm::default()
-        };
-        let body = Body { alarms: (0..2 * count).map(alarm).collect(), ..Body::default() };
+        let alarm =
+            |(later, (condition, phase, priority)): (usize, (&str, AlarmPhase, Priority))| DeviceAlarm {
+                condition_id: condition.into(),
+                kind: AlarmKind::Technical.into(),
+                priority: priority.into(),
+                phase: phase.into(),
+                at_us: now_us + later as i64,
+                ..DeviceAlarm::default()
+            };
+        let alarms = steps.into_iter().enumerate().map(alarm).collect();
+        let body = Body { alarms, ..Body::default() };
         let (encoding, body) = frame::encode_body(&body);
         let (encoding, lane) = (encoding.into(), Lane::Alarm.into());
         let frame = Frame { epoch: 1, seq, encoding, lane, body, ..Frame::default() };
         let publish = Publish {
             tenant: "demo".into(),
-            device: "mon-1".into(),
+            device: device.into(),
             channel: UpChannel::Alarm.into(),
             payload: frame.encode_to_vec().into(),
             content: PayloadFormat::Frame.into(),
@@ -280,8 +364,23 @@ impl Rig {
 
     pub(super) async fn stop(self) {
         self.stop.send_replace(true);
-        for task in self.tasks {
+        for task in self.tasks.into_iter().chain(self.engine) {
             task.await.unwrap();
         }
     }
+}
+
+fn worker(
+    rules: &Option<PathBuf>,
+    journal: &Journal,
+    store: &Store,
+    keyring: &Arc<Keyring>,
+    metrics: &Arc<AlertMetrics>,
+) -> AlertWorker {
+    let options = AlertOptions { rules: rules.clone(), ..AlertOptions::default() };
+    AlertWorker::new(options, journal.clone(), store.clone(), keyring.clone(), metrics.clone()).unwrap()
+}
+
+fn run(worker: AlertWorker, stopped: watch::Receiver<bool>) -> JoinHandle<()> {
+    tokio::spawn(async { worker.run(stopped).await.unwrap() })
 }

@@ -158,9 +158,8 @@ mod tests {
             ucum_unit: "%".into(),
             value: Some(84.0),
             limit: Some(90.0),
-            news2: None,
             onset_us: 1_700_000_000_000_000,
-            ended_us: 0,
+            ..Alert::default()
         };
         let (cursor, phase) = (7, AlarmPhase::Start.into());
         AlertEvent {

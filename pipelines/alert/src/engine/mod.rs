@@ -40,6 +40,7 @@ pub use news2::{LatestReading, News2State};
 pub use system::{SystemCondition, SystemState};
 pub use threshold::ThresholdState;
 pub use transition::Transition;
+pub(crate) use transition::{Subject, alert_id, condition_id, present};
 
 /// What the engine did with what it was fed, since it was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -63,7 +63,7 @@ pub(crate) fn present((tenant, device): (&str, &str), subject: Subject<'_>, onse
         limit: None,
         onset_us,
         ended_us: 0,
-        news2: None,
+        ..Alert::default()
     }
 }
 
@@ -77,6 +77,12 @@ pub(crate) fn alert_id(tenant: &str, device: &str, rule_id: &str, onset_us: i64)
     }
     hash.update(&onset_us.to_le_bytes());
     hash.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Names what an alert is about, whenever it comes: the name of an alert without its onset.
+pub(crate) fn condition_id(alert: &Alert) -> String {
+    let about = format!("{}/{}", alert.rule_id, alert.detail);
+    alert_id(&alert.tenant, &alert.device, &about, 0)
 }
 
 #[cfg(test)]

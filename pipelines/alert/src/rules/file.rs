@@ -17,6 +17,9 @@ pub struct RulesFile {
     /// What happens to alarms that a device raised itself.
     #[serde(default)]
     pub device_alarms: DeviceAlarms,
+    /// What happens when nobody acknowledges.
+    #[serde(default)]
+    pub escalation: Escalation,
     /// Limits.
     #[serde(default)]
     pub threshold: Vec<Threshold>,
@@ -58,6 +61,24 @@ impl Default for DeviceAlarms {
     }
 }
 
+/// `[escalation]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Escalation {
+    /// An alert that nobody acknowledges escalates after this long, and again; 0 means never.
+    pub after_s: u32,
+    /// So often at most.
+    pub times_max: u32,
+    /// From this priority on: `low`, `medium` or `high`.
+    pub from_priority: String,
+}
+
+impl Default for Escalation {
+    fn default() -> Self {
+        Self { after_s: 120, times_max: 3, from_priority: "high".into() }
+    }
+}
+
 /// `[[threshold]]`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -84,6 +105,12 @@ pub struct Threshold {
     pub max_gap_s: u32,
     /// `low`, `medium` or `high`.
     pub priority: String,
+    /// The signal stays after the condition has ended, until somebody acknowledges it.
+    #[serde(default)]
+    pub latching: bool,
+    /// Still present so long after it was acknowledged, it alarms again; 0 means never.
+    #[serde(default)]
+    pub realarm_after_s: u32,
     /// Where the limit comes from.
     pub source: String,
     /// Only these tenants.

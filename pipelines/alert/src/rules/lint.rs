@@ -42,8 +42,10 @@ pub fn check(text: &str) -> Result<Rules, Vec<Finding>> {
         ahead_us: lint.seconds("live", "ahead_s", file.live.ahead_s),
     };
     let pass_device_alarms = file.device_alarms.pass_through;
+    let policy = lint.escalation(&file.escalation);
+    let policies = lint.policies(&file, policy);
     if lint.findings.is_empty() {
-        Ok(Rules { live, pass_device_alarms, thresholds, missing, news2 })
+        Ok(Rules { live, pass_device_alarms, thresholds, missing, news2, policy, policies })
     } else {
         Err(lint.findings)
     }
@@ -182,7 +184,7 @@ impl Lint {
         }
     }
 
-    fn priority(&mut self, place: &str, word: &str) -> Option<Priority> {
+    pub(super) fn priority(&mut self, place: &str, word: &str) -> Option<Priority> {
         let priority = match word {
             "low" => Some(Priority::Low),
             "medium" => Some(Priority::Medium),

@@ -6,11 +6,14 @@
 pub mod file;
 pub mod lint;
 mod lint_news2;
+mod lint_signal;
 
 use crate::news2::{Band, Parameter, SpO2Scale};
+use std::collections::BTreeMap;
 use std::path::Path;
 use wardline_proto::DeviceKey;
 use wardline_proto::v1::Priority;
+use wardline_store::alert_signal::Policy;
 
 pub use lint::Finding;
 
@@ -214,9 +217,18 @@ pub struct Rules {
     pub(crate) thresholds: Vec<ThresholdRule>,
     pub(crate) missing: Vec<MissingRule>,
     pub(crate) news2: Vec<News2Rule>,
+    /// How signals behave when their rule does not say otherwise.
+    pub(crate) policy: Policy,
+    /// By rule id, of the rules that do.
+    pub(crate) policies: BTreeMap<String, Policy>,
 }
 
 impl Rules {
+    /// Returns how the signal of a rule's alerts behaves; alarms of devices and of the system have the file's policy.
+    pub fn policy(&self, rule_id: &str) -> Policy {
+        self.policies.get(rule_id).copied().unwrap_or(self.policy)
+    }
+
     /// Returns Wardline's own rules.
     pub fn defaults() -> Result<Self, RulesError> {
         Self::parse(DEFAULTS)

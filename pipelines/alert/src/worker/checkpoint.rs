@@ -5,12 +5,9 @@ use super::core::{Decided, Decision};
 use crate::engine::{Engine, Transition};
 use crate::progress::now_us;
 use crate::rules::Rules;
-use crate::seal::{Sealers, device_aad, event_aad, global_aad};
-use prost::Message;
+use crate::seal::{Sealers, device_aad, global_aad, sealed_event};
 use std::sync::Arc;
 use wardline_journal::{KeyError, Offset};
-use wardline_proto::TenantId;
-use wardline_proto::v1::AlertEvent;
 use wardline_store::Store;
 use wardline_store::alerts::{AlertCommit, AlertCommitError, NewEvent};
 
@@ -19,19 +16,18 @@ pub(super) struct Checkpoints {
     sealers: Arc<Sealers>,
     consumer: String,
     generation: i64,
+    rules: Rules,
 }
 
 impl Checkpoints {
-    pub(super) fn new(store: Store, sealers: Arc<Sealers>, consumer: String) -> Self {
-        Self { store, sealers, consumer, generation: 0 }
+    pub(super) fn new(store: Store, sealers: Arc<Sealers>, consumer: String, rules: Rules) -> Self {
+        Self { store, sealers, consumer, generation: 0, rules }
     }
 
     /// Opens the last checkpoint. State that does not open is an error: an engine that forgot what is present
     /// would tell everything anew.
-    pub(super) async fn load(
-        &mut self,
-        rules: Rules,
-    ) -> Result<(Engine, Option<Offset>, Vec<Transition>), AlertError> {
+    pub(super) async fn load(&mut self) -> Result<(Engine, Option<Offset>, Vec<Transition>), AlertError> {
+        let rules = self.rules.clone();
         let Some(stored) = self.store.alert_checkpoint(&self.consumer).await? else {
             return Ok((Engine::new(rules), None, Vec::new()));
         };
@@ -76,19 +72,7 @@ impl Checkpoints {
 
     /// `None` for an event without a valid tenant, which the engine does not make.
     fn event(&self, decision: &Decision) -> Result<Option<NewEvent>, KeyError> {
-        let Transition { phase, reason, at_us, alert } = &decision.transition;
-        let Ok(tenant) = TenantId::new(&alert.tenant) else { return Ok(None) };
-        let event = AlertEvent {
-            cursor: 0,
-            phase: (*phase).into(),
-            reason: (*reason).to_owned(),
-            at_us: *at_us,
-            stored_at_us: 0,
-            alert: Some(alert.clone()),
-        };
-        let aad = event_aad(&tenant, &alert.alert_id);
-        let sealed = self.sealers.of(Some(&tenant))?.seal(&aad, &event.encode_to_vec())?;
-        let (onset_us, ended_us) = (alert.onset_us, alert.ended_us);
-        Ok(Some(NewEvent { tenant, alert_id: alert.alert_id.clone(), onset_us, ended_us, sealed }))
+        let policy = self.rules.policy(&decision.transition.alert.rule_id);
+        sealed_event(&self.sealers, &decision.transition, policy)
     }
 }

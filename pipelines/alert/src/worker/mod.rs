@@ -18,6 +18,7 @@ use crate::metrics::{AlertMetrics, Skipped};
 use crate::progress::{Progress, TICK_US, now_us};
 use crate::rules::{Rules, RulesError};
 use crate::seal::Sealers;
+use crate::wards::Wards;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -92,6 +93,7 @@ pub struct AlertWorker {
     metrics: Arc<AlertMetrics>,
     progress: Arc<Progress>,
     changed: watch::Sender<u64>,
+    wards: Wards,
     /// What the journal held before this start; what lies behind came after the devices could reconnect.
     booted_at: Offset,
 }
@@ -116,6 +118,7 @@ impl AlertWorker {
             metrics,
             progress: Arc::new(Progress::new()),
             changed: watch::Sender::new(0),
+            wards: Wards::default(),
         })
     }
 
@@ -124,22 +127,40 @@ impl AlertWorker {
         AlertFeed {
             store: self.store.clone(),
             sealers: self.sealers.clone(),
-            changed: self.changed.subscribe(),
+            changed: self.changed.clone(),
             progress: self.progress.clone(),
+            wards: self.wards.clone(),
         }
+    }
+
+    /// Returns the rules in force.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Takes the place of a worker that ended: whoever reads its feed reads this one's events too.
+    #[must_use]
+    pub fn in_place_of(mut self, feed: &AlertFeed) -> Self {
+        self.sealers = feed.sealers.clone();
+        self.changed = feed.changed.clone();
+        self.progress = feed.progress.clone();
+        self.wards = feed.wards.clone();
+        self
     }
 
     /// Runs until `shutdown` turns true; commits what was decided before it returns.
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) -> Result<(), AlertError> {
         let consumer = self.options.consumer.clone();
-        let mut checkpoints = Checkpoints::new(self.store.clone(), self.sealers.clone(), consumer);
-        let (engine, position, raised) = checkpoints.load(self.rules.clone()).await?;
+        let rules = self.rules.clone();
+        let mut checkpoints = Checkpoints::new(self.store.clone(), self.sealers.clone(), consumer, rules);
+        let (engine, position, raised) = checkpoints.load().await?;
         let engine = engine.with_devices_max(self.options.devices_max);
         let mut core = Box::new(Core::new(engine, self.journal.clone(), position, self.booted_at, raised));
         let mut durable = self.journal.durable();
         let mut committed = Instant::now();
         tracing::info!(offset = core.next().get(), devices = core.devices(), "alarm engine started");
         loop {
+            self.progress.beat();
             let stopping = *shutdown.borrow();
             let lag_max_us = i64::try_from(self.options.lag_max.as_micros()).unwrap_or(i64::MAX);
             let stepped;
@@ -151,6 +172,7 @@ impl AlertWorker {
                 committed = Instant::now();
             }
             self.progress.reached(core.decided_up_to_us());
+            self.progress.at(core.next().get());
             self.metrics.lag_ms.set(i64::try_from(self.progress.lag_ms()).unwrap_or(i64::MAX));
             if stopping && (stepped.caught_up || stepped.failed) {
                 return Ok(());

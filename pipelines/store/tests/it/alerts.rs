@@ -1,14 +1,25 @@
 //! Alerts: events, state and position together; one engine; cursors without a hole.
 
 use crate::rig::{key, on_both, tenant};
+use wardline_proto::v1::{AlarmPhase, Priority};
 use wardline_store::Store;
+use wardline_store::alert_signal::{Condition, Policy};
 use wardline_store::alerts::{AlertCommit, AlertCommitError, NewEvent};
 
-fn event(alert_id: &str, ended_us: i64) -> NewEvent {
-    NewEvent { tenant: tenant("st-mary"), alert_id: alert_id.into(), onset_us: 5, ended_us, sealed: vec![1] }
+pub(crate) fn event(alert_id: &str, ended_us: i64) -> NewEvent {
+    let phase = if ended_us == 0 { AlarmPhase::Start } else { AlarmPhase::End };
+    let (condition_id, policy) = (format!("of-{alert_id}"), Policy::default());
+    NewEvent {
+        tenant: tenant("st-mary"),
+        alert_id: alert_id.into(),
+        onset_us: 5,
+        ended_us,
+        condition: Condition { condition_id, phase, priority: Priority::High, policy },
+        sealed: vec![1],
+    }
 }
 
-fn step(generation: i64, events: Vec<NewEvent>) -> AlertCommit {
+pub(crate) fn step(generation: i64, events: Vec<NewEvent>) -> AlertCommit {
     AlertCommit {
         consumer: "alert".into(),
         generation,
@@ -43,10 +54,17 @@ fn a_step_is_stored_once_however_often_it_is_tried_and_as_a_whole() {
         assert_eq!((checkpoint.generation, checkpoint.next_offset), (2, 11));
         assert_eq!((checkpoint.sealed, checkpoint.devices), (vec![1; 3], vec![]));
         assert_eq!(store.alert_position("alert").await.unwrap(), Some(11));
-        let present = store.alerts(&tenant("st-mary"), false, 10).await.unwrap();
-        assert_eq!(present.iter().map(|alert| alert.alert_id.as_str()).collect::<Vec<_>>(), ["b"]);
-        let all = store.alerts(&tenant("st-mary"), true, 10).await.unwrap();
-        assert_eq!(all.iter().map(|alert| alert.cursor).collect::<Vec<_>>(), [3, 2]);
+        let present = store.alerts(&tenant("st-mary"), false, None, 10).await.unwrap();
+        assert_eq!(present.iter().map(|alert| alert.event.alert_id.as_str()).collect::<Vec<_>>(), ["b"]);
+        let all = store.alerts(&tenant("st-mary"), true, None, 10).await.unwrap();
+        assert_eq!(
+            all.iter().map(|alert| alert.event.cursor).collect::<Vec<_>>(),
+            [2, 3],
+            "one onset: by id"
+        );
+        let behind = all.first().map(|alert| (alert.onset_us, alert.event.alert_id.as_str()));
+        let rest = store.alerts(&tenant("st-mary"), true, behind, 10).await.unwrap();
+        assert_eq!(rest, all[1..], "the next page");
         assert_eq!(store.alert_events(&tenant("other"), 0, 10).await.unwrap(), []);
         assert_eq!(store.alert_events(&tenant("st-mary"), u64::MAX, 10).await.unwrap(), []);
     });

@@ -1,0 +1,87 @@
+//! Acknowledge, pause, confirm, release: what callers change.
+
+use super::error::{refused, unreadable, unwritable};
+use super::{Alerts, Answer, listener};
+use crate::front::now_us;
+use tonic::{Request, Response, Status};
+use wardline_alert::limits::PAUSE_SECONDS_MAX;
+use wardline_alert::{FeedError, Outcome};
+use wardline_proto::refusal::Refusal;
+use wardline_proto::v1::{
+    AcknowledgeRequest, AcknowledgeResponse, Alert, ConfirmRequest, ConfirmResponse, PauseRequest,
+    PauseResponse, ReleaseListenerRequest, ReleaseListenerResponse,
+};
+
+/// Length of an alert's id, hex digits.
+const ALERT_ID_LEN: usize = 64;
+
+pub(super) async fn acknowledge(
+    alerts: &Alerts,
+    request: Request<AcknowledgeRequest>,
+) -> Answer<AcknowledgeResponse> {
+    let (caller, by) = alerts.actor(&request, "alerts Acknowledge")?;
+    let wanted = request.into_inner();
+    let tenant = alerts.tenant(&caller, &wanted.tenant)?;
+    let done = alerts.desk.acknowledge(&tenant, alert_id(&wanted.alert_id)?, &by).await;
+    Ok(Response::new(AcknowledgeResponse { alert: Some(outcome(done)?) }))
+}
+
+pub(super) async fn pause(alerts: &Alerts, request: Request<PauseRequest>) -> Answer<PauseResponse> {
+    let (caller, by) = alerts.actor(&request, "alerts Pause")?;
+    let wanted = request.into_inner();
+    let tenant = alerts.tenant(&caller, &wanted.tenant)?;
+    let done = alerts.desk.pause(&tenant, alert_id(&wanted.alert_id)?, wanted.seconds, &by).await;
+    Ok(Response::new(PauseResponse { alert: Some(outcome(done)?) }))
+}
+
+/// Confirms for the caller's own listener: what was handed to it before is in the ledger first.
+pub(super) async fn confirm(alerts: &Alerts, request: Request<ConfirmRequest>) -> Answer<ConfirmResponse> {
+    let caller = alerts.listener(&request)?;
+    let ConfirmRequest { name, cursor, release } = request.into_inner();
+    let name = listener::name(&caller, &name)?;
+    alerts.ledger.flush().await;
+    let key = (&caller.tenant, name.as_str());
+    let store = alerts.parts.feed.store();
+    let confirmed = store.confirm_deliveries(key, cursor, release, now_us()).await.map_err(unwritable)?;
+    let unknown = "nobody of this name has subscribed, or the cursor is past the end of the log";
+    let leased_until_us = confirmed.ok_or_else(|| refused(Refusal::AlertListener, unknown))?;
+    Ok(Response::new(ConfirmResponse { leased_until_us }))
+}
+
+pub(super) async fn release(
+    alerts: &Alerts,
+    request: Request<ReleaseListenerRequest>,
+) -> Answer<ReleaseListenerResponse> {
+    let (caller, by) = alerts.actor(&request, "alerts ReleaseListener")?;
+    let wanted = request.into_inner();
+    let tenant = alerts.tenant(&caller, &wanted.tenant)?;
+    let key = (&tenant, wanted.listener.as_str());
+    let released = alerts.parts.feed.store().release_listener(key, &by).await.map_err(unwritable)?;
+    if !released {
+        return Err(refused(Refusal::AlertListener, "there is no such listener"));
+    }
+    Ok(Response::new(ReleaseListenerResponse {}))
+}
+
+/// Reads the id of an alert.
+pub(super) fn alert_id(id: &str) -> Result<&str, Status> {
+    let is_id = id.len() == ALERT_ID_LEN && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    if is_id { Ok(id) } else { Err(refused(Refusal::AlertInvalid, "an alert id is 64 hex digits")) }
+}
+
+fn outcome(done: Result<Outcome, FeedError>) -> Result<Alert, Status> {
+    match done.map_err(unreadable)? {
+        Outcome::Done(alert) => Ok(*alert),
+        Outcome::Over => Err(refused(Refusal::AlertOver, "the alert is over")),
+        Outcome::Missing => Err(missing()),
+        Outcome::TooLong => {
+            let message = format!("a pause is {PAUSE_SECONDS_MAX} seconds at most");
+            Err(refused(Refusal::AlertInvalid, &message))
+        }
+    }
+}
+
+/// Says that there is no such alert.
+pub(super) fn missing() -> Status {
+    refused(Refusal::AlertNotFound, "there is no such alert")
+}

@@ -1,0 +1,22 @@
+//! What runs beside the alarm engine: time, which acts on alerts, and the watch over the alarm service.
+
+use super::{Parts, TaskKind};
+use std::sync::Arc;
+use wardline_alert::{AlertDesk, AlertMetrics, AlertWorker, Watchdog, WatchdogOptions};
+
+impl Parts {
+    /// Starts both. They are no part of the engine: they go on when it does not.
+    pub(super) fn watch_alerts(&mut self, worker: &AlertWorker, metrics: Arc<AlertMetrics>) {
+        let (feed, durable) = (worker.feed(), self.journal.durable());
+        let desk = AlertDesk::new(feed.clone());
+        let watchdog = Watchdog::new(WatchdogOptions::default(), feed, durable, metrics, worker.rules());
+        self.tasks.spawn(TaskKind::AlertWatch, |stop| async move {
+            desk.run(stop).await;
+            Ok(())
+        });
+        self.tasks.spawn(TaskKind::AlertWatch, |stop| async move {
+            watchdog.run(stop).await;
+            Ok(())
+        });
+    }
+}

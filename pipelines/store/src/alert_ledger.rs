@@ -1,0 +1,269 @@
+//! The delivery ledger: who listens, for which wards, with which lease; what was sent to whom, and who accepted it.
+
+use crate::db::{Record, args, signed};
+use crate::outbox::{self, Change};
+use crate::{Store, StoreError};
+use wardline_proto::{DeviceId, DeviceKey, TenantId};
+
+/// How a listener stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hearing {
+    /// A subscription is open.
+    Listening,
+    /// It does not keep up.
+    Lagging,
+    /// No subscription is open.
+    Gone,
+}
+
+impl Hearing {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Listening => "listening",
+            Self::Lagging => "lagging",
+            Self::Gone => "gone",
+        }
+    }
+
+    fn from_name(name: &str) -> Result<Self, StoreError> {
+        let all = [Self::Listening, Self::Lagging, Self::Gone];
+        all.into_iter().find(|state| state.name() == name).ok_or(StoreError::Corrupt("alert_listener.state"))
+    }
+}
+
+/// A listener. Times are unix microseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerRow {
+    /// Whose alerts it hears.
+    pub tenant: TenantId,
+    /// SPIFFE URI, with `#` and its name when it has one.
+    pub listener: String,
+    /// Wards that it listens for; none means all.
+    pub sites: Vec<String>,
+    /// How it stands.
+    pub state: Hearing,
+    /// Silence for this long ends the lease; 0 means no lease.
+    pub lease_us: i64,
+    /// When the lease ends; 0 when it was given back.
+    pub leased_until_us: i64,
+    /// An event that is not confirmed for this long means that it is behind.
+    pub behind_us: i64,
+    /// When it subscribed last.
+    pub opened_at_us: i64,
+    /// The last cursor that was sent.
+    pub sent: u64,
+    /// The last cursor that it confirmed.
+    pub confirmed: u64,
+}
+
+/// An event that was handed to a listener's connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// Whose event.
+    pub tenant: TenantId,
+    /// To whom.
+    pub listener: String,
+    /// Of the event.
+    pub cursor: u64,
+    /// The alert, hex.
+    pub alert_id: String,
+    /// When, unix microseconds.
+    pub at_us: i64,
+}
+
+/// A line of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryRow {
+    /// What was sent to whom first.
+    pub sent: Sent,
+    /// How often.
+    pub times: u32,
+    /// When it was confirmed, unix microseconds; 0 while it is not.
+    pub accepted_at_us: i64,
+}
+
+/// Which deliveries.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DeliveryFilter {
+    /// Of this alert; empty means all.
+    pub alert_id: String,
+    /// To this listener; empty means all.
+    pub listener: String,
+    /// Only those that are not accepted.
+    pub open: bool,
+}
+
+const LISTENER: &str = "SELECT tenant, listener, sites, state, lease_us, leased_until_us, behind_us, opened_at_us, sent, confirmed \
+                        FROM alert_listener WHERE $1 = '' OR tenant = $1 ORDER BY tenant, listener";
+
+impl Store {
+    /// Notes that somebody subscribes from `cursor` on; the lease begins.
+    pub async fn open_listener(&self, listener: &ListenerRow) -> Result<(), StoreError> {
+        // A cursor that it resumes from was handled; one before what it has confirmed is heard again.
+        let upsert = "INSERT INTO alert_listener (tenant, listener, sites, state, lease_us, leased_until_us, behind_us, \
+                      opened_at_us, sent, confirmed) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+                      ON CONFLICT (tenant, listener) DO UPDATE SET sites = $3, state = $4, lease_us = $5, \
+                      leased_until_us = $6, behind_us = $7, opened_at_us = $8, \
+                      confirmed = CASE WHEN alert_listener.confirmed > $10 THEN alert_listener.confirmed ELSE $10 END";
+        let sites = listener.sites.join(",");
+        let values = args![
+            listener.tenant.as_str(),
+            &listener.listener,
+            &sites,
+            listener.state.name(),
+            listener.lease_us,
+            listener.leased_until_us,
+            listener.behind_us,
+            listener.opened_at_us,
+            signed(listener.sent)?,
+            signed(listener.confirmed)?,
+        ];
+        self.db().run(upsert, values).await.map(drop)
+    }
+
+    /// Notes how a listener stands, when it is still the subscription of `opened_at_us`.
+    pub async fn set_hearing(
+        &self,
+        (tenant, listener): (&TenantId, &str),
+        opened_at_us: i64,
+        state: Hearing,
+    ) -> Result<(), StoreError> {
+        let update =
+            "UPDATE alert_listener SET state = $4 WHERE tenant = $1 AND listener = $2 AND opened_at_us = $3";
+        self.db().run(update, args![tenant.as_str(), listener, opened_at_us, state.name()]).await.map(drop)
+    }
+
+    /// Puts deliveries into the ledger, in one transaction.
+    pub async fn record_deliveries(&self, sent: &[Sent]) -> Result<(), StoreError> {
+        let insert = "INSERT INTO alert_delivery (tenant, listener, cursor, alert_id, sent_at_us, times, accepted_at_us) \
+                      VALUES ($1, $2, $3, $4, $5, 1, 0) ON CONFLICT (tenant, listener, cursor) \
+                      DO UPDATE SET times = alert_delivery.times + 1";
+        let update = "UPDATE alert_listener SET sent = $3 WHERE tenant = $1 AND listener = $2 AND sent < $3";
+        let mut tx = self.db().begin().await?;
+        for one in sent {
+            let (tenant, cursor) = (one.tenant.as_str(), signed(one.cursor)?);
+            tx.run(insert, args![tenant, &one.listener, cursor, &one.alert_id, one.at_us]).await?;
+            tx.run(update, args![tenant, &one.listener, cursor]).await?;
+        }
+        tx.commit().await
+    }
+
+    /// Accepts everything that was sent to a listener up to `cursor` and renews its lease; with `release` it ends now.
+    /// Returns when the lease ends; `None` when nobody of this name listens, or the cursor is past the end of the log.
+    pub async fn confirm_deliveries(
+        &self,
+        (tenant, listener): (&TenantId, &str),
+        cursor: u64,
+        release: bool,
+        now_us: i64,
+    ) -> Result<Option<i64>, StoreError> {
+        let cursor = i64::try_from(cursor).unwrap_or(i64::MAX);
+        let update = "UPDATE alert_listener SET \
+                      leased_until_us = CASE WHEN $5 = 1 OR lease_us = 0 THEN 0 ELSE lease_us + $4 END, \
+                      confirmed = CASE WHEN confirmed > $3 THEN confirmed ELSE $3 END \
+                      WHERE tenant = $1 AND listener = $2 AND $3 <= \
+                      COALESCE((SELECT last FROM alert_cursor WHERE tenant = $1), 0) RETURNING leased_until_us";
+        let accept = "UPDATE alert_delivery SET accepted_at_us = $4 \
+                      WHERE tenant = $1 AND listener = $2 AND cursor <= $3 AND accepted_at_us = 0";
+        let mut tx = self.db().begin().await?;
+        let tenant = tenant.as_str();
+        let Some(row) = tx.one(update, args![tenant, listener, cursor, now_us, release]).await? else {
+            return Ok(None);
+        };
+        tx.run(accept, args![tenant, listener, cursor, now_us]).await?;
+        tx.commit().await?;
+        row.int("leased_until_us").map(Some)
+    }
+
+    /// Returns deliveries, newest first, at most `limit`.
+    pub async fn deliveries(
+        &self,
+        tenant: &TenantId,
+        filter: &DeliveryFilter,
+        limit: u32,
+    ) -> Result<Vec<DeliveryRow>, StoreError> {
+        let select = "SELECT tenant, listener, cursor, alert_id, sent_at_us, times, accepted_at_us FROM alert_delivery \
+                      WHERE tenant = $1 AND ($2 = '' OR alert_id = $2) AND ($3 = '' OR listener = $3) \
+                      AND ($4 = 0 OR accepted_at_us = 0) ORDER BY cursor DESC, listener LIMIT $5";
+        let DeliveryFilter { alert_id, listener, open } = filter;
+        let values = args![tenant.as_str(), alert_id, listener, *open, i64::from(limit)];
+        self.db().all(select, values).await?.iter().map(delivery).collect()
+    }
+
+    /// Returns the listeners of a tenant, or of all, in order of tenant and name.
+    pub async fn listeners(&self, tenant: Option<&TenantId>) -> Result<Vec<ListenerRow>, StoreError> {
+        let tenant = tenant.map_or("", |tenant| tenant.as_str());
+        self.db().all(LISTENER, args![tenant]).await?.iter().map(listener).collect()
+    }
+
+    /// Returns when the first event behind `cursor` was stored; `None` when there is none.
+    pub async fn alert_waits_since(&self, tenant: &TenantId, cursor: u64) -> Result<Option<i64>, StoreError> {
+        let select =
+            "SELECT stored_at_us FROM alert_event WHERE tenant = $1 AND cursor > $2 ORDER BY cursor LIMIT 1";
+        let row = self.db().one(select, args![tenant.as_str(), signed(cursor)?]).await?;
+        row.map(|row| row.int("stored_at_us")).transpose()
+    }
+
+    /// Ends the lease of a listener that will not come back; `false` when there is none.
+    pub async fn release_listener(
+        &self,
+        (tenant, listener): (&TenantId, &str),
+        by: &Change,
+    ) -> Result<bool, StoreError> {
+        let update = "UPDATE alert_listener SET leased_until_us = 0 WHERE tenant = $1 AND listener = $2";
+        let mut tx = self.db().begin().await?;
+        if tx.run(update, args![tenant.as_str(), listener]).await? == 0 {
+            return Ok(false);
+        }
+        outbox::insert(&mut tx, by, "alert_listener_released", "ok", &format!("{tenant}/{listener}")).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Forgets deliveries that were sent before `before_us`.
+    pub async fn trim_deliveries(&self, before_us: i64) -> Result<u64, StoreError> {
+        self.db().run("DELETE FROM alert_delivery WHERE sent_at_us < $1", args![before_us]).await
+    }
+
+    /// Returns each active device that is not for test, with its site or nothing.
+    pub async fn device_sites(&self) -> Result<Vec<(DeviceKey, String)>, StoreError> {
+        let select = "SELECT tenant, device, site FROM device WHERE state = 'active' AND for_test = 0";
+        let site = |row: &Record| {
+            let device = DeviceId::new(&row.text("device")?).map_err(|_bad| StoreError::Corrupt("device"))?;
+            Ok((DeviceKey { tenant: tenant_of(row)?, device }, row.text("site")?))
+        };
+        self.db().all(select, args![]).await?.iter().map(site).collect()
+    }
+}
+
+fn tenant_of(row: &Record) -> Result<TenantId, StoreError> {
+    crate::alert_log::tenant_of(row)
+}
+
+fn listener(row: &Record) -> Result<ListenerRow, StoreError> {
+    let sites = row.text("sites")?;
+    Ok(ListenerRow {
+        tenant: tenant_of(row)?,
+        listener: row.text("listener")?,
+        sites: sites.split(',').filter(|site| !site.is_empty()).map(str::to_owned).collect(),
+        state: Hearing::from_name(&row.text("state")?)?,
+        lease_us: row.int("lease_us")?,
+        leased_until_us: row.int("leased_until_us")?,
+        behind_us: row.int("behind_us")?,
+        opened_at_us: row.int("opened_at_us")?,
+        sent: row.unsigned("sent")?,
+        confirmed: row.unsigned("confirmed")?,
+    })
+}
+
+fn delivery(row: &Record) -> Result<DeliveryRow, StoreError> {
+    let sent = Sent {
+        tenant: tenant_of(row)?,
+        listener: row.text("listener")?,
+        cursor: row.unsigned("cursor")?,
+        alert_id: row.text("alert_id")?,
+        at_us: row.int("sent_at_us")?,
+    };
+    let times = u32::try_from(row.int("times")?).unwrap_or(u32::MAX);
+    Ok(DeliveryRow { sent, times, accepted_at_us: row.int("accepted_at_us")? })
+}

@@ -1,0 +1,184 @@
+//! Signals, ledger and watch: what is done about alerts, on both databases.
+
+use crate::alerts::{event, step};
+use crate::rig::{on_both, tenant};
+use prost::Message;
+use wardline_proto::v1::{AlarmPhase, AlertState};
+use wardline_store::Store;
+use wardline_store::alert_acts::Acted;
+use wardline_store::alert_ledger::{DeliveryFilter, Hearing, ListenerRow, Sent};
+use wardline_store::alert_signal::{Act, Condition, Policy, Said};
+use wardline_store::alerts::NewEvent;
+use wardline_store::outbox::Change;
+
+const POLICY: Policy = Policy {
+    latching: true,
+    escalate_after_us: 100,
+    escalations_max: 1,
+    escalate_from: 0,
+    realarm_after_us: 0,
+};
+
+fn latching(alert_id: &str, ended_us: i64) -> NewEvent {
+    let event = event(alert_id, ended_us);
+    let condition = Condition { policy: POLICY, ..event.condition };
+    NewEvent { condition, ..event }
+}
+
+fn said(acted: Acted) -> Said {
+    let Acted::Done(event) = acted else { panic!("{acted:?}") };
+    Said::decode(event.said.unwrap().as_slice()).unwrap()
+}
+
+fn by(at_us: i64) -> Change {
+    Change::new("spiffe://t/tenant/st-mary/user/nurse", at_us)
+}
+
+async fn act(store: &Store, alert_id: &str, act: Act, at_us: i64) -> Acted {
+    store.act_on_alert(&tenant("st-mary"), alert_id, &act, &by(at_us)).await.unwrap()
+}
+
+fn acknowledge() -> Act {
+    Act::Acknowledge { by: "nurse".into() }
+}
+
+#[test]
+fn an_act_is_an_event_and_an_audit_entry_or_nothing() {
+    on_both(|store| async move {
+        store.commit_alerts(&step(0, vec![latching("a", 0)])).await.unwrap();
+        assert_eq!(act(&store, "b", acknowledge(), 9).await, Acted::Missing);
+        let done = said(act(&store, "a", acknowledge(), 9).await);
+        assert_eq!((done.phase(), done.signal.state()), (AlarmPhase::Update, AlertState::Acknowledged));
+        assert!(matches!(act(&store, "a", acknowledge(), 10).await, Acted::Unchanged(_)));
+        assert_eq!(store.alert_head(&tenant("st-mary")).await.unwrap(), 2);
+        let audited = store.audit_outbox_pending(10).await.unwrap();
+        let audited: Vec<_> = audited.iter().map(|row| (row.action.as_str(), row.target.as_str())).collect();
+        assert_eq!(audited, [("alert_acknowledged", "st-mary/alert/a")]);
+        store.commit_alerts(&step(1, vec![latching("a", 20)])).await.unwrap();
+        assert_eq!(act(&store, "a", acknowledge(), 21).await, Acted::Over);
+    });
+}
+
+#[test]
+fn a_latched_alert_is_listed_until_it_is_acknowledged_and_time_acts_on_it_once() {
+    on_both(|store| async move {
+        store.commit_alerts(&step(0, vec![latching("a", 0), latching("a", 20)])).await.unwrap();
+        let listed = store.alerts(&tenant("st-mary"), false, None, 10).await.unwrap();
+        assert_eq!(listed[0].signal.as_ref().unwrap().state(), AlertState::Latched);
+        assert_eq!(store.alerts_due(106, 10).await.unwrap(), []);
+        let due = store.alerts_due(107, 10).await.unwrap();
+        assert_eq!(due.iter().map(|due| due.alert_id.as_str()).collect::<Vec<_>>(), ["a"]);
+        // Two look at the clock at once: one event.
+        let both = [store.clone(), store.clone()]
+            .map(|store| tokio::spawn(async move { act(&store, "a", Act::Expire, 107).await }));
+        let mut done = 0;
+        for one in both {
+            done += usize::from(matches!(one.await.unwrap(), Acted::Done(_)));
+        }
+        assert_eq!((done, store.alerts_due(i64::MAX, 10).await.unwrap()), (1, vec![]));
+        assert_eq!(said(act(&store, "a", acknowledge(), 200).await).phase(), AlarmPhase::End);
+        assert!(store.alerts(&tenant("st-mary"), false, None, 10).await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_pause_covers_the_condition_that_comes_back_and_no_higher_one() {
+    on_both(|store| async move {
+        let with = |alert_id: &str, priority| {
+            let event = event(alert_id, 0);
+            let condition = Condition { condition_id: "c".into(), priority, ..event.condition };
+            NewEvent { condition, ..event }
+        };
+        use wardline_proto::v1::Priority::{High, Medium};
+        store.commit_alerts(&step(0, vec![with("a", Medium)])).await.unwrap();
+        let pause = Act::Pause { by: "nurse".into(), until_us: 1_000 };
+        said(act(&store, "a", pause, 6).await);
+        store.commit_alerts(&step(1, vec![with("b", Medium), with("c", High)])).await.unwrap();
+        let state = async |alert_id: &str| {
+            let stored = store.alert(&tenant("st-mary"), alert_id).await.unwrap().unwrap();
+            Said::decode(stored.said.unwrap().as_slice()).unwrap().signal.state()
+        };
+        assert_eq!((state("b").await, state("c").await), (AlertState::Paused, AlertState::Present));
+        said(act(&store, "a", Act::Resume, 7).await);
+        store.commit_alerts(&step(2, vec![with("d", Medium)])).await.unwrap();
+        assert_eq!(state("d").await, AlertState::Present, "the pause is over");
+    });
+}
+
+fn listener() -> ListenerRow {
+    ListenerRow {
+        tenant: tenant("st-mary"),
+        listener: "spiffe://desk#one".into(),
+        sites: vec!["icu-1".into(), "icu-2".into()],
+        state: Hearing::Listening,
+        lease_us: 50,
+        leased_until_us: 150,
+        behind_us: 30,
+        opened_at_us: 100,
+        sent: 0,
+        confirmed: 0,
+    }
+}
+
+#[test]
+fn the_ledger_knows_what_was_sent_and_accepted() {
+    on_both(|store| async move {
+        let (tenant, row) = (tenant("st-mary"), listener());
+        let key = (&tenant, row.listener.as_str());
+        store.commit_alerts(&step(0, vec![event("a", 0), event("b", 0)])).await.unwrap();
+        assert_eq!(store.confirm_deliveries(key, 1, false, 110).await.unwrap(), None, "nobody listens yet");
+        store.open_listener(&row).await.unwrap();
+        let sent = |cursor, alert_id: &str| Sent {
+            tenant: row.tenant.clone(),
+            listener: row.listener.clone(),
+            cursor,
+            alert_id: alert_id.into(),
+            at_us: 105,
+        };
+        store.record_deliveries(&[sent(1, "a"), sent(2, "b"), sent(2, "b")]).await.unwrap();
+        assert_eq!(store.confirm_deliveries(key, 3, false, 110).await.unwrap(), None, "past the end");
+        assert_eq!(store.confirm_deliveries(key, 1, false, 110).await.unwrap(), Some(160));
+        let filter = DeliveryFilter::default();
+        let lines = store.deliveries(&tenant, &filter, 10).await.unwrap();
+        let seen: Vec<_> = lines.iter().map(|l| (l.sent.cursor, l.times, l.accepted_at_us)).collect();
+        assert_eq!(seen, [(2, 2, 0), (1, 1, 110)]);
+        let open = DeliveryFilter { open: true, ..filter };
+        assert_eq!(store.deliveries(&tenant, &open, 10).await.unwrap().len(), 1);
+        assert_eq!(store.alert_waits_since(&tenant, 1).await.unwrap(), Some(7));
+        assert_eq!(store.alert_waits_since(&tenant, 2).await.unwrap(), None);
+        store.set_hearing(key, 99, Hearing::Gone).await.unwrap();
+        let known = store.listeners(Some(&tenant)).await.unwrap().remove(0);
+        assert_eq!(
+            (known.state, known.sent, known.confirmed),
+            (Hearing::Listening, 2, 1),
+            "an older one ended"
+        );
+        assert_eq!(known.sites, row.sites);
+        assert_eq!(store.confirm_deliveries(key, 2, true, 120).await.unwrap(), Some(0), "goodbye");
+        assert!(store.release_listener(key, &by(1)).await.unwrap());
+        assert_eq!(store.trim_deliveries(106).await.unwrap(), 2);
+    });
+}
+
+#[test]
+fn a_fault_of_the_service_is_raised_once_and_ended_once() {
+    on_both(|store| async move {
+        let raise = |alert_id: &str| {
+            let event = event(alert_id, 0);
+            let condition = Condition { condition_id: "ward".into(), ..event.condition };
+            NewEvent { condition, ..event }
+        };
+        let first = store.raise_watch(&raise("a"), 5).await.unwrap();
+        let second = store.raise_watch(&raise("b"), 6).await.unwrap();
+        assert_eq!((first, second), (true, false));
+        let present = store.watch_present().await.unwrap();
+        assert_eq!(present.iter().map(|row| row.alert_id.as_str()).collect::<Vec<_>>(), ["a"]);
+        let over = NewEvent { ended_us: 9, ..raise("a") };
+        let over =
+            NewEvent { condition: Condition { phase: AlarmPhase::End, ..over.condition.clone() }, ..over };
+        assert!(store.end_watch(&over, 9).await.unwrap());
+        assert!(!store.end_watch(&over, 10).await.unwrap());
+        assert_eq!(store.alert_head(&tenant("st-mary")).await.unwrap(), 2);
+        assert!(store.watch_present().await.unwrap().is_empty());
+    });
+}
