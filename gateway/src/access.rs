@@ -4,6 +4,6 @@ mod metrics;
 
 pub use metrics::Ages;
 pub use wardline_access::{
-    Access, CODE_METADATA, Caller, Credential, Directory, Gated, Guarded, Role, Services, limits, serve,
-    status,
+    Access, CODE_METADATA, Caller, Credential, Directory, Gated, Guarded, Role, Services, coded, limits,
+    serve, status,
 };
