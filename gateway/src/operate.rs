@@ -6,12 +6,13 @@
 use crate::front::now_us;
 use crate::pki::{Authority, PkiDir, PkiError, Profile, write_identity};
 use std::path::{Path, PathBuf};
+use wardline_archive::place::{Place, PlaceError};
 use wardline_archive::read::local_actor;
 use wardline_journal::{KeyError, KeyPurpose, Keyring};
 use wardline_proto::{DeviceId, DeviceKey, Identity, TenantId};
 use wardline_store::outbox::Change;
 use wardline_store::registry::{IssuedCertificate, PrincipalKind, Role};
-use wardline_store::{Store, StoreError};
+use wardline_store::{Store, StoreError, StoreUrl};
 
 /// Says why an operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -23,8 +24,11 @@ pub enum OperateError {
     #[error("keyring.json: {0}")]
     Key(#[from] KeyError),
     /// The database.
-    #[error("wardline.db: {0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
+    /// Where the database is.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     /// An id.
     #[error(transparent)]
     Id(#[from] wardline_proto::ids::IdError),
@@ -69,9 +73,9 @@ impl DataDir {
         self.0.join("keyring.json")
     }
 
-    /// Returns the database's path.
-    pub fn store(&self) -> PathBuf {
-        self.0.join("wardline.db")
+    /// Says where the database is: a file of the directory, or what its settings name.
+    pub fn store(&self) -> Result<StoreUrl, PlaceError> {
+        Place::of(&self.0).map(|place| place.store().clone())
     }
 
     /// Returns the folder of the operator's certificate.
@@ -115,7 +119,7 @@ pub async fn init(dir: &Path, trust_domain: &str, hosts: &[String]) -> Result<()
     let keyring = Keyring::create_or_open(&data.keyring())?;
     keyring.ensure(KeyPurpose::Journal, None)?;
     keyring.ensure(KeyPurpose::State, None)?;
-    let store = Store::open(&data.store()).await?;
+    let store = data.store()?.open().await?;
     let made = make_authority(&data, &store, trust_domain, hosts).await;
     store.close().await;
     made?;
@@ -167,7 +171,7 @@ pub async fn issue_principal(
         Identity::Device(_) => None,
     };
     if let Some(principal) = principal.filter(|_| !roles.is_empty()) {
-        let store = Store::open(&data.store()).await?;
+        let store = data.store()?.open().await?;
         let put = store.put_principal(&local_change(), principal, roles).await;
         store.close().await;
         put?;
@@ -198,7 +202,7 @@ pub async fn issue_service(
 pub async fn revoke(dir: &Path, identity: &Identity) -> Result<u64, OperateError> {
     let data = initialised(dir)?;
     let authority = Authority::load(&data.pki())?;
-    let store = Store::open(&data.store()).await?;
+    let store = data.store()?.open().await?;
     let revoked = store.revoke_identity(&local_change(), &identity.uri(authority.trust_domain())).await;
     store.close().await;
     Ok(revoked?)
@@ -213,7 +217,7 @@ pub fn initialised(dir: &Path) -> Result<DataDir, OperateError> {
 async fn issue(dir: &Path, identity: Identity, out: &Path) -> Result<IssuedCertificate, OperateError> {
     let data = initialised(dir)?;
     let issued = Authority::load(&data.pki())?.issue(&Profile::Client(identity.clone()))?;
-    let store = Store::open(&data.store()).await?;
+    let store = data.store()?.open().await?;
     // Recorded first: a certificate that exists can then always be revoked.
     let enrolled = store.enrol(&local_change(), &identity, &issued.certificate).await;
     store.close().await;

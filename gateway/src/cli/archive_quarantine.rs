@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use wardline_archive::Table;
-use wardline_archive::read::{
-    ArchiveReader, DATABASE, Quarantined, audit_read, local_actor, quarantine_rows,
-};
+use wardline_archive::place::Place;
+use wardline_archive::read::{ArchiveReader, Quarantined, audit_read, local_actor, quarantine_rows};
 use wardline_store::Store;
 use wardline_store::registry::Change;
 use wardline_store::replay::{FrameName, Outcome};
@@ -167,7 +166,7 @@ fn place(row: &Quarantined) -> String {
 }
 
 async fn list(of: &Chosen, json: bool) -> anyhow::Result<ExitCode> {
-    let store = Store::open_read_only(&of.data_dir.join(DATABASE)).await?;
+    let store = Place::of(&of.data_dir)?.store().open_read_only().await?;
     let outcomes = outcomes(&store).await?;
     let rows = rows(&of.data_dir, "quarantine_listed", &words(of)).await?;
     for row in rows.iter().filter(|row| of.has(row)) {
@@ -222,7 +221,7 @@ async fn show((partition, offset): (u16, u64), data_dir: &Path) -> anyhow::Resul
     let rows = rows(data_dir, "quarantine_shown", &format!("{partition}/{offset}")).await?;
     let is = |row: &&Quarantined| (row.frame.partition, row.frame.offset) == (partition, offset);
     let row = rows.iter().find(is).with_context(|| format!("the quarantine has no {partition}/{offset}"))?;
-    let store = Store::open_read_only(&data_dir.join(DATABASE)).await?;
+    let store = Place::of(data_dir)?.store().open_read_only().await?;
     let outcomes = outcomes(&store).await?;
     let mut told = row_json(row, state(&outcomes, row));
     if let (Some(Some(Outcome::Stays(code))), Some(told)) = (outcomes.get(&row.frame), told.as_object_mut()) {
@@ -246,7 +245,7 @@ async fn replay(of: &Chosen, frames: &[(u16, u64)], wait: Duration) -> anyhow::R
     let chosen: Vec<_> = rows.into_iter().filter(|row| of.has(row) && is_named(row)).collect();
     anyhow::ensure!(!chosen.is_empty(), "the quarantine has no such frame");
     let names: Vec<_> = chosen.iter().map(|row| row.frame.clone()).collect();
-    let store = Store::open_existing(&of.data_dir.join(DATABASE)).await?;
+    let store = Place::of(&of.data_dir)?.store().open_existing().await?;
     let asked = store.ask_replay(&Change::new(local_actor(), crate::front::now_us()), &names).await?;
     println!("{} frames chosen, {asked} to be judged again", names.len());
     let until = Instant::now() + wait;

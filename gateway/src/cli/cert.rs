@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use wardline_store::Store;
 use wardline_store::registry::{CertificateRow, Serial};
 
 /// Shows issued certificates; renews the gateway's own and the operator's. Works beside a running gateway.
@@ -73,7 +72,7 @@ impl CertCommand {
         match self.action {
             CertAction::Registry(action) => return action.run().await,
             CertAction::List(list) => {
-                let store = Store::open_read_only(&initialised(&list.data.data_dir)?.store()).await?;
+                let store = initialised(&list.data.data_dir)?.store()?.open_read_only().await?;
                 for row in store.list_certificates(&list.uri, list.limit).await? {
                     println!("{}", line(&row));
                 }
@@ -81,7 +80,7 @@ impl CertCommand {
             CertAction::Show(show) => {
                 let serial = Serial::from_hex(&show.serial);
                 let serial = serial.ok_or_else(|| anyhow::anyhow!("a serial is 2 to 40 hex digits"))?;
-                let store = Store::open_read_only(&initialised(&show.data.data_dir)?.store()).await?;
+                let store = initialised(&show.data.data_dir)?.store()?.open_read_only().await?;
                 let row = store.get_certificate(&serial).await?;
                 print_row(&row.ok_or_else(|| anyhow::anyhow!("no certificate has this serial"))?);
             }

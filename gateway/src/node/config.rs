@@ -9,6 +9,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use wardline_archive::place::{StoreSettings, syntax_error};
 
 /// Everything that is wrong with a configuration.
 #[derive(Debug, PartialEq, Eq)]
@@ -77,18 +78,21 @@ struct Alert {
     rules: Option<PathBuf>,
 }
 
-/// Puts the file's settings over `options`. A missing file changes nothing.
+/// Puts the file's settings, and those of the environment, over `options`. A missing file changes nothing.
 pub fn load(path: &Path, options: &mut NodeOptions) -> Result<(), ConfigErrors> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        // The environment may still say something.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(ConfigErrors(vec![format!("{}: {error}", path.display())])),
     };
     apply(&text, options)
 }
 
 fn apply(text: &str, options: &mut NodeOptions) -> Result<(), ConfigErrors> {
-    let table: toml::Table = text.parse().map_err(|error| ConfigErrors(vec![format!("{error}")]))?;
+    // Without the text around it, which may hold a password.
+    let told = |error: toml::de::Error| ConfigErrors(vec![syntax_error(text, &error)]);
+    let table: toml::Table = text.parse().map_err(told)?;
     let mut file = File { table, errors: Vec::new() };
     let listen: Listen = file.section("listen");
     options.mqtt = listen.mqtt.unwrap_or(options.mqtt);
@@ -129,6 +133,11 @@ fn apply(text: &str, options: &mut NodeOptions) -> Result<(), ConfigErrors> {
     options.archive.compact_files_min =
         archive.compact_files_min.unwrap_or(options.archive.compact_files_min);
     file.check(options.archive.compact_files_min >= 2, || "archive.compact_files_min: at least 2".to_owned());
+    let store = StoreSettings::read(file.table.remove("store")).map_err(ToOwned::to_owned);
+    match store.and_then(|store| store.resolve(&options.data_dir).map_err(|error| error.to_string())) {
+        Ok(store) => options.store = store,
+        Err(error) => file.check(false, || error),
+    }
     let alert: Alert = file.section("alert");
     options.alert.rules = alert.rules.or(options.alert.rules.take());
     file.finish()
@@ -193,6 +202,23 @@ mod tests {
         apply("[listen]\nmqtt = \"127.0.0.1:1\"\n[front]\ntls12 = true\n", &mut options).unwrap();
         assert_eq!(options.mqtt.port(), 1);
         assert!(options.tls12);
+    }
+
+    #[test]
+    fn the_database_may_be_a_server_and_its_password_is_not_told() {
+        let mut options = NodeOptions::new("data");
+        apply("[store]\nurl = \"postgres://w:s3cret@db/ward\"\n", &mut options).unwrap();
+        assert!(options.store.path().is_none());
+        assert!(!format!("{options:?}").contains("s3cret"));
+        for bad in [
+            "url = \"sqlite:s3cret\"",
+            "url = \"postgres://a:s3cret@b",
+            "url = [\"s3cret\"]",
+            "name = \"s3cret\"",
+        ] {
+            let errors = apply(&format!("[store]\n{bad}\n"), &mut NodeOptions::new("data")).unwrap_err();
+            assert!(!errors.0.is_empty() && !errors.to_string().contains("s3cret"), "{errors}");
+        }
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub enum NodeError {
     #[error("journal: {0}")]
     Journal(#[from] OpenError),
     /// The database.
-    #[error("wardline.db: {0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
     /// The audit chain.
     #[error("audit: {0}")]

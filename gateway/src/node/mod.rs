@@ -113,7 +113,7 @@ impl Node {
         let tls = Arc::new(LiveTls::load(data.pki(), options.tls12)?);
         let trust_domain = crate::pki::trust_domain(&data.pki().read("issuing.pem")?)?;
         let keyring = Arc::new(Keyring::open(&data.keyring())?);
-        let store = Store::open(&data.store()).await?;
+        let store = options.store.open().await?;
         let (mut journal_options, keys) = (options.journal.clone(), keyring.clone());
         journal_options.dir = data.journal();
         let open = move || Journal::open(journal_options, storage, keys);

@@ -6,7 +6,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use wardline_alert::AlertOptions;
 use wardline_archive::ArchiveOptions;
+use wardline_archive::place::DATABASE;
 use wardline_journal::JournalOptions;
+use wardline_store::StoreUrl;
 
 /// Default port of MQTT over TLS.
 const MQTT_PORT: u16 = 8883;
@@ -77,6 +79,8 @@ pub struct NodeOptions {
     pub journal: JournalOptions,
     /// The archive; its folder follows from `data_dir`.
     pub archive: ArchiveOptions,
+    /// Where the database is.
+    pub store: StoreUrl,
     /// The alarm engine.
     pub alert: AlertOptions,
 }
@@ -96,6 +100,7 @@ impl NodeOptions {
             enrol: EnrolOptions::default(),
             journal: JournalOptions::default(),
             archive: ArchiveOptions::default(),
+            store: StoreUrl::file(data_dir.as_ref().join(DATABASE)),
             alert: AlertOptions::default(),
         }
     }

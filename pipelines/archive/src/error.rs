@@ -19,6 +19,9 @@ pub enum ArchiveError {
     /// The catalog's database failed.
     #[error("catalog: {0}")]
     Store(#[from] StoreError),
+    /// It is not known where the archive lies.
+    #[error(transparent)]
+    Place(#[from] crate::place::PlaceError),
     /// Another worker took the catalog over.
     #[error("another worker took the catalog over")]
     Fenced,
@@ -83,6 +86,7 @@ impl ArchiveError {
                 ErrorKind::Retry
             }
             Self::Store(_)
+            | Self::Place(_)
             | Self::Fenced
             | Self::Position(_)
             | Self::Journal(_)

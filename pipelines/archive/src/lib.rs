@@ -26,6 +26,7 @@ mod keys;
 mod metrics;
 mod notices;
 mod options;
+pub mod place;
 mod profiles;
 pub mod read;
 mod replay;

@@ -19,6 +19,7 @@ use crate::completeness::{HourReport, report};
 use crate::dedup::Intervals;
 use crate::error::ArchiveError;
 use crate::keys::ArchiveKeys;
+use crate::place::Place;
 use crate::streams::{Counts, counts_of};
 use crate::table::Table;
 use bytes::Bytes;
@@ -35,8 +36,6 @@ use wardline_store::catalog::{AuditHead, Catalog, FileRow, StreamId, StreamRow};
 
 /// Name of the archive's folder in a data directory.
 pub const ARCHIVE_DIR: &str = "archive";
-/// Name of the database in a data directory.
-pub const DATABASE: &str = "wardline.db";
 /// Name of the keyring in a data directory.
 pub const KEYRING: &str = "keyring.json";
 
@@ -64,7 +63,7 @@ pub struct ArchiveReader {
 impl ArchiveReader {
     /// Opens the archive of a data directory, to read only.
     pub async fn open(data_dir: &Path) -> Result<Self, ArchiveError> {
-        let store = Store::open_read_only(&data_dir.join(DATABASE)).await?;
+        let store = Place::of(data_dir)?.store().open_read_only().await?;
         let keyring = Arc::new(Keyring::open(&data_dir.join(KEYRING))?);
         Ok(Self::new(data_dir.join(ARCHIVE_DIR), store, keyring))
     }

@@ -8,10 +8,10 @@ use anyhow::Context;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::path::Path;
 use std::sync::Arc;
-use wardline_archive::read::{DATABASE, KEYRING};
+use wardline_archive::place::Place;
+use wardline_archive::read::KEYRING;
 use wardline_journal::{KeyPurpose, Keyring, Sealer};
 use wardline_proto::TenantId;
-use wardline_store::Store;
 use wardline_store::catalog::Catalog;
 
 /// How far apart the times are that a masked row shows, unless something else is said, seconds.
@@ -27,7 +27,7 @@ pub(crate) async fn mask(data_dir: &Path, tenant: &TenantId, step_s: u32) -> any
     let mut fresh = [0; KEY_BYTES];
     SystemRandom::new().fill(&mut fresh).map_err(|_unspecified| anyhow::anyhow!("no randomness"))?;
     let sealed = sealer.seal(name.as_bytes(), &fresh)?;
-    let store = Store::open_existing(&data_dir.join(DATABASE)).await?;
+    let store = Place::of(data_dir)?.store().open_existing().await?;
     let sealed = Catalog::new(store.clone()).secret(&name, &sealed).await;
     store.close().await;
     let key = sealer.open(name.as_bytes(), &sealed?).context("the key of the pseudonyms does not open")?;

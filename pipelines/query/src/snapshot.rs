@@ -15,9 +15,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use wardline_archive::Table;
-use wardline_archive::read::{ArchiveReader, DATABASE};
+use wardline_archive::place::Place;
+use wardline_archive::read::ArchiveReader;
 use wardline_proto::TenantId;
-use wardline_store::Store;
 use wardline_store::catalog::FileRow;
 
 /// Whose rows a session sees, and how.
@@ -33,7 +33,7 @@ pub(crate) struct Scope {
 /// as it is known now.
 pub(crate) async fn open(data_dir: &Path, scope: &Scope) -> anyhow::Result<SessionContext> {
     let reader = ArchiveReader::open(data_dir).await?;
-    let store = Store::open_read_only(&data_dir.join(DATABASE)).await?;
+    let store = Place::of(data_dir)?.store().open_read_only().await?;
     let files = reader.files(None).await?;
     let lookups = Arc::new(Lookups::load(&store, scope.tenant.as_ref()).await?);
     store.close().await;

@@ -19,6 +19,9 @@ pub mod replay;
 pub mod retired;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod url;
+
+pub use url::StoreUrl;
 
 use db::Pool;
 use registry::Reject;
@@ -143,7 +146,11 @@ impl Store {
 
     async fn sqlite(options: SqliteConnectOptions) -> Result<Self, StoreError> {
         // The writer first: it makes the file.
-        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .test_before_acquire(false)
+            .connect_with(options.clone())
+            .await?;
         let readers = SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).connect_lazy_with(options);
         Ok(Self { pool: Pool::Sqlite { readers, writer } })
     }

@@ -66,15 +66,30 @@ impl TestPostgres {
         if !done.status.success() {
             return Err(format!("initdb: {}", String::from_utf8_lossy(&done.stderr)));
         }
-        let mut command = as_user(user.as_deref(), &initdb.with_file_name("postgres"));
-        command.arg("-D").arg(&data).arg("-k").arg(folder.path());
-        // Durable as in production: what the tests measure and kill is the real thing.
-        command.args(["-c", "listen_addresses=", "-p", PORT, "-c", "logging_collector=off"]);
-        let log = std::fs::File::create(folder.path().join("log")).map_err(|error| error.to_string())?;
-        let server = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
-        let mut running = Self { folder, server: server.map_err(|error| format!("postgres: {error}"))? };
+        let server = serve(folder.path(), user.as_deref(), &initdb.with_file_name("postgres"))?;
+        let mut running = Self { folder, server };
         running.wait(&initdb.with_file_name("pg_isready"))?;
         Ok(running)
+    }
+
+    /// Kills the server as a crash of its machine would; its data stay.
+    pub fn kill(&mut self) -> Result<(), String> {
+        self.server.kill().and_then(|()| self.server.wait()).map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Starts the killed server on its data again, and waits until it serves.
+    pub fn start_again(&mut self) -> Result<(), String> {
+        let postgres = program("postgres").ok_or("postgres is missing")?;
+        let user = unprivileged(self.folder.path())?;
+        let until = Instant::now() + START;
+        loop {
+            self.server = serve(self.folder.path(), user.as_deref(), &postgres)?;
+            // It ends at once as long as a process of the killed one holds its memory.
+            match self.wait(&postgres.with_file_name("pg_isready")) {
+                Err(_) if Instant::now() < until => std::thread::sleep(POLL),
+                done => return done,
+            }
+        }
     }
 
     /// Returns the server of this process: making a cluster costs seconds, a database of it nearly nothing.
@@ -147,6 +162,17 @@ impl Drop for TestPostgres {
         let _ = self.server.kill();
         let _ = self.server.wait();
     }
+}
+
+/// Starts the server of a folder.
+fn serve(folder: &Path, user: Option<&str>, postgres: &Path) -> Result<Child, String> {
+    let mut command = as_user(user, postgres);
+    command.arg("-D").arg(folder.join("data")).arg("-k").arg(folder);
+    // Durable as in production: what the tests measure and kill is the real thing.
+    command.args(["-c", "listen_addresses=", "-p", PORT, "-c", "logging_collector=off"]);
+    let log = std::fs::File::create(folder.join("log")).map_err(|error| error.to_string())?;
+    let server = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
+    server.map_err(|error| format!("postgres: {error}"))
 }
 
 /// Finds a program of PostgreSQL: of Debian's newest version, or on the path.

@@ -16,7 +16,7 @@ const EPOCH: u64 = 1_790_000_000_000_000;
 const WAIT: Duration = Duration::from_secs(90);
 
 /// Publishes the start of conditions `from..to`, each its own frame on the alarm lane.
-fn raise(stand: &Stand, certs: &Path, from: u64, to: u64) -> anyhow::Result<()> {
+pub(crate) fn raise(stand: &Stand, certs: &Path, from: u64, to: u64) -> anyhow::Result<()> {
     block_on(async {
         let mut device = Publisher::connect(stand.mqtt, TENANT, "mon-1", certs).await?;
         for number in from..to {
@@ -37,7 +37,7 @@ fn raise(stand: &Stand, certs: &Path, from: u64, to: u64) -> anyhow::Result<()> 
     })
 }
 
-fn subscriber(stand: &Stand, certs: &Path, events: u64) -> anyhow::Result<Command> {
+pub(crate) fn subscriber(stand: &Stand, certs: &Path, events: u64) -> anyhow::Result<Command> {
     let mut command = python::script("docs/examples/subscribe_alerts.py", None)?;
     command.args(["--server", &format!("localhost:{}", stand.grpc), "--timeout", "90"]);
     command.args(["--count", &events.to_string()]).arg("--certs").arg(certs);
@@ -45,7 +45,7 @@ fn subscriber(stand: &Stand, certs: &Path, events: u64) -> anyhow::Result<Comman
 }
 
 /// Reads cursor and alert id of each event that a subscriber printed.
-fn events(text: &str) -> anyhow::Result<Vec<(u64, String)>> {
+pub(crate) fn events(text: &str) -> anyhow::Result<Vec<(u64, String)>> {
     let lines = text.lines().filter(|line| line.starts_with('{'));
     let event = |line: &str| {
         let value: serde_json::Value = serde_json::from_str(line)?;

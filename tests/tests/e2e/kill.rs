@@ -27,7 +27,7 @@ fn a_gateway_killed_under_load_loses_and_doubles_nothing() -> anyhow::Result<()>
     }
     stand.start()?;
     let ledger = stand.path("ledger");
-    let mut fleet = fleet(&stand, &ledger)?;
+    let mut fleet = fleet(&stand, &ledger, Duration::from_secs(30 * cycles() as u64))?;
     for _ in 0..cycles() {
         std::thread::sleep(random.millis(100, 3000));
         stand.kill()?;
@@ -37,6 +37,8 @@ fn a_gateway_killed_under_load_loses_and_doubles_nothing() -> anyhow::Result<()>
     std::thread::sleep(Duration::from_secs(3));
     fleet.interrupt(DRAIN)?;
     let acked = read_ledger(&ledger)?;
+    let devices: BTreeSet<_> = acked.iter().map(|position| &position.device).collect();
+    ensure!(devices.len() == DEVICES, "frames of {devices:?} alone");
     let quarantined = stand.archived(&acked, ARCHIVE)?;
     let doubled = doubled(&stand)?;
     println!(
@@ -50,16 +52,18 @@ fn a_gateway_killed_under_load_loses_and_doubles_nothing() -> anyhow::Result<()>
     stand.verify()
 }
 
-fn fleet(stand: &Stand, ledger: &Path) -> anyhow::Result<Process> {
+/// Starts every device of the stand's certificates, for `length` unless it is interrupted. They join within the first
+/// fiftieth of it.
+pub(crate) fn fleet(stand: &Stand, ledger: &Path, length: Duration) -> anyhow::Result<Process> {
     let mut command = Command::new(binary("firmware-sim")?);
     command.args(["fleet", "--gateway", &format!("127.0.0.1:{}", stand.mqtt), "--server-name", "localhost"]);
-    command.args(["--rate", "200", "--duration", "1h", "--drain", "100s"]);
+    command.args(["--rate", "25", "--duration", &format!("{}s", length.as_secs()), "--drain", "100s"]);
     command.arg("--certs").arg(stand.certs()).arg("--ledger").arg(ledger);
     Process::start("firmware-sim fleet", &mut command, &stand.path("fleet.log"))
 }
 
 /// Reads a ledger: `TENANT/DEVICE EPOCH LANE SEQ` a line. A frame is acknowledged once.
-fn read_ledger(path: &Path) -> anyhow::Result<BTreeSet<Position>> {
+pub(crate) fn read_ledger(path: &Path) -> anyhow::Result<BTreeSet<Position>> {
     let text = std::fs::read_to_string(path).context("the fleet wrote no ledger")?;
     let mut acked = BTreeSet::new();
     for line in text.lines() {
@@ -73,7 +77,7 @@ fn read_ledger(path: &Path) -> anyhow::Result<BTreeSet<Position>> {
 }
 
 /// Counts readings that stand in the archive more than once.
-fn doubled(stand: &Stand) -> anyhow::Result<usize> {
+pub(crate) fn doubled(stand: &Stand) -> anyhow::Result<usize> {
     let mut times: BTreeMap<(Position, u32, i64), usize> = BTreeMap::new();
     for reading in rows::readings(&stand.table("numerics")?)? {
         *times.entry((reading.position, reading.mdc_code, reading.time_us)).or_default() += 1;

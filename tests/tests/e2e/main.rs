@@ -9,6 +9,7 @@ mod kill;
 mod metrics;
 mod news2;
 mod onboarding;
+mod postgres;
 mod process;
 mod python;
 mod quarantine;

@@ -37,11 +37,17 @@ pub(crate) struct Stand {
 impl Stand {
     /// Makes a data folder with certificates and chooses ports; starts nothing.
     pub(crate) fn new() -> anyhow::Result<Self> {
+        Self::with("")
+    }
+
+    /// The same, with more settings.
+    pub(crate) fn with(settings: &str) -> anyhow::Result<Self> {
         let [mqtt, grpc, http, est] = free_ports()?;
         let stand = Self { folder: tempfile::tempdir()?, gateway: None, mqtt, grpc, http, est };
-        run(stand.wardline()?.arg("init").arg("--data-dir").arg(stand.data()))?;
         let bootstrap = format!("[bootstrap]\nfronts = [\"localhost:{mqtt}\"]\n");
-        std::fs::write(stand.data().join("wardline.toml"), format!("{SETTINGS}{bootstrap}"))?;
+        std::fs::create_dir(stand.data())?;
+        std::fs::write(stand.data().join("wardline.toml"), format!("{SETTINGS}{settings}{bootstrap}"))?;
+        run(stand.wardline()?.arg("init").arg("--data-dir").arg(stand.data()))?;
         Ok(stand)
     }
 

@@ -1,19 +1,18 @@
 //! Who reads the archive from this machine is told to the audit trail before anything is read (AUD-1).
 
-use super::DATABASE;
 use crate::error::ArchiveError;
+use crate::place::Place;
 use crate::worker::now_us;
 use ring::digest::{SHA256, digest};
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
-use wardline_store::Store;
 use wardline_store::outbox::Change;
 
 /// Tells that this process is about to read, and what; to be called before it does. An error: nothing may be read.
 pub async fn audit_read(data_dir: &Path, action: &str, target: &str) -> Result<(), ArchiveError> {
     let change = Change { actor: local_actor(), at_us: now_us() };
-    let store = Store::open_existing(&data_dir.join(DATABASE)).await.map_err(ArchiveError::NotAudited)?;
+    let store = Place::of(data_dir)?.store().open_existing().await.map_err(ArchiveError::NotAudited)?;
     let recorded = store.record_audit(&change, action, "ok", target).await;
     store.close().await;
     recorded.map_err(ArchiveError::NotAudited)
