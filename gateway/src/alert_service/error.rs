@@ -1,7 +1,7 @@
 //! What a caller is told: a status with its stable code.
 
-use crate::access::coded;
 use tonic::{Code, Status};
+use wardline_access::coded;
 use wardline_alert::FeedError;
 use wardline_proto::refusal::Refusal;
 use wardline_store::StoreError;
