@@ -16,11 +16,13 @@
 //! What it does not do: seal or open a body (SEC-3), decide who works on a partition, or carry resend requests and
 //! confirmations back to a front: they are small truth and go through SQL.
 //!
-//! The engines are behind features; without one this crate has no network code.
+//! The engines are behind the features `jetstream` and `fluvio`; without one this crate has no network code.
 
 mod engine;
 mod error;
 pub mod flow;
+#[cfg(feature = "fluvio")]
+pub mod fluvio;
 #[cfg(feature = "jetstream")]
 pub mod jetstream;
 pub mod limits;

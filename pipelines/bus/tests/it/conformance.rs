@@ -206,7 +206,7 @@ async fn health(engine: Arc<dyn Engine>) {
 }
 
 /// A topic that is there and differs is not touched and not used.
-#[cfg(feature = "jetstream")]
+#[cfg(any(feature = "jetstream", feature = "fluvio"))]
 pub(crate) async fn another_topic_is_refused(engine: Arc<dyn Engine>, differs: Arc<dyn Engine>) {
     publish(&bus(engine, patient()), [outgoing(0, 1)]).await;
     let other = bus(differs, patient());

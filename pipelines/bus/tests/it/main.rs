@@ -1,5 +1,5 @@
 //! The bus against its engines. One conformance suite, run by every engine: the reference in memory always, a real
-//! JetStream of three nodes with the feature `jetstream`.
+//! JetStream of three nodes with the feature `jetstream`, a real Fluvio with the feature `fluvio` and `WARDLINE_FLUVIO`.
 //!
 //! The reference in memory stands for nothing but itself: it shows that the suite is right and lets the supervision
 //! be tested with faults that a real engine shows once a year.
@@ -7,6 +7,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod conformance;
+#[cfg(feature = "fluvio")]
+mod fluvio;
 #[cfg(feature = "jetstream")]
 mod jetstream;
 mod memory;

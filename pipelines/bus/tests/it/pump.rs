@@ -91,7 +91,7 @@ impl Pump {
     /// Waits until so many were delivered.
     pub(crate) async fn reach(&mut self, count: u64) {
         let reached = self.delivered.wait_for(|delivered| *delivered >= count);
-        tokio::time::timeout(Duration::from_secs(60), reached).await.expect("in time").unwrap();
+        tokio::time::timeout(Duration::from_secs(180), reached).await.expect("in time").unwrap();
     }
 
     /// Lets the worker rest when it has delivered so many.
