@@ -1,27 +1,25 @@
-//! `wardline alerts`: follow and list alerts over gRPC, from any machine with a service's or a person's certificate.
+//! `wardline alerts`: follow, list, acknowledge and pause alerts over gRPC, and look into the delivery ledger, from any
+//! machine with a service's or a person's certificate.
 
+mod acts;
+mod follow;
+mod ledger;
 mod line;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
+use follow::Follower;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
+use tonic::Status;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use tonic::{Code, Status};
 use wardline_proto::v1::alert_service_client::AlertServiceClient;
-use wardline_proto::v1::subscribe_response::Kind;
-use wardline_proto::v1::{Heartbeat, ListAlertsRequest, Priority, SubscribeRequest};
+use wardline_proto::v1::{ListAlertsRequest, Listener, Priority, SubscribeRequest};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The gateway says something every 5 s; three times nothing is a lost connection.
-const SILENCE_MAX: Duration = Duration::from_secs(15);
-const BACKOFF_FIRST: Duration = Duration::from_millis(250);
-const BACKOFF_MAX: Duration = Duration::from_secs(10);
-/// A lag that a person should know of.
-const LAG_TOLD_MS: u64 = 5_000;
 
 /// Follows and lists alerts.
 #[derive(Debug, Args)]
@@ -36,6 +34,16 @@ enum Action {
     Watch(Watch),
     /// Print the alerts that are present, newest first.
     List(List),
+    /// Say that somebody sees to an alert: it does not escalate any more.
+    Ack(acts::Ack),
+    /// Pause the signal of an alert for a time, or end its pause.
+    Pause(acts::Pause),
+    /// Print who was sent which event, when, and who accepted it.
+    Deliveries(ledger::Deliveries),
+    /// Print who listens, for which wards, and how far each has confirmed.
+    Listeners(ledger::Listeners),
+    /// Say that a listener will not come back: nobody misses it any more.
+    Release(ledger::Release),
 }
 
 #[derive(Debug, Args)]
@@ -64,6 +72,18 @@ struct Watch {
     /// Only alerts of at least this priority.
     #[arg(long, value_enum, default_value_t = MinPriority::Low)]
     min_priority: MinPriority,
+    /// Only devices of this ward (site); may be given more than once.
+    #[arg(long, value_name = "SITE")]
+    ward: Vec<String>,
+    /// Only this device; may be given more than once.
+    #[arg(long)]
+    device: Vec<String>,
+    /// Be a listener of this name: what is printed is confirmed, and silence is an alarm.
+    #[arg(long, value_name = "NAME")]
+    listen: Option<String>,
+    /// The listener's lease, seconds.
+    #[arg(long, default_value_t = 15, requires = "listen")]
+    lease: u32,
     /// Stop after this many events.
     #[arg(long)]
     count: Option<u64>,
@@ -82,6 +102,15 @@ struct List {
     /// At most this many.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
+    /// Only devices of this ward (site); may be given more than once.
+    #[arg(long, value_name = "SITE")]
+    ward: Vec<String>,
+    /// Only this device; may be given more than once.
+    #[arg(long)]
+    device: Vec<String>,
+    /// Only alerts of at least this priority.
+    #[arg(long, value_enum, default_value_t = MinPriority::Low)]
+    min_priority: MinPriority,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -97,11 +126,32 @@ impl AlertsCommand {
         match self.action {
             Action::Watch(watch) => watch.run().await,
             Action::List(list) => list.run().await,
+            Action::Ack(ack) => ack.run().await,
+            Action::Pause(pause) => pause.run().await,
+            Action::Deliveries(deliveries) => deliveries.run().await,
+            Action::Listeners(listeners) => listeners.run().await,
+            Action::Release(release) => release.run().await,
         }
     }
 }
 
+impl From<MinPriority> for i32 {
+    fn from(priority: MinPriority) -> Self {
+        let priority = match priority {
+            MinPriority::Low => Priority::Unspecified,
+            MinPriority::Medium => Priority::Medium,
+            MinPriority::High => Priority::High,
+        };
+        priority.into()
+    }
+}
+
 impl Server {
+    async fn client(&self) -> anyhow::Result<AlertServiceClient<Channel>> {
+        let channel = self.endpoint()?.connect().await.context("connect to the gateway")?;
+        Ok(AlertServiceClient::new(channel))
+    }
+
     fn endpoint(&self) -> anyhow::Result<Endpoint> {
         let read = |name: &str| read(&self.certs, name);
         let tls = ClientTlsConfig::new()
@@ -130,13 +180,15 @@ fn read(certs: &Path, name: &str) -> anyhow::Result<Vec<u8>> {
 
 impl List {
     async fn run(self) -> anyhow::Result<ExitCode> {
-        let channel = self.server.endpoint()?.connect().await.context("connect to the gateway")?;
         let request = ListAlertsRequest {
             include_ended: self.all,
             page_size: self.limit,
+            sites: self.ward.clone(),
+            devices: self.device.clone(),
+            min_priority: self.min_priority.into(),
             ..ListAlertsRequest::default()
         };
-        let listed = AlertServiceClient::new(channel).list_alerts(request).await;
+        let listed = self.server.client().await?.list_alerts(request).await;
         let alerts = listed.map_err(|status| anyhow::anyhow!(said(&status)))?.into_inner().alerts;
         let (style, mut out) = (self.server.style(), std::io::stdout().lock());
         for alert in &alerts {
@@ -149,39 +201,25 @@ impl List {
     }
 }
 
-/// Why a stream ended.
-enum Ended {
-    /// Enough events were printed.
-    Enough,
-    /// Connect again and resume.
-    Lost(String),
-    /// Trying again cannot help.
-    Refused(String),
-}
-
-/// Where a watch stands.
-struct Follower {
-    endpoint: Endpoint,
-    style: line::Style,
-    min_priority: Priority,
-    /// The last event handled; `None` until the first answer to `--from-now`.
-    cursor: Option<u64>,
-    left: Option<u64>,
-    lag_told: bool,
-    heard: bool,
-}
-
 impl Watch {
+    /// Returns what it asks for, without where it starts.
+    fn wanted(&self) -> SubscribeRequest {
+        let listener = |name: &String| Listener { name: name.clone(), lease_s: self.lease, behind_s: 0 };
+        SubscribeRequest {
+            min_priority: self.min_priority.into(),
+            sites: self.ward.clone(),
+            devices: self.device.clone(),
+            listener: self.listen.as_ref().map(listener),
+            ..SubscribeRequest::default()
+        }
+    }
+
     async fn run(self) -> anyhow::Result<ExitCode> {
         let deadline = self.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
         let mut follower = Follower {
             endpoint: self.server.endpoint()?,
             style: self.server.style(),
-            min_priority: match self.min_priority {
-                MinPriority::Low => Priority::Unspecified,
-                MinPriority::Medium => Priority::Medium,
-                MinPriority::High => Priority::High,
-            },
+            wanted: self.wanted(),
             cursor: (!self.from_now).then_some(self.cursor),
             left: self.count,
             lag_told: false,
@@ -200,86 +238,6 @@ impl Watch {
                 _ => Ok(ExitCode::SUCCESS),
             },
         }
-    }
-}
-
-impl Follower {
-    /// Follows until enough was printed, over as many connections as it takes.
-    async fn follow(&mut self) -> anyhow::Result<()> {
-        let mut pause = BACKOFF_FIRST;
-        loop {
-            self.heard = false;
-            let ended = match self.endpoint.connect().await {
-                Ok(channel) => self.stream(channel).await?,
-                Err(error) => Ended::Lost(format!("{:#}", anyhow::Error::from(error))),
-            };
-            match ended {
-                Ended::Enough => return Ok(()),
-                Ended::Refused(why) => bail!(why),
-                Ended::Lost(why) => {
-                    pause = if self.heard { BACKOFF_FIRST } else { pause };
-                    let from = self.cursor.map_or("now".into(), |cursor| format!("cursor {cursor}"));
-                    eprintln!(
-                        "connection lost: {why}; trying again in {} ms, resuming from {from}",
-                        pause.as_millis()
-                    );
-                }
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(BACKOFF_MAX);
-        }
-    }
-
-    async fn stream(&mut self, channel: Channel) -> anyhow::Result<Ended> {
-        let request = SubscribeRequest {
-            cursor: self.cursor.unwrap_or(0),
-            from_now: self.cursor.is_none(),
-            min_priority: self.min_priority.into(),
-            ..SubscribeRequest::default()
-        };
-        let mut stream = match AlertServiceClient::new(channel).subscribe(request).await {
-            Ok(response) => response.into_inner(),
-            Err(status) => return Ok(ended(&status)),
-        };
-        loop {
-            if self.left == Some(0) {
-                return Ok(Ended::Enough);
-            }
-            let response = match tokio::time::timeout(SILENCE_MAX, stream.message()).await {
-                Ok(Ok(Some(response))) => response,
-                Ok(Ok(None)) => return Ok(Ended::Lost("the gateway ended the stream".into())),
-                Ok(Err(status)) => return Ok(ended(&status)),
-                Err(_elapsed) => return Ok(Ended::Lost("no heartbeat".into())),
-            };
-            self.heard = true;
-            match response.kind {
-                Some(Kind::Event(event)) => {
-                    writeln!(std::io::stdout().lock(), "{}", self.style.event(&event))?;
-                    self.cursor = Some(event.cursor);
-                    self.left = self.left.map(|left| left - 1);
-                }
-                Some(Kind::Heartbeat(beat)) => self.beat(&beat),
-                None => {}
-            }
-        }
-    }
-
-    fn beat(&mut self, beat: &Heartbeat) {
-        self.cursor = Some(beat.cursor);
-        let behind = beat.engine_lag_ms >= LAG_TOLD_MS;
-        if behind && !self.lag_told {
-            eprintln!("the alarm engine is {} s behind: alerts come late", beat.engine_lag_ms / 1000);
-        }
-        self.lag_told = behind;
-    }
-}
-
-fn ended(status: &Status) -> Ended {
-    match status.code() {
-        Code::PermissionDenied | Code::Unauthenticated | Code::OutOfRange | Code::InvalidArgument => {
-            Ended::Refused(said(status))
-        }
-        _ => Ended::Lost(said(status)),
     }
 }
 

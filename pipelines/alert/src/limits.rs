@@ -62,3 +62,7 @@ pub const FILTER_NAMES_MAX: usize = 64;
 pub const DELIVERIES_KEEP_US: i64 = 30 * 24 * 3600 * 1_000_000;
 
 const _: () = assert!(BEHIND_SECONDS <= BEHIND_SECONDS_MAX && LEASE_SECONDS_MIN < LEASE_SECONDS_MAX);
+/// Slots of a window in which a rate of change is looked for.
+pub const RATE_SLOTS: i64 = 32;
+/// Most conditions in a composite or a suppression.
+pub const MEMBERS_MAX: usize = 16;

@@ -27,11 +27,12 @@ impl Style {
             })
             .to_string(),
             Self::Text { coloured } => format!(
-                "{} #{} {:<10} {}",
+                "{} #{} {:<10} {}{}",
                 clock(event.at_us),
                 event.cursor,
                 phase(event.phase()),
-                describe(&alert, coloured && event.phase() != AlarmPhase::End)
+                describe(&alert, coloured && event.phase() != AlarmPhase::End),
+                done(event, &alert),
             ),
         }
     }
@@ -41,10 +42,12 @@ impl Style {
         match self {
             Self::Json => alert_json(alert).to_string(),
             Self::Text { coloured } => {
-                let present = alert.state() == AlertState::Present;
-                let until =
-                    if present { "present".to_owned() } else { format!("until {}", clock(alert.ended_us)) };
-                format!("{} {until} {}", clock(alert.onset_us), describe(alert, coloured && present))
+                let is_on = alert.state() != AlertState::Ended;
+                let until = match alert.state() {
+                    AlertState::Ended => format!("until {}", clock(alert.ended_us)),
+                    on => state(on).to_owned(),
+                };
+                format!("{} {until} {}", clock(alert.onset_us), describe(alert, coloured && is_on))
             }
         }
     }
@@ -59,13 +62,40 @@ fn describe(alert: &Alert, coloured: bool) -> String {
         (true, _) => format!("\x1b[36m{priority}\x1b[0m"),
         (false, _) => priority,
     };
-    let device = if alert.device.is_empty() { "(gateway)" } else { &alert.device };
+    let device = match (alert.device.as_str(), alert.detail.as_str()) {
+        ("", "") => "(gateway)",
+        ("", detail) => detail,
+        (device, _) => device,
+    };
     let metric = if alert.mdc_ref_id.is_empty() { String::new() } else { format!(" {}", alert.mdc_ref_id) };
     let value = alert.value.map_or_else(String::new, |value| format!(" {value} {}", alert.ucum_unit));
     let limit = alert.limit.map_or_else(String::new, |limit| format!(" (limit {limit})"));
     let score = alert.news2.as_ref().map(score).unwrap_or_default();
     let id = alert.alert_id.get(..12).unwrap_or_default();
     format!("{priority} {device} {}{metric}{value}{limit}{score} [{id}]", alert.rule_id)
+}
+
+/// Says what was done about an alert, when that is what the event is about.
+fn done(event: &AlertEvent, alert: &Alert) -> String {
+    let signal = alert.signal.clone().unwrap_or_default();
+    match event.reason.as_str() {
+        "acknowledged" => format!(" acknowledged by {}", signal.acknowledged_by),
+        "paused" => format!(" paused until {} by {}", clock(signal.paused_until_us), signal.paused_by),
+        "unacknowledged" => format!(" nobody acknowledged it ({})", signal.escalations),
+        "latched" | "pause_expired" | "pause_ended" | "re_alarm" => format!(" {}", event.reason),
+        _ => String::new(),
+    }
+}
+
+fn state(state: AlertState) -> &'static str {
+    match state {
+        AlertState::Present => "present",
+        AlertState::Ended => "ended",
+        AlertState::Latched => "latched",
+        AlertState::Acknowledged => "acknowledged",
+        AlertState::Paused => "paused",
+        AlertState::Unspecified => "unknown",
+    }
 }
 
 /// A total, or what it cannot be below: never one in place of the other.
@@ -87,7 +117,16 @@ fn alert_json(alert: &Alert) -> Value {
         "rule_id": alert.rule_id,
         "kind": kind(alert.kind()),
         "priority": priority(alert.priority()),
-        "state": if alert.state() == AlertState::Present { "present" } else { "ended" },
+        "state": state(alert.state()),
+        "site": alert.site,
+        "detail": alert.detail,
+        "signal": alert.signal.as_ref().map(|signal| json!({
+            "acknowledged_by": signal.acknowledged_by,
+            "acknowledged_at_us": (signal.acknowledged_at_us != 0).then_some(signal.acknowledged_at_us),
+            "paused_by": signal.paused_by,
+            "paused_until_us": (signal.paused_until_us != 0).then_some(signal.paused_until_us),
+            "escalations": signal.escalations,
+        })),
         "mdc_code": alert.mdc_code,
         "mdc_ref_id": alert.mdc_ref_id,
         "ucum_unit": alert.ucum_unit,
@@ -104,7 +143,7 @@ fn alert_json(alert: &Alert) -> Value {
     })
 }
 
-fn clock(us: i64) -> String {
+pub(super) fn clock(us: i64) -> String {
     let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
     let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(us) * 1000).ok();
     time.and_then(|t| t.format(&format).ok()).unwrap_or_else(|| us.to_string())

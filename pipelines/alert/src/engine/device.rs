@@ -1,11 +1,15 @@
 //! What the engine remembers of one device. Persisted as it stands; the message's tags are its format.
 
 use super::EngineCounts;
+use super::composite::{self, CompositeState};
 use super::contested::{self, ContestedState};
 use super::dedup::SeenStream;
 use super::device_alarm::{self, ConditionState, Ignored};
+use super::late::{self, LateState};
 use super::missing::{self, MissingState};
 use super::news2::{self, News2State};
+use super::rate::{self, RateState};
+use super::suppress::{self, SuppressState};
 use super::threshold::{self, ThresholdState};
 use super::transition::Transition;
 use crate::observation::{Observation, Reading, readings};
@@ -41,6 +45,18 @@ pub struct DeviceState {
     /// Its certificate in two places.
     #[prost(message, optional, tag = "8")]
     pub contested: Option<ContestedState>,
+    /// Windows of rates of change.
+    #[prost(message, repeated, tag = "9")]
+    pub rates: Vec<RateState>,
+    /// Composites.
+    #[prost(message, repeated, tag = "10")]
+    pub composites: Vec<CompositeState>,
+    /// What is held back.
+    #[prost(message, optional, tag = "11")]
+    pub suppress: Option<SuppressState>,
+    /// Runs in what came late.
+    #[prost(message, repeated, tag = "12")]
+    pub late: Vec<LateState>,
 }
 
 /// The time of a metric's last live, usable reading.
@@ -82,6 +98,11 @@ impl DeviceState {
                 missing::expire(rule, key, state, now_us, out);
             }
         }
+        for state in &mut self.composites {
+            if let Some(rule) = rules.composites.iter().find(|r| r.id == state.rule_id) {
+                composite::expire(rule, key, state, now_us, out);
+            }
+        }
         self.conditions.iter_mut().for_each(|state| device_alarm::expire(state, now_us, out));
         contested::expire(&mut self.contested, now_us, out);
     }
@@ -90,7 +111,30 @@ impl DeviceState {
     pub(crate) fn wake_us(&self) -> Option<i64> {
         let missing = self.missing.iter().filter_map(MissingState::wake_us);
         let contested = self.contested.as_ref().map(|state| state.until_us);
-        missing.chain(self.conditions.iter().filter_map(ConditionState::wake_us)).chain(contested).min()
+        let composites = self.composites.iter().map(|state| state.wake_us);
+        let later = composites.chain(self.suppress.as_ref().map(|s| s.wake_us)).filter(|us| *us != 0);
+        let conditions = self.conditions.iter().filter_map(ConditionState::wake_us);
+        missing.chain(conditions).chain(contested).chain(later).min()
+    }
+
+    /// Puts composites behind what was decided since `mark`, and holds back what a cause explains; returns how many
+    /// starts were held.
+    pub(crate) fn chain(
+        &mut self,
+        rules: &Rules,
+        key: &DeviceKey,
+        now_us: i64,
+        (out, mark): (&mut Vec<Transition>, usize),
+    ) -> u64 {
+        if rules.composites.is_empty() && rules.suppressions.is_empty() && self.suppress.is_none() {
+            return 0;
+        }
+        let mut seen = out.split_off(mark);
+        composite::follow(&rules.composites, key, &mut self.composites, &mut seen, now_us);
+        let mut state = self.suppress.take().unwrap_or_default();
+        let held = suppress::filter(&rules.suppressions, key, &mut state, seen, now_us, out);
+        self.suppress = Some(state).filter(|s| !s.causes.is_empty() || !s.held.is_empty());
+        held
     }
 
     /// Gives the device until `until_us` to come back before anything counts as missing.
@@ -109,7 +153,8 @@ impl DeviceState {
         out: &mut Vec<Transition>,
     ) -> bool {
         let before = (self.thresholds.len(), self.missing.len(), self.conditions.len(), self.news2.len());
-        let limits = |id: &str| rules.thresholds.iter().any(|r| r.id == id && r.scope.covers(key));
+        let limits = |id: &str| rules.limits().any(|r| r.id == id && r.scope.covers(key));
+        let combined = |id: &str| rules.composites.iter().any(|r| r.id == id && r.scope.covers(key));
         let expected = |id: &str| rules.missing.iter().any(|r| r.id == id && r.scope.covers(key));
         let scored = |id: &str| rules.news2.iter().any(|r| r.id == id && r.scope.covers(key));
         let mut orphans: Vec<Alert> = Vec::new();
@@ -118,25 +163,36 @@ impl DeviceState {
             kept
         };
         self.thresholds.retain_mut(|s| keep(limits(&s.rule_id), &mut s.alert));
+        self.composites.retain_mut(|s| keep(combined(&s.rule_id), &mut s.alert));
+        self.rates.retain(|s| limits(&s.rule_id));
+        self.late.retain(|s| limits(&s.rule_id));
         self.missing.retain_mut(|s| keep(expected(&s.rule_id), &mut s.alert));
         self.news2.retain_mut(|s| keep(scored(&s.rule_id), &mut s.alert));
         if !rules.pass_device_alarms {
             orphans.extend(self.conditions.drain(..).filter_map(|mut c| c.take_present()));
         }
+        let (mark, held) = (out.len(), self.suppress.clone());
         out.extend(orphans.into_iter().map(|alert| Transition::end(alert, "rule_removed", at_us)));
-        before != (self.thresholds.len(), self.missing.len(), self.conditions.len(), self.news2.len())
+        let ended = out.len() > mark;
+        self.chain(rules, key, at_us, (out, mark));
+        let lengths = (self.thresholds.len(), self.missing.len(), self.conditions.len(), self.news2.len());
+        before != lengths || ended || held != self.suppress
     }
 
     /// Ends every alert of a device that is forgotten.
     pub(crate) fn forget(self, at_us: i64, out: &mut Vec<Transition>) {
+        let held = self.suppress.unwrap_or_default().held;
+        let is_told = |alert: &Alert| held.iter().all(|h| h.alert_id != alert.alert_id);
         let present = self
             .thresholds
             .into_iter()
             .filter_map(|s| s.alert)
             .chain(self.missing.into_iter().filter_map(|s| s.alert))
             .chain(self.news2.into_iter().filter_map(|s| s.alert))
+            .chain(self.composites.into_iter().filter_map(|s| s.alert))
             .chain(self.contested.into_iter().filter_map(|s| s.alert))
-            .chain(self.conditions.into_iter().filter_map(|mut c| c.take_present()));
+            .chain(self.conditions.into_iter().filter_map(|mut c| c.take_present()))
+            .filter(is_told);
         out.extend(present.map(|alert| Transition::end(alert, "forgotten", at_us)));
     }
 
@@ -156,6 +212,9 @@ impl DeviceState {
             came = true;
             if !rules.live.holds(reading.at_us, seen.ingested_at_us) {
                 sink.counts.not_live += 1;
+                if reading.at_us < seen.ingested_at_us {
+                    self.late(rules, &seen.key, (series.mdc_code, reading), sink.out);
+                }
                 continue;
             }
             usable |= self.reading(rules, &seen.key, series.mdc_code, reading, sink);
@@ -175,9 +234,7 @@ impl DeviceState {
         reading: Reading,
         sink: &mut Sink<'_>,
     ) -> bool {
-        let mut limits =
-            rules.thresholds.iter().filter(|r| r.mdc_code == mdc_code && r.scope.covers(key)).peekable();
-        if limits.peek().is_none() {
+        if !rules.limits().any(|r| r.mdc_code == mdc_code && r.scope.covers(key)) {
             return true;
         }
         let clock = match self.metrics.iter_mut().position(|m| m.mdc_code == mdc_code) {
@@ -193,10 +250,31 @@ impl DeviceState {
             return false;
         }
         let previous_us = std::mem::replace(&mut clock.last_us, reading.at_us);
-        for rule in limits {
-            threshold::step(rule, key, &mut self.thresholds, (reading, previous_us), sink.out);
+        let seen = (reading, previous_us);
+        for rule in rules.thresholds.iter().filter(|r| r.mdc_code == mdc_code && r.scope.covers(key)) {
+            let rule = rules.in_force(rule, key, reading.at_us);
+            threshold::step(&rule, key, &mut self.thresholds, seen, sink.out);
+        }
+        let rates =
+            rules.rates.iter().filter(|r| r.change.mdc_code == mdc_code && r.change.scope.covers(key));
+        for rule in rates {
+            rate::step(rule, key, (&mut self.rates, &mut self.thresholds), seen, sink.out);
         }
         true
+    }
+
+    /// Feeds one usable reading that came too late to be live.
+    fn late(
+        &mut self,
+        rules: &Rules,
+        key: &DeviceKey,
+        (mdc_code, reading): (u32, Reading),
+        out: &mut Vec<Transition>,
+    ) {
+        for rule in rules.thresholds.iter().filter(|r| r.mdc_code == mdc_code && r.scope.covers(key)) {
+            let rule = rules.in_force(rule, key, reading.at_us);
+            late::step(&rule, key, &mut self.late, reading, out);
+        }
     }
 
     /// Feeds one live, usable reading to the scores that use its metric.

@@ -10,12 +10,16 @@
 //!  Tick        -> wheel: devices whose time has come                  -> missing, held condition
 //! ```
 
+mod composite;
 mod contested;
 mod dedup;
 mod device;
 mod device_alarm;
+mod late;
 mod missing;
 mod news2;
+mod rate;
+mod suppress;
 mod system;
 mod threshold;
 mod transition;
@@ -30,13 +34,17 @@ use std::collections::{BTreeSet, HashMap};
 use wardline_proto::{DeviceKey, TenantId};
 use wheel::Wheel;
 
+pub use composite::{CompositeState, Member};
 pub use contested::{CONTESTED_RULE, ContestedState};
 pub use dedup::SeenStream;
 pub use device::{DeviceState, MetricClock};
 pub use device_alarm::ConditionState;
+pub use late::LateState;
 pub use missing::MissingState;
 pub(crate) use news2::FROM_BAND_MIN;
 pub use news2::{LatestReading, News2State};
+pub use rate::RateState;
+pub use suppress::{CauseState, SuppressState};
 pub use system::{SystemCondition, SystemState};
 pub use threshold::ThresholdState;
 pub use transition::Transition;
@@ -61,6 +69,8 @@ pub struct EngineCounts {
     pub conditions_refused: u64,
     /// Publishes of devices for which there was no room.
     pub devices_refused: u64,
+    /// Alerts that were held back because a cause explains them.
+    pub suppressed: u64,
 }
 
 /// What the engine remembers besides its devices. Persisted.
@@ -162,7 +172,10 @@ impl Engine {
             return;
         }
         state.last_us = state.last_us.max(seen.ingested_at_us);
+        let mark = out.len();
         state.observe(&self.rules, seen, &mut Sink { out, counts: &mut self.counts });
+        let now_us = self.global.watermark_us;
+        self.counts.suppressed += state.chain(&self.rules, &seen.key, now_us, (out, mark));
         self.wheel.set(&seen.key, state.wake_us());
         self.changed.insert(seen.key.clone());
     }
@@ -191,7 +204,9 @@ impl Engine {
         while let Some((at_us, key)) = self.wheel.pop(now_us) {
             let Some(state) = self.devices.get_mut(&key) else { continue };
             if state.wake_us().is_some_and(|wake_us| wake_us <= at_us) {
+                let mark = out.len();
                 state.expire(&self.rules, &key, at_us, out);
+                self.counts.suppressed += state.chain(&self.rules, &key, at_us, (out, mark));
                 self.changed.insert(key.clone());
             }
             self.wheel.set(&key, state.wake_us());

@@ -29,6 +29,18 @@ pub struct RulesFile {
     /// Early warning scores.
     #[serde(default)]
     pub news2: Vec<News2>,
+    /// Limits on changes.
+    #[serde(default)]
+    pub rate: Vec<Rate>,
+    /// Conditions together.
+    #[serde(default)]
+    pub composite: Vec<Composite>,
+    /// Conditions that a cause explains.
+    #[serde(default)]
+    pub suppress: Vec<Suppress>,
+    /// Other limits for some, for a time.
+    #[serde(default, rename = "override")]
+    pub overrides: Vec<Override>,
 }
 
 /// `[live]`
@@ -172,6 +184,119 @@ pub struct News2 {
     /// How long the score must stay below it.
     pub clear_delay_s: u32,
     /// Who decided this and why.
+    pub source: String,
+    /// Only these tenants.
+    #[serde(default)]
+    pub tenants: Vec<String>,
+    /// Only these devices.
+    #[serde(default)]
+    pub devices: Vec<String>,
+}
+
+/// `[[rate]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    /// Unique; letters, digits and `- _ .`, lower case.
+    pub id: String,
+    /// MDC RefId; must agree with `mdc_code`.
+    pub metric: String,
+    /// 32-bit MDC code.
+    pub mdc_code: u32,
+    /// UCUM unit of the change; must be the metric's.
+    pub unit: String,
+    /// A rise by more than this is an alarm. Either this or `falls_by`.
+    pub rises_by: Option<f64>,
+    /// A fall by more than this is an alarm.
+    pub falls_by: Option<f64>,
+    /// Within this time.
+    pub within_s: u32,
+    /// How far back the change must be to clear.
+    pub hysteresis: f64,
+    /// How long the change must stay above the limit; 0 raises at the first reading.
+    pub onset_delay_s: u32,
+    /// How long it must stay cleared.
+    pub clear_delay_s: u32,
+    /// Readings further apart are not compared.
+    pub max_gap_s: u32,
+    /// `low`, `medium` or `high`.
+    pub priority: String,
+    /// Where the limit comes from.
+    pub source: String,
+    /// Only these tenants.
+    #[serde(default)]
+    pub tenants: Vec<String>,
+    /// Only these devices.
+    #[serde(default)]
+    pub devices: Vec<String>,
+}
+
+/// `[[composite]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Composite {
+    /// Unique; letters, digits and `- _ .`, lower case.
+    pub id: String,
+    /// Rules that must all be present. Either this or `any_of`.
+    #[serde(default)]
+    pub all_of: Vec<String>,
+    /// Rules of which one must be present.
+    #[serde(default)]
+    pub any_of: Vec<String>,
+    /// With `all_of`: what ended this short ago still counts.
+    #[serde(default)]
+    pub within_s: u32,
+    /// How long it must hold.
+    pub onset_delay_s: u32,
+    /// `low`, `medium` or `high`.
+    pub priority: String,
+    /// Who decided this and why.
+    pub source: String,
+    /// Only these tenants.
+    #[serde(default)]
+    pub tenants: Vec<String>,
+    /// Only these devices.
+    #[serde(default)]
+    pub devices: Vec<String>,
+}
+
+/// `[[suppress]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Suppress {
+    /// The rule of the cause, or `device/...` for an alarm of the device.
+    pub cause: String,
+    /// The rules that are held back while it is present.
+    pub rules: Vec<String>,
+    /// How long after it they still are.
+    pub settle_s: u32,
+    /// Who decided this and why.
+    pub source: String,
+    /// Only these tenants.
+    #[serde(default)]
+    pub tenants: Vec<String>,
+    /// Only these devices.
+    #[serde(default)]
+    pub devices: Vec<String>,
+}
+
+/// `[[override]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Override {
+    /// A `[[threshold]]`.
+    pub rule: String,
+    /// The limit in the place of the rule's `below`.
+    pub below: Option<f64>,
+    /// The limit in the place of the rule's `above`.
+    pub above: Option<f64>,
+    /// In force from this time on: `2026-11-21T08:00:00Z`.
+    pub from: toml::value::Datetime,
+    /// And before this one.
+    pub until: toml::value::Datetime,
+    /// Who decided it.
+    pub author: String,
+    /// Why.
     pub source: String,
     /// Only these tenants.
     #[serde(default)]

@@ -36,6 +36,10 @@ pub fn check(text: &str) -> Result<Rules, Vec<Finding>> {
     let thresholds: Vec<_> = file.threshold.iter().filter_map(|rule| lint.threshold(rule)).collect();
     let missing = file.missing.iter().filter_map(|rule| lint.missing(rule)).collect();
     let news2 = file.news2.iter().filter_map(|rule| lint.news2(rule)).collect();
+    let rates = file.rate.iter().filter_map(|rule| lint.rate(rule)).collect();
+    let composites = file.composite.iter().filter_map(|rule| lint.composite(rule)).collect();
+    let suppressions = lint.suppressions(&file);
+    let overrides = file.overrides.iter().filter_map(|other| lint.other_limit(other, &thresholds)).collect();
     lint.overlaps(&thresholds);
     let live = LiveWindow {
         behind_us: lint.seconds("live", "behind_s", file.live.behind_s),
@@ -45,7 +49,19 @@ pub fn check(text: &str) -> Result<Rules, Vec<Finding>> {
     let policy = lint.escalation(&file.escalation);
     let policies = lint.policies(&file, policy);
     if lint.findings.is_empty() {
-        Ok(Rules { live, pass_device_alarms, thresholds, missing, news2, policy, policies })
+        Ok(Rules {
+            live,
+            pass_device_alarms,
+            thresholds,
+            missing,
+            news2,
+            rates,
+            composites,
+            suppressions,
+            overrides,
+            policy,
+            policies,
+        })
     } else {
         Err(lint.findings)
     }
@@ -54,7 +70,7 @@ pub fn check(text: &str) -> Result<Rules, Vec<Finding>> {
 #[derive(Default)]
 pub(super) struct Lint {
     findings: Vec<Finding>,
-    ids: BTreeSet<String>,
+    pub(super) ids: BTreeSet<String>,
 }
 
 impl Lint {
@@ -66,7 +82,16 @@ impl Lint {
         if file.version != VERSION {
             self.say("file", format!("version is {}, this build reads {VERSION}", file.version));
         }
-        if file.threshold.len() + file.missing.len() + file.news2.len() > RULES_MAX {
+        let kinds = [
+            file.threshold.len(),
+            file.missing.len(),
+            file.news2.len(),
+            file.rate.len(),
+            file.composite.len(),
+            file.suppress.len(),
+            file.overrides.len(),
+        ];
+        if kinds.into_iter().sum::<usize>() > RULES_MAX {
             self.say("file", format!("more than {RULES_MAX} rules"));
         }
     }
@@ -147,7 +172,7 @@ impl Lint {
         Scope { tenants: tenants.to_vec(), devices: devices.to_vec() }
     }
 
-    fn metric(&mut self, place: &str, ref_id: &str, mdc_code: u32) -> Option<&'static Metric> {
+    pub(super) fn metric(&mut self, place: &str, ref_id: &str, mdc_code: u32) -> Option<&'static Metric> {
         codes::lint(ref_id, mdc_code).map_err(|message| self.say(place, message)).ok()
     }
 

@@ -5,10 +5,12 @@
 
 pub mod file;
 pub mod lint;
+mod lint_kinds;
 mod lint_news2;
 mod lint_signal;
 
 use crate::news2::{Band, Parameter, SpO2Scale};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 use wardline_proto::DeviceKey;
@@ -128,6 +130,64 @@ pub struct MissingRule {
     pub scope: Scope,
 }
 
+/// A limit on how far a metric rises or falls within a time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RateRule {
+    /// The limit on the change; it is always above.
+    pub change: ThresholdRule,
+    /// Whether it is about falling.
+    pub falls: bool,
+    /// Within which time, microseconds.
+    pub within_us: i64,
+}
+
+/// An alert of several conditions of one device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CompositeRule {
+    /// Names the rule; part of the alert's id.
+    pub id: String,
+    /// The rules whose conditions it is about.
+    pub members: Vec<String>,
+    /// Whether all must be present; any otherwise.
+    pub all: bool,
+    /// A member that ended this short ago still counts, microseconds.
+    pub within_us: i64,
+    /// How long it must hold, microseconds.
+    pub onset_delay_us: i64,
+    /// Priority of the alert.
+    pub priority: Priority,
+    /// Whom it is for.
+    pub scope: Scope,
+}
+
+/// Conditions that are not told while a cause explains them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SuppressRule {
+    /// The rule of the cause.
+    pub cause: String,
+    /// The rules that are held back.
+    pub rules: Vec<String>,
+    /// How long after the cause they still are, microseconds.
+    pub settle_us: i64,
+    /// Whom it is for.
+    pub scope: Scope,
+}
+
+/// Another limit for some, for a time, as somebody has decided.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Override {
+    /// The rule.
+    pub rule: String,
+    /// The limit in its place, on the same side.
+    pub limit: Limit,
+    /// In force from here to before there, unix microseconds of event time.
+    pub valid_us: std::ops::Range<i64>,
+    /// Who decided it.
+    pub author: String,
+    /// For whom.
+    pub scope: Scope,
+}
+
 /// Whether the patient breathes oxygen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Breathing {
@@ -217,6 +277,10 @@ pub struct Rules {
     pub(crate) thresholds: Vec<ThresholdRule>,
     pub(crate) missing: Vec<MissingRule>,
     pub(crate) news2: Vec<News2Rule>,
+    pub(crate) rates: Vec<RateRule>,
+    pub(crate) composites: Vec<CompositeRule>,
+    pub(crate) suppressions: Vec<SuppressRule>,
+    pub(crate) overrides: Vec<Override>,
     /// How signals behave when their rule does not say otherwise.
     pub(crate) policy: Policy,
     /// By rule id, of the rules that do.
@@ -224,6 +288,28 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// Returns every limit, on a value or on its change.
+    pub(crate) fn limits(&self) -> impl Iterator<Item = &ThresholdRule> {
+        self.thresholds.iter().chain(self.rates.iter().map(|rate| &rate.change))
+    }
+
+    /// Returns a rule with the limit that is in force for a device at a time. Of two overrides the later one in the
+    /// file counts.
+    pub(crate) fn in_force<'a>(
+        &self,
+        rule: &'a ThresholdRule,
+        key: &DeviceKey,
+        at_us: i64,
+    ) -> Cow<'a, ThresholdRule> {
+        let found = self.overrides.iter().rev().find(|other| {
+            other.rule == rule.id && other.valid_us.contains(&at_us) && other.scope.covers(key)
+        });
+        match found {
+            Some(other) => Cow::Owned(ThresholdRule { limit: other.limit, ..rule.clone() }),
+            None => Cow::Borrowed(rule),
+        }
+    }
+
     /// Returns how the signal of a rule's alerts behaves; alarms of devices and of the system have the file's policy.
     pub fn policy(&self, rule_id: &str) -> Policy {
         self.policies.get(rule_id).copied().unwrap_or(self.policy)

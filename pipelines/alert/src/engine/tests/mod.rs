@@ -9,6 +9,7 @@
 //! ```
 
 mod contested;
+mod kinds;
 mod limits;
 mod news2;
 mod order;
