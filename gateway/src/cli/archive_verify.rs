@@ -16,7 +16,8 @@ const PROGRESS: Duration = Duration::from_millis(200);
 const AFTER_HELP: &str = "\
 Reads every committed file whole and decrypts it; changes nothing; works beside a running gateway.
 Each discrepancy is one line that begins with its kind: missing, changed, unreadable, rows, times, tenant,
-unseen, catalog; or stray, which is no damage: what no commit names is no part of the archive.
+unseen, catalog; or stray and shredded, which are no damage: what no commit names is no part of the
+archive, and a tenant's keys were destroyed on purpose.
 Holes are frames that never came; `wardline archive show --counts` lists them.
 
 Example:

@@ -8,6 +8,7 @@ pub mod archive_verify;
 pub mod audit;
 pub mod cert;
 pub mod conform;
+pub mod keys;
 pub mod profile;
 pub mod query;
 pub mod registry;
@@ -71,6 +72,8 @@ enum Command {
     Serve(serve::ServeCommand),
     /// Show what the archive holds, without a SQL engine.
     Archive(archive::ArchiveCommand),
+    /// List, make, renew and destroy the archive's master keys.
+    Keys(keys::KeysCommand),
     /// Hold a device to its profile.
     Conform(conform::ConformCommand),
     /// Check device profiles, and data against them.
@@ -138,6 +141,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Serve(command) => command.run().await,
         Command::Archive(command) => command.run().await,
+        Command::Keys(command) => command.run().await,
         Command::Conform(command) => command.run().await,
         Command::Profile(command) => command.run().await,
         Command::Audit(command) => command.run().await,

@@ -5,5 +5,6 @@
 mod access;
 mod command;
 mod import;
+mod keys;
 mod matrix;
 mod support;

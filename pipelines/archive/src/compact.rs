@@ -11,6 +11,7 @@
 
 use crate::error::ArchiveError;
 use crate::file::encode;
+use crate::keys::ArchiveKeys;
 use crate::options::ArchiveOptions;
 use crate::read::verified;
 use crate::shelf::{Shelf, new_path};
@@ -19,11 +20,12 @@ use crate::worker::{Parts, now_us};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, TimestampMicrosecondType, UInt32Type};
 use arrow_array::{Array, RecordBatch, UInt32Array, new_null_array};
-use arrow_schema::{FieldRef, SchemaRef};
+use arrow_schema::{ArrowError, FieldRef, SchemaRef};
 use arrow_select::concat::concat_batches;
 use arrow_select::take::take_record_batch;
 use ring::digest::{SHA256, digest};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
 use wardline_store::catalog::FileRow;
@@ -57,10 +59,7 @@ pub(crate) async fn pass(
     let merge = move || {
         let (schema, mut batches) = (crate::rows::schema(table), Vec::with_capacity(sources.len()));
         for file in &sources {
-            for batch in verified(&root, file, &keys)? {
-                let wide = widened(&batch?, &schema);
-                batches.push(wide.ok_or_else(|| ArchiveError::OtherColumns(file.path.clone()))?);
-            }
+            batches.extend(rows_of(&root, file, &keys, &schema)?);
         }
         let rows = sorted(table, &concat_batches(&schema, &batches)?)?;
         drop(batches);
@@ -145,6 +144,25 @@ fn merged(
         offset_last: from.iter().map(|file| file.offset_last).max().unwrap_or_default(),
         ..one.clone()
     })
+}
+
+/// Reads a file's rows with the columns of this version. Says which file it is that does not read.
+fn rows_of(
+    root: &Path,
+    file: &FileRow,
+    keys: &ArchiveKeys,
+    schema: &SchemaRef,
+) -> Result<Vec<RecordBatch>, ArchiveError> {
+    let unreadable = |why: String| ArchiveError::Unreadable(file.path.clone(), why);
+    let batches = verified(root, file, keys).map_err(|error| match error {
+        ArchiveError::Parquet(_) | ArchiveError::Key(_) => unreadable(error.to_string()),
+        other => other,
+    })?;
+    let widen = |batch: Result<RecordBatch, ArrowError>| {
+        let wide = widened(&batch.map_err(|error| unreadable(error.to_string()))?, schema);
+        wide.ok_or_else(|| ArchiveError::OtherColumns(file.path.clone()))
+    };
+    batches.map(widen).collect()
 }
 
 /// Gives rows of an earlier version the columns that came later, null as for every reader; none when that cannot be.

@@ -52,6 +52,9 @@ pub enum ArchiveError {
     /// A file's bytes are not those that were committed.
     #[error("{0} is not the file that was committed")]
     FileChanged(String),
+    /// A committed file does not decrypt or decode: the path, and why.
+    #[error("{0} does not read: {1}")]
+    Unreadable(String, String),
     /// A committed file has the columns of another version.
     #[error("{0} has the columns of another version")]
     OtherColumns(String),
@@ -95,6 +98,7 @@ impl ArchiveError {
             | Self::Arrow(_)
             | Self::StreamState
             | Self::FileChanged(_)
+            | Self::Unreadable(..)
             | Self::OtherColumns(_)
             | Self::Compaction { .. }
             | Self::Column(_)

@@ -83,6 +83,11 @@ impl ArchiveReader {
         Ok(self.catalog.retired(None).await?)
     }
 
+    /// Returns the tenants whose keys were destroyed.
+    pub(crate) async fn shredded(&self) -> Result<Vec<String>, ArchiveError> {
+        Ok(self.catalog.shredded().await?)
+    }
+
     /// Returns what the catalog keeps of all streams.
     pub(crate) async fn stream_rows(&self) -> Result<Vec<StreamRow>, ArchiveError> {
         Ok(self.catalog.streams(None).await?)

@@ -275,7 +275,9 @@ impl<'a> Session<'a> {
                 metrics.compaction_failures.inc();
                 tracing::error!(%error, "small files not merged");
                 // It stays as it is, as evidence; the others need not wait for it.
-                if let ArchiveError::FileChanged(path) | ArchiveError::OtherColumns(path) = error
+                if let ArchiveError::FileChanged(path)
+                | ArchiveError::Unreadable(path, _)
+                | ArchiveError::OtherColumns(path) = error
                     && self.damaged.len() < DAMAGED_MAX
                 {
                     self.damaged.insert(path);

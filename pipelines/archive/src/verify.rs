@@ -37,14 +37,17 @@ pub enum Discrepancy {
     Unseen(String, String, u64),
     /// A catalog row does not read.
     Catalog(String),
+    /// A file of a tenant whose keys were destroyed does not decrypt, as it must not.
+    Shredded(String),
     /// A file that no commit names. A running gateway may be writing it.
     Stray(String),
 }
 
 impl Discrepancy {
-    /// Says whether it means damage. A stray file does not: what no commit names is no part of the archive.
+    /// Says whether it means damage. A stray file does not: what no commit names is no part of the archive. Nor does
+    /// one that was made unreadable on purpose.
     pub fn is_damage(&self) -> bool {
-        !matches!(self, Self::Stray(_))
+        !matches!(self, Self::Stray(_) | Self::Shredded(_))
     }
 }
 
@@ -63,6 +66,7 @@ impl fmt::Display for Discrepancy {
                 write!(f, "unseen: {path} has a row of {stream} seq {seq}, which the catalog has not seen")
             }
             Self::Catalog(what) => write!(f, "catalog: {what} does not read"),
+            Self::Shredded(path) => write!(f, "shredded: {path} is of a tenant whose keys were destroyed"),
             Self::Stray(path) => {
                 write!(f, "stray: {path} is in no commit (a running gateway may be writing it)")
             }
@@ -116,6 +120,7 @@ pub struct Verifier {
     seen: BTreeMap<StreamName, Intervals>,
     files: std::vec::IntoIter<FileRow>,
     known: BTreeSet<String>,
+    shredded: Vec<String>,
     found: Verification,
 }
 
@@ -140,8 +145,9 @@ impl Verifier {
                 seen.insert((row.id.tenant, row.id.device, row.id.epoch, lane.to_owned()), intervals);
             }
         }
+        let shredded = reader.shredded().await?;
         let known = files.iter().map(|file| file.path.clone()).chain(retired).collect();
-        Ok(Self { reader, seen, files: files.into_iter(), known, found })
+        Ok(Self { reader, seen, files: files.into_iter(), known, shredded, found })
     }
 
     /// Returns how many files are left.
@@ -160,6 +166,9 @@ impl Verifier {
             Err(ArchiveError::FileChanged(path)) => self.found.say(Discrepancy::Changed(path)),
             Err(ArchiveError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => {
                 self.found.say(Discrepancy::Missing(path));
+            }
+            Err(ArchiveError::Parquet(_)) if self.shredded.contains(&file.tenant) => {
+                self.found.say(Discrepancy::Shredded(path));
             }
             Err(error) => self.found.say(Discrepancy::Unreadable(path, error.to_string())),
         }

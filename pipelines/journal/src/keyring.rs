@@ -8,7 +8,8 @@
 //! AES-256-GCM, with the master key's id as additional data: the data team's key client reads the same form.
 //!
 //! A change is written beside the file, synced, renamed over it, and the folder is synced. Processes that share the
-//! file take `keyring.json.lock` around a change and read the file again first, so no key is lost.
+//! file take `keyring.json.lock` around a change and read the file again first, so no key is lost. Every use looks
+//! whether the file was replaced since it was read: a key that another process made, retired or destroyed is that here.
 
 use crate::keys::{KEY_BYTES, cipher, fill_random, open_random, seal_random};
 use crate::storage::{durable_replace, private_file};
@@ -19,7 +20,7 @@ use ring::aead::LessSafeKey;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 use wardline_proto::TenantId;
@@ -60,8 +61,18 @@ pub struct KeyInfo {
 /// Master keys in a file.
 pub struct Keyring {
     path: PathBuf,
-    keys: RwLock<Vec<MasterKey>>,
+    loaded: RwLock<Loaded>,
 }
+
+/// The file's keys, and which file it was.
+#[derive(Default)]
+struct Loaded {
+    keys: Vec<MasterKey>,
+    stamp: Option<Stamp>,
+}
+
+/// Tells one state of the file from another: inode, size, time of change. Every change is a new inode.
+type Stamp = (u64, u64, i64, i64);
 
 struct MasterKey {
     info: KeyInfo,
@@ -104,14 +115,14 @@ mod key_text {
 impl Keyring {
     /// Opens an existing file.
     pub fn open(path: &Path) -> Result<Self, KeyError> {
-        Ok(Self { path: path.to_owned(), keys: RwLock::new(load(path)?) })
+        Ok(Self { path: path.to_owned(), loaded: RwLock::new(Loaded::read(path)?) })
     }
 
     /// Opens the file, or makes it with the installation's keys: journal, state and footer.
     pub fn create_or_open(path: &Path) -> Result<Self, KeyError> {
         let keyring = match Self::open(path) {
             Err(KeyError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
-                Self { path: path.to_owned(), keys: RwLock::default() }
+                Self { path: path.to_owned(), loaded: RwLock::default() }
             }
             other => other?,
         };
@@ -155,10 +166,22 @@ impl Keyring {
         })
     }
 
+    /// Destroys every key of a tenant: what they wrapped is unreadable from then on, for every process of this file
+    /// and in every copy of what was written. Returns their ids. Keys that a copy of this file holds are not reached.
+    pub fn shred(&self, tenant: &TenantId) -> Result<Vec<KeyId>, KeyError> {
+        self.change(|keys| {
+            let is_of = |key: &MasterKey| key.info.tenant.as_ref() == Some(tenant);
+            let shredded = keys.iter().filter(|key| is_of(key)).map(|key| key.info.id.clone()).collect();
+            keys.retain(|key| !is_of(key));
+            Ok(shredded)
+        })
+    }
+
     /// Describes all keys.
     pub fn list(&self) -> Vec<KeyInfo> {
-        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        keys.iter().map(|key| key.info.clone()).collect()
+        self.refresh();
+        let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
+        loaded.keys.iter().map(|key| key.info.clone()).collect()
     }
 
     /// Returns the file's path.
@@ -171,7 +194,7 @@ impl Keyring {
         &self,
         change: impl FnOnce(&mut Vec<MasterKey>) -> Result<T, KeyError>,
     ) -> Result<T, KeyError> {
-        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
         let lock = private_file(&self.path.with_extension("json.lock"))?;
         fs4::fs_std::FileExt::lock_exclusive(&lock)?;
         let mut fresh = match load(&self.path) {
@@ -182,8 +205,21 @@ impl Keyring {
         let form = FileForm { version: VERSION, keys: fresh.iter().map(MasterKey::form).collect() };
         let text = Zeroizing::new(serde_json::to_vec_pretty(&form).map_err(|_form| KeyError::Malformed)?);
         durable_replace(&self.path, &text)?;
-        *keys = fresh;
+        *loaded = Loaded { keys: fresh, stamp: stamp(&self.path) };
         Ok(value)
+    }
+
+    /// Reads the file again when it was replaced. One that cannot be read changes nothing: a disk that fails must not
+    /// take away keys that are in use.
+    fn refresh(&self) {
+        let found = stamp(&self.path);
+        let known = self.loaded.read().unwrap_or_else(PoisonError::into_inner).stamp;
+        if found.is_none() || found == known {
+            return;
+        }
+        if let Ok(fresh) = Loaded::read(&self.path) {
+            *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        }
     }
 
     fn with_key<T>(
@@ -191,16 +227,9 @@ impl Keyring {
         id: &KeyId,
         then: impl Fn(&MasterKey) -> Result<T, KeyError>,
     ) -> Result<T, KeyError> {
-        if let Some(key) =
-            self.keys.read().unwrap_or_else(PoisonError::into_inner).iter().find(|k| k.info.id == *id)
-        {
-            return then(key);
-        }
-        // Another process may have added it since.
-        let fresh = load(&self.path)?;
-        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-        *keys = fresh;
-        then(keys.iter().find(|k| k.info.id == *id).ok_or(KeyError::Unknown)?)
+        self.refresh();
+        let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
+        then(loaded.keys.iter().find(|key| key.info.id == *id).ok_or(KeyError::Unknown)?)
     }
 }
 
@@ -214,9 +243,23 @@ impl KeyProvider for Keyring {
     }
 
     fn active(&self, purpose: KeyPurpose, tenant: Option<&TenantId>) -> Result<KeyId, KeyError> {
-        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        newest_active(&keys, purpose, tenant).map(|key| key.info.id.clone()).ok_or(KeyError::Unknown)
+        self.refresh();
+        let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
+        newest_active(&loaded.keys, purpose, tenant).map(|key| key.info.id.clone()).ok_or(KeyError::Unknown)
     }
+}
+
+impl Loaded {
+    fn read(path: &Path) -> Result<Self, KeyError> {
+        // Taken first: what is replaced meanwhile is read again.
+        let stamp = stamp(path);
+        Ok(Self { keys: load(path)?, stamp })
+    }
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let found = fs::metadata(path).ok()?;
+    Some((found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
 }
 
 impl MasterKey {
@@ -291,3 +334,6 @@ fn load(path: &Path) -> Result<Vec<MasterKey>, KeyError> {
     }
     form.keys.into_iter().map(MasterKey::from_form).collect()
 }
+
+#[cfg(test)]
+mod tests;

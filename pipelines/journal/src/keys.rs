@@ -163,3 +163,6 @@ pub(crate) fn open_random(
     body.truncate(plain_bytes);
     Ok(body)
 }
+
+#[cfg(test)]
+pub(crate) mod conformance;

@@ -12,6 +12,7 @@ pub mod alert_watch;
 pub mod alerts;
 pub mod catalog;
 mod db;
+pub mod holds;
 pub mod hours;
 pub mod outbox;
 pub mod registry;

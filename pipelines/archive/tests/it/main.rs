@@ -6,6 +6,7 @@ mod completeness;
 mod crash;
 mod foreign;
 mod intake;
+mod keys;
 mod measure;
 mod profile;
 mod replay;

@@ -7,6 +7,7 @@ mod alerts;
 mod catalog;
 mod changes;
 mod enrolment;
+mod holds;
 mod import;
 mod ledger;
 mod profiles;

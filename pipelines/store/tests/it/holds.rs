@@ -1,0 +1,32 @@
+//! What is under hold is not destroyed.
+
+use crate::rig::{at, audited, change, on_both, tenant};
+
+#[test]
+fn a_hold_forbids_a_shred_and_both_are_audited() {
+    on_both(|store| async move {
+        let (held, free) = (tenant("held"), tenant("free"));
+        store.set_hold(&at(1), &held, "case 17").await.unwrap();
+        store.set_hold(&at(2), &held, "another").await.unwrap();
+        assert_eq!(store.holds().await.unwrap()[0].reason, "case 17", "the first stands");
+        assert!(!store.begin_shred(&at(3), &held).await.unwrap());
+        assert!(store.begin_shred(&at(4), &free).await.unwrap());
+        store.finish_shred(&at(5), &free, &["k-1".into(), "k-2".into()]).await.unwrap();
+        assert_eq!(store.shredded().await.unwrap(), ["free"]);
+        store.release_hold(&change(), &held).await.unwrap();
+        assert!(store.release_hold(&change(), &held).await.is_err());
+        assert!(store.begin_shred(&at(6), &held).await.unwrap());
+        let told: Vec<_> = audited(&store).await.into_iter().map(|(act, on)| format!("{act} {on}")).collect();
+        let expected = [
+            "legal_hold_set held",
+            "legal_hold_set held",
+            "tenant_shred_asked held",
+            "tenant_shred_asked free",
+            "tenant_shredded free keys k-1,k-2",
+            "legal_hold_released held",
+            "tenant_shred_asked held",
+        ];
+        assert_eq!(told, expected);
+        assert!(store.set_hold(&change(), &held, "").await.is_err(), "a hold has a reason");
+    });
+}
