@@ -5,7 +5,7 @@
 //! cache: each linked device has a mailbox of what was not yet written to it, from which a new router is filled.
 
 use super::FrontMetrics;
-use super::limits::{DOWN_WAITING_MAX, NOTICES_MAX, ROUTER_WINDOW};
+use super::limits::{DOWN_WAITING_BYTES_MAX, DOWN_WAITING_MAX, NOTICES_MAX, ROUTER_WINDOW};
 use super::router::Routers;
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
@@ -69,7 +69,7 @@ struct MailboxState {
     linked: Option<u64>,
     /// At most one of each that a device may subscribe to.
     filters: Vec<(String, u8)>,
-    /// Published and not yet written to the device, at most [`DOWN_WAITING_MAX`].
+    /// Published and not yet written to the device, at most [`DOWN_WAITING_MAX`] of [`DOWN_WAITING_BYTES_MAX`].
     waiting: VecDeque<(String, Bytes)>,
 }
 
@@ -101,7 +101,10 @@ impl Downlink {
         if !state.filters.iter().any(|(filter, _qos)| covers(filter, &topic)) {
             return;
         }
-        if state.waiting.len() >= DOWN_WAITING_MAX {
+        let bytes: usize = state.waiting.iter().map(|(topic, payload)| topic.len() + payload.len()).sum();
+        if state.waiting.len() >= DOWN_WAITING_MAX
+            || bytes + topic.len() + payload.len() > DOWN_WAITING_BYTES_MAX
+        {
             self.metrics.downlink_refused.inc();
             return;
         }

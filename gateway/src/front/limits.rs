@@ -26,6 +26,12 @@ pub const OUT_KEPT_BYTES_MAX: usize = 64;
 pub const DOWN_INFLIGHT_MAX: usize = 16;
 /// Publishes to one device that wait to be written to it; one more is refused, and counted.
 pub const DOWN_WAITING_MAX: usize = 64;
+/// Bytes of them. What waits must fit in what the router keeps of a topic, or the router would drop the oldest.
+pub const DOWN_WAITING_BYTES_MAX: usize = ROUTER_SEGMENT_BYTES_MAX;
+/// Segment of the router's log of a topic, bytes; it keeps [`ROUTER_SEGMENTS_MAX`].
+pub const ROUTER_SEGMENT_BYTES_MAX: usize = 64 * 1024;
+/// See [`ROUTER_SEGMENT_BYTES_MAX`].
+pub const ROUTER_SEGMENTS_MAX: usize = 2;
 /// New routers of the way down within [`ROUTER_WINDOW`]; past it sessions that use one are ended until it has passed.
 pub const ROUTER_RESTARTS_MAX: usize = 3;
 /// See [`ROUTER_RESTARTS_MAX`].
@@ -56,6 +62,7 @@ pub const DRAIN_MAX: Duration = Duration::from_secs(10);
 const _: () = assert!(PAYLOAD_BYTES_MAX + TOPIC_BYTES_MAX + PROPERTIES_BYTES_MAX + 16 <= PACKET_BYTES_MAX);
 const _: () = assert!(CONTROL_BYTES_MAX < PACKET_BYTES_MAX);
 const _: () = assert!(DOWN_INFLIGHT_MAX <= RECEIVE_MAXIMUM as usize);
+const _: () = assert!(DOWN_WAITING_BYTES_MAX <= (ROUTER_SEGMENTS_MAX - 1) * ROUTER_SEGMENT_BYTES_MAX);
 const _: () = assert!(KEEP_ALIVE_SECONDS_MAX as u64 <= IDLE_MAX.as_secs());
 // SEC-2: a revoked certificate's sessions are cut within 2 s.
 const _: () = assert!(2 * REGISTRY_POLL.as_millis() <= 1_000);

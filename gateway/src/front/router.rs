@@ -9,7 +9,10 @@
 //! A link that is asked for while the router dies never hears of it: its request stays in a queue that nobody reads. Links
 //! are therefore made by one thread per generation, one after the other, and such a request costs that thread alone.
 
-use super::limits::{DOWN_INFLIGHT_MAX, LINK_MAX, LINKS_WAITING_MAX, NOTICES_MAX, ROUTER_RESTARTS_MAX};
+use super::limits::{
+    DOWN_INFLIGHT_MAX, LINK_MAX, LINKS_WAITING_MAX, NOTICES_MAX, ROUTER_RESTARTS_MAX,
+    ROUTER_SEGMENT_BYTES_MAX, ROUTER_SEGMENTS_MAX,
+};
 use super::{CONNECTIONS_MAX, FrontMetrics};
 use bytes::Bytes;
 use rumqttd::local::{LinkBuilder, LinkRx, LinkTx};
@@ -20,8 +23,6 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-const SEGMENT_BYTES_MAX: usize = 64 * 1024;
-const SEGMENTS_MAX: usize = 2;
 /// A connection that the router does not have.
 const NO_CONNECTION: usize = usize::MAX;
 
@@ -203,8 +204,8 @@ fn make_links(
         // It lets nobody in past its own bound, so that lies above ours.
         max_connections: CONNECTIONS_MAX + 16,
         max_outgoing_packet_count: DOWN_INFLIGHT_MAX as u64,
-        max_segment_size: SEGMENT_BYTES_MAX,
-        max_segment_count: SEGMENTS_MAX,
+        max_segment_size: ROUTER_SEGMENT_BYTES_MAX,
+        max_segment_count: ROUTER_SEGMENTS_MAX,
         ..RouterConfig::default()
     };
     let sender = Router::new(id as usize, config).spawn();

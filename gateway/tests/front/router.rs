@@ -2,7 +2,9 @@
 
 use crate::support::{Client, PATIENCE, Stand, TOPIC, key, numerics, publish, subscribe};
 use std::time::Duration;
-use wardline::front::limits::{DOWN_INFLIGHT_MAX, DOWN_WAITING_MAX, ROUTER_RESTARTS_MAX};
+use wardline::front::limits::{
+    DOWN_INFLIGHT_MAX, DOWN_WAITING_BYTES_MAX, DOWN_WAITING_MAX, ROUTER_RESTARTS_MAX,
+};
 use wardline_proto::limits::RECEIVE_MAXIMUM;
 
 /// All of them are in flight at once.
@@ -158,6 +160,27 @@ async fn a_device_that_acknowledges_nothing_has_a_window_and_a_bounded_mailbox()
         assert!(!ids.contains(&id), "{id} is in use");
         ids.push(id);
     }
+}
+
+#[tokio::test]
+async fn what_waits_for_a_device_is_bounded_in_bytes_and_none_of_it_is_lost() {
+    let stand = Stand::new().await;
+    let downlink = stand.node.downlink().unwrap();
+    let mut client = stand.session("mon-1", 5).await;
+    client.subscribe(5, DOWN, 1).await;
+    // Packets of the client are short; the large ones are those that wait and are refused.
+    for n in 0..DOWN_INFLIGHT_MAX {
+        downlink.notify(&key("mon-1"), format!("{n}").into()).unwrap();
+    }
+    let mut ids = Vec::new();
+    for _ in 0..DOWN_INFLIGHT_MAX {
+        ids.push(come_down(&mut client, &mut Vec::new()).await.0);
+    }
+    downlink.notify(&key("mon-1"), vec![b'x'; DOWN_WAITING_BYTES_MAX].into()).unwrap();
+    downlink.notify(&key("mon-1"), "small".into()).unwrap();
+    until_metric(&stand, "wardline_front_downlink_refused_total", 1).await;
+    acknowledge(&mut client, ids.remove(0)).await;
+    assert_eq!(come_down(&mut client, &mut Vec::new()).await.1, "small");
 }
 
 #[tokio::test]
