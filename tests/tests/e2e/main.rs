@@ -20,3 +20,4 @@ mod records;
 mod rows;
 mod sealed;
 mod stand;
+mod trust;

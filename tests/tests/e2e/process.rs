@@ -59,9 +59,15 @@ impl Process {
         self.signal("-INT", limit)
     }
 
-    fn signal(&mut self, signal: &str, limit: Duration) -> anyhow::Result<()> {
+    /// Sends it a signal that does not end it.
+    pub(crate) fn poke(&self, signal: &str) -> anyhow::Result<()> {
         let pid = self.child.id().to_string();
         ensure!(Command::new("kill").args([signal, &pid]).status()?.success(), "kill {signal} {pid}");
+        Ok(())
+    }
+
+    fn signal(&mut self, signal: &str, limit: Duration) -> anyhow::Result<()> {
+        self.poke(signal)?;
         let status = self.wait(limit)?;
         ensure!(status.success(), "{} ended with {status}:\n{}", self.name, self.tail());
         Ok(())

@@ -87,6 +87,24 @@ impl Stand {
         Ok(command)
     }
 
+    /// The same with the data folder as its last argument.
+    pub(crate) fn on_data(&self, words: &[&str]) -> anyhow::Result<Command> {
+        let mut command = self.offline(words)?;
+        command.arg("--data-dir").arg(self.data());
+        Ok(command)
+    }
+
+    /// Returns every event of the audit trail. That it was read is an event of its own, later.
+    pub(crate) fn trail(&self) -> anyhow::Result<Vec<serde_json::Value>> {
+        let told = run(&mut self.on_data(&["audit", "list", "--json", "--limit", "1000000"])?)?;
+        told.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+    }
+
+    /// Tells the gateway to load its certificates again.
+    pub(crate) fn hangup(&self) -> anyhow::Result<()> {
+        self.gateway.as_ref().context("not started")?.poke("-HUP")
+    }
+
     /// Issues a certificate to a device and registers it; returns the folder of its files.
     pub(crate) fn device(&self, device: &str) -> anyhow::Result<PathBuf> {
         let out = self.certs().join(TENANT).join(device);
