@@ -1,6 +1,7 @@
 //! `wardline archive`: what the archive holds, without a SQL engine and beside a running gateway.
 
 use super::archive_completeness::{CompletenessCommand, ReconcileCommand};
+use super::archive_export::ExportCommand;
 use super::archive_quarantine::QuarantineCommand;
 use super::archive_verify::VerifyCommand;
 use anyhow::Context;
@@ -31,6 +32,8 @@ enum Action {
     Quarantine(QuarantineCommand),
     /// Show what came of each stream in each hour: expected, received, missing.
     Completeness(CompletenessCommand),
+    /// Copy a tenant's rows of a time under one key, for DuckDB alone.
+    Export(ExportCommand),
     /// List the frames of a device that never came.
     Reconcile(ReconcileCommand),
 }
@@ -60,7 +63,7 @@ struct ShowCommand {
     json: bool,
 }
 
-fn parse_table(name: &str) -> Result<Table, String> {
+pub(super) fn parse_table(name: &str) -> Result<Table, String> {
     let names = || Table::ALL.map(Table::name).join(", ");
     Table::from_name(name).ok_or_else(|| format!("the tables are {}", names()))
 }
@@ -73,6 +76,7 @@ impl ArchiveCommand {
             Action::Verify(verify) => verify.run().await,
             Action::Quarantine(quarantine) => quarantine.run().await,
             Action::Completeness(completeness) => completeness.run().await,
+            Action::Export(export) => export.run().await,
             Action::Reconcile(reconcile) => reconcile.run().await,
         }
     }

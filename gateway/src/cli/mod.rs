@@ -3,6 +3,7 @@
 pub mod alerts;
 pub mod archive;
 pub mod archive_completeness;
+pub mod archive_export;
 pub mod archive_quarantine;
 pub mod archive_verify;
 pub mod audit;

@@ -17,6 +17,7 @@ mod completeness;
 pub mod dedup;
 mod desk;
 mod error;
+pub mod export;
 mod file;
 mod handle;
 mod heads;

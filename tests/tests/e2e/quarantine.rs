@@ -85,6 +85,17 @@ fn what_a_new_profile_declares_is_replayed_once_whatever_is_killed() -> anyhow::
     );
     std::thread::sleep(Duration::from_millis(2500));
     ensure!(rows(&stand, "numerics")? == 1 + FRAMES);
+    let archive = |words: &[&str]| run(stand.offline(&["archive"])?.args(words).args(["--data-dir", &data]));
+    let told = archive(&["reconcile", "--device", "mon-1"])?;
+    ensure!(told.starts_with("0 frames never came"), "{told}");
+    let told = archive(&["completeness", "--device", "mon-1", "--json"])?;
+    ensure!(told.contains("\"lane\":\"numerics\"") && !told.contains("\"quarantined\":1"), "{told}");
+    let (out, key) =
+        (stand.path("export").display().to_string(), stand.path("export.key").display().to_string());
+    let time = ["--from", "2020-01-01T00:00:00Z", "--to", "2100-01-01T00:00:00Z", "--tables", "numerics"];
+    let told =
+        archive(&[&["export", "--tenant", TENANT, "--out", &out, "--key-file", &key], &time[..]].concat())?;
+    ensure!(told.contains(&format!("numerics-00000.parquet {} rows", 1 + FRAMES)), "{told}");
     println!("{FRAMES} frames replayed once over {KILLS} kills");
     stand.stop()?;
     stand.verify()

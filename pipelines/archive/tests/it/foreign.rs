@@ -6,7 +6,8 @@ use std::process::{Command, Output};
 use wardline_archive::Table;
 use wardline_proto::v1::{Body, DeviceAlarm, DeviceEvent, PayloadFormat};
 
-fn python() -> Option<PathBuf> {
+/// Returns the interpreter that `tests/run` installs.
+pub(crate) fn python() -> Option<PathBuf> {
     let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache/wardline/venv"));
     let venv = std::env::var_os("WARDLINE_VENV").map(PathBuf::from).or(home)?;
     Some(venv.join("bin/python")).filter(|python| python.exists())

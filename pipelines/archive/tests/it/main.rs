@@ -4,6 +4,7 @@
 mod compact;
 mod completeness;
 mod crash;
+mod export;
 mod foreign;
 mod intake;
 mod keys;
