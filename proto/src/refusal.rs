@@ -73,6 +73,8 @@ codes! {
     RegistryNotActive = "WL-REG-005", 0;
     /// Registry: the database is away; nothing was changed.
     RegistryUnavailable = "WL-REG-006", 0;
+    /// Registry: it is another maker's, or nobody's.
+    RegistryMaker = "WL-REG-007", 0;
     /// Enrolment: no claim that is known, and no certificate that may enrol.
     EnrolCredential = "WL-EST-001", 0;
     /// Enrolment: the claim has been used for another key.

@@ -62,6 +62,8 @@ enum Command {
     Principal(registry::principal::PrincipalCommand),
     /// Register manufacturers' authorities and allow serial numbers.
     Manufacturer(registry::manufacturer::ManufacturerCommand),
+    /// Register and list the sensors behind a hub.
+    Peripheral(registry::peripheral::PeripheralCommand),
     /// Say whose certificate this is and what it may do.
     Whoami(registry::principal::WhoamiCommand),
     /// Print the completions of a shell, such as `source <(wardline completions bash)`.
@@ -135,6 +137,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Cert(command) => command.run().await,
         Command::Principal(command) => command.run().await,
         Command::Manufacturer(command) => command.run().await,
+        Command::Peripheral(command) => command.run().await,
         Command::Whoami(command) => command.run().await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "wardline", &mut std::io::stdout());

@@ -180,6 +180,7 @@ fn refusal(error: StoreError) -> Refusal {
         Reject::Revoked => Refusal::IdentityRevoked,
         Reject::Invalid(_) => Refusal::EnrolRequest,
         Reject::ClaimOtherDevice
+        | Reject::OtherMaker
         | Reject::NotFound(_)
         | Reject::Conflict(_)
         | Reject::NotActive

@@ -1,7 +1,7 @@
 //! One admitted call: who makes it, and how far it reaches.
 
 use super::RegistryParts;
-use super::error::{invalid, status};
+use super::error::{failed, invalid, missing, status};
 use super::rules::{Effect, Reach, Rule};
 use crate::access::Caller;
 use crate::front::now_us;
@@ -9,8 +9,8 @@ use std::sync::Arc;
 use tonic::{Request, Status};
 use wardline_proto::refusal::Refusal;
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
-use wardline_store::Store;
-use wardline_store::registry::Change;
+use wardline_store::registry::{Change, DeviceRow, Reject};
+use wardline_store::{Store, StoreError};
 
 /// An admitted call.
 pub(super) struct Call {
@@ -69,6 +69,27 @@ impl Call {
         self.is_everywhere() || *tenant == self.caller.tenant
     }
 
+    /// Names the maker that the caller is, when it reaches the devices of its own models alone.
+    pub(super) fn maker(&self) -> Option<&TenantId> {
+        (self.reach == Reach::Models).then_some(&self.caller.tenant)
+    }
+
+    /// Refuses what is another maker's, or nobody's.
+    pub(super) fn own(&self, maker: &str) -> Result<(), Status> {
+        match self.maker() {
+            Some(own) if own.as_str() != maker => Err(self.deny(Refusal::RegistryMaker)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells of the store's error; a maker that reached for what is another's is audited.
+    pub(super) fn failed(&self, error: StoreError) -> Status {
+        match error {
+            StoreError::Reject(Reject::OtherMaker) => self.deny(Refusal::RegistryMaker),
+            error => failed(error),
+        }
+    }
+
     /// Refuses, and audits it. Nothing that the caller wrote gets into the audit but ids.
     pub(super) fn deny(&self, refusal: Refusal) -> Status {
         self.parts.access.deny(&self.caller, refusal, &target(self.method))
@@ -92,6 +113,12 @@ impl Call {
     /// Reads a device's name and refuses one of a tenant that the caller does not reach.
     pub(super) fn device(&self, tenant: &str, device: &str) -> Result<DeviceKey, Status> {
         Ok(DeviceKey { tenant: self.tenant(tenant)?, device: id("device", device)? })
+    }
+
+    /// Returns a registered device that the caller reaches.
+    pub(super) async fn registered(&self, key: &DeviceKey) -> Result<DeviceRow, Status> {
+        let row = self.store().get_device(key).await.map_err(failed)?.ok_or_else(|| missing("device"))?;
+        self.own(&row.maker).map(|()| row)
     }
 }
 

@@ -11,6 +11,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use std::time::Duration;
 use tonic::Status;
+use wardline_proto::DeviceKey;
 use wardline_proto::refusal::Refusal;
 use wardline_proto::v1::{
     Claim as Wire, ClaimToken, CreateClaimsRequest, CreateClaimsResponse, ListClaimsRequest,
@@ -54,7 +55,14 @@ pub(super) async fn create(call: &Call, wanted: CreateClaimsRequest) -> Result<C
         expires_at_us,
         secrets_sha256: secrets.iter().map(|secret| hex(&sha256(secret.as_bytes()))).collect(),
     };
-    let ids = call.store().create_claims(&change, &claims).await.map_err(failed)?;
+    if let (Some(_maker), Some(device)) = (call.maker(), &claims.device) {
+        let key = DeviceKey { tenant: claims.tenant.clone(), device: device.clone() };
+        if let Some(row) = call.store().get_device(&key).await.map_err(failed)? {
+            call.own(&row.maker)?;
+        }
+    }
+    let ids = call.store().create_claims_of(&change, &claims, call.maker()).await;
+    let ids = ids.map_err(|error| call.failed(error))?;
     let tokens = ids.into_iter().zip(secrets).map(|(claim_id, secret)| {
         let token = format!("wl1.{secret}.{}", call.parts.pin);
         ClaimToken { claim_id, token }
@@ -64,14 +72,16 @@ pub(super) async fn create(call: &Call, wanted: CreateClaimsRequest) -> Result<C
 
 pub(super) async fn list(call: &Call, wanted: ListClaimsRequest) -> Result<ListClaimsResponse, Status> {
     let tenant = call.tenant(&wanted.tenant)?;
-    let claims = call.store().list_claims(&tenant, given(&wanted.batch), wanted.page_size).await;
+    let claims =
+        call.store().list_claims_of(&tenant, given(&wanted.batch), wanted.page_size, call.maker()).await;
     Ok(ListClaimsResponse { claims: claims.map_err(failed)?.into_iter().map(wire).collect() })
 }
 
 pub(super) async fn revoke(call: &Call, wanted: RevokeClaimsRequest) -> Result<RevokeClaimsResponse, Status> {
     let tenant = call.tenant(&wanted.tenant)?;
-    let revoked = call.store().revoke_claims(&call.change(), &tenant, &wanted.batch).await.map_err(failed)?;
-    Ok(RevokeClaimsResponse { revoked })
+    let (change, maker) = (call.change(), call.maker());
+    let revoked = call.store().revoke_claims_of(&change, &tenant, &wanted.batch, maker).await;
+    Ok(RevokeClaimsResponse { revoked: revoked.map_err(failed)? })
 }
 
 fn random_bytes<const N: usize>() -> Result<[u8; N], Status> {

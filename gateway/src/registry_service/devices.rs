@@ -17,14 +17,14 @@ pub(super) async fn register(
     wanted: RegisterDeviceRequest,
 ) -> Result<RegisterDeviceResponse, Status> {
     let device = new_device(call, wanted.device)?;
-    let done = call.store().register_device(&call.change(), &device).await.map_err(failed)?;
+    let done = call.store().register_device_of(&call.change(), &device, call.maker()).await;
+    let done = done.map_err(|error| call.failed(error))?;
     Ok(RegisterDeviceResponse { result: result(done).into() })
 }
 
 pub(super) async fn get(call: &Call, wanted: GetDeviceRequest) -> Result<GetDeviceResponse, Status> {
     let key = call.device(&wanted.tenant, &wanted.device)?;
-    let device = call.store().get_device(&key).await.map_err(failed)?.ok_or_else(|| missing("device"))?;
-    Ok(GetDeviceResponse { device: Some(wire(device)) })
+    Ok(GetDeviceResponse { device: Some(wire(call.registered(&key).await?)) })
 }
 
 pub(super) async fn list(call: &Call, wanted: ListDevicesRequest) -> Result<ListDevicesResponse, Status> {
@@ -32,6 +32,7 @@ pub(super) async fn list(call: &Call, wanted: ListDevicesRequest) -> Result<List
     let text = |text: &str| given(text).map(ToOwned::to_owned);
     let filter = DeviceFilter {
         tenant: call.tenant_filter(&wanted.tenant)?,
+        maker: call.maker().cloned(),
         model: text(&wanted.model),
         site: text(&wanted.site),
         state: (state != DeviceState::Unspecified).then_some(state),
@@ -77,6 +78,7 @@ pub(super) async fn add_peripheral(
         model: wanted.model,
         serial_number: wanted.serial_number,
     };
+    call.registered(&peripheral.hub).await?;
     call.store().add_peripheral(&call.change(), &peripheral).await.map_err(failed)?;
     Ok(AddPeripheralResponse {})
 }
@@ -86,6 +88,9 @@ pub(super) async fn list_peripherals(
     wanted: ListPeripheralsRequest,
 ) -> Result<ListPeripheralsResponse, Status> {
     let hub = call.device(&wanted.tenant, &wanted.hub)?;
+    if call.maker().is_some() {
+        call.registered(&hub).await?;
+    }
     let listed = call.store().list_peripherals(&hub).await.map_err(failed)?;
     let peripherals = listed.into_iter().map(|peripheral| Wire {
         tenant: peripheral.hub.tenant.to_string(),

@@ -44,6 +44,7 @@ pub(super) fn code_of(reject: Reject) -> Refusal {
         Reject::ClaimExpired => Refusal::EnrolClaimExpired,
         Reject::ClaimRevoked => Refusal::EnrolClaimRevoked,
         Reject::ClaimOtherDevice => Refusal::EnrolDevice,
+        Reject::OtherMaker => Refusal::RegistryMaker,
         Reject::NotAllowed => Refusal::EnrolSerial,
         Reject::Revoked => Refusal::IdentityRevoked,
     }

@@ -12,6 +12,7 @@ use tokio_stream::StreamExt as _;
 use tonic::{Status, Streaming};
 use wardline_proto::refusal::Refusal;
 use wardline_proto::v1::{ImportDevicesRequest, ImportDevicesResponse, ImportResult};
+use wardline_store::registry::Reject;
 
 /// Answers an import. The work is done as the answers are taken: a caller that is cut changes nothing more.
 pub(super) fn run(call: Call, rows: Streaming<ImportDevicesRequest>) -> Imports {
@@ -54,7 +55,12 @@ async fn answer(
             Err(status) => answers.push(refused(row.line, &status)),
         }
     }
-    let imported = call.store().import_devices(&call.change(), &devices).await.map_err(failed)?;
+    let imported = call.store().import_devices_of(&call.change(), &devices, call.maker()).await;
+    let imported = imported.map_err(failed)?;
+    if imported.contains(&Err(Reject::OtherMaker)) {
+        // Its rows are answered one by one; the attempt is audited once.
+        let _refused = call.deny(Refusal::RegistryMaker);
+    }
     for (place, imported) in places.into_iter().zip(imported) {
         if let Some(answer) = answers.get_mut(place) {
             match imported {

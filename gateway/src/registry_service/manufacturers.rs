@@ -1,6 +1,6 @@
 //! Manufacturers' authorities and the serial numbers that may enrol with their certificates.
 
-use super::call::{Call, given};
+use super::call::{Call, given, id};
 use super::error::{failed, invalid, missing};
 use super::limits::PEM_BYTES_MAX;
 use crate::pki::sha256;
@@ -21,6 +21,10 @@ pub(super) async fn add(
 ) -> Result<AddManufacturerCaResponse, Status> {
     let maker = call.tenant(&wanted.maker)?;
     let tenant = given(&wanted.tenant).map_or(Ok(maker.clone()), |tenant| call.tenant(tenant))?;
+    if call.maker().is_some() {
+        let model = call.store().get_model(&id("model", &wanted.model)?).await.map_err(failed)?;
+        call.own(model.as_ref().map_or("", |model| model.maker.as_str()))?;
+    }
     let ca_id = ca_id(&wanted.pem).ok_or_else(|| invalid("pem: exactly one certificate of an authority"))?;
     let ca = ManufacturerCa {
         ca_id: ca_id.clone(),
@@ -39,7 +43,7 @@ pub(super) async fn list(
     _all: ListManufacturerCasRequest,
 ) -> Result<ListManufacturerCasResponse, Status> {
     let cas = call.store().list_manufacturer_cas().await.map_err(failed)?;
-    let cas = cas.into_iter().filter(|ca| call.reaches(&ca.tenant)).map(|ca| Wire {
+    let cas = cas.into_iter().filter(|ca| reaches(call, ca)).map(|ca| Wire {
         ca_id: ca.ca_id,
         maker: ca.maker.to_string(),
         tenant: ca.tenant.to_string(),
@@ -60,11 +64,16 @@ pub(super) async fn allow(call: &Call, wanted: AllowSerialsRequest) -> Result<Al
 pub(super) async fn reached(call: &Call, ca_id: &str) -> Result<(), Status> {
     let cas = call.store().list_manufacturer_cas().await.map_err(failed)?;
     let ca = cas.iter().find(|ca| ca.ca_id == ca_id).ok_or_else(|| missing("manufacturer authority"))?;
-    if call.reaches(&ca.tenant) {
+    if reaches(call, ca) {
         return Ok(());
     }
     let _audited = call.deny(Refusal::RegistryTenant);
     Err(missing("manufacturer authority"))
+}
+
+/// A maker reaches its own authorities; who administers a tenant, all that enrol devices there.
+fn reaches(call: &Call, ca: &ManufacturerCa) -> bool {
+    call.reaches(&ca.tenant) && call.maker().is_none_or(|maker| ca.maker == *maker)
 }
 
 fn ca_id(pem: &str) -> Option<String> {

@@ -1,6 +1,7 @@
 //! Who may call what: one table of method and roles. What is not in it is refused.
 //!
-//! A role reaches the caller's own tenant; only an operator reaches every tenant.
+//! A role reaches the caller's own tenant; only an operator reaches every tenant. A maker reaches, in its own tenant,
+//! the devices of its own models.
 
 use crate::access::Caller;
 use wardline_proto::Identity;
@@ -84,6 +85,8 @@ pub const RULES: &[Rule] = &[
 /// How far a caller reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
+    /// The devices of its own models, and what it made for them, in its own tenant.
+    Models,
     /// Its own tenant.
     Own,
     /// Every tenant.
@@ -101,6 +104,10 @@ impl Rule {
         let Allowed::Roles(roles) = self.allowed else { return Some(Reach::Own) };
         if matches!(caller.identity, Identity::Device(_)) || !roles.iter().any(|role| caller.has(*role)) {
             return None;
+        }
+        let has = |role: &&Role| caller.has(**role);
+        if roles.iter().filter(has).all(|role| *role == Maker) {
+            return Some(Reach::Models);
         }
         let everywhere = roles.contains(&Operator) && caller.has(Operator);
         Some(if everywhere { Reach::Every } else { Reach::Own })

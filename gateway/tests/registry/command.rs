@@ -6,19 +6,19 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 
 impl Stand {
-    async fn run(&self, args: &[&str]) -> Output {
+    pub(crate) async fn run(&self, args: &[&str]) -> Output {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_wardline"));
         command.args(args).env("WARDLINE_SERVER", self.url()).env("WARDLINE_DATA_DIR", self.dir.path());
         command.env_remove("WARDLINE_CERTS").output().await.unwrap()
     }
 
-    async fn ok(&self, args: &[&str]) -> String {
+    pub(crate) async fn ok(&self, args: &[&str]) -> String {
         let output = self.run(args).await;
         assert!(output.status.success(), "{args:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     }
 
-    async fn json(&self, args: &[&str]) -> Vec<Value> {
+    pub(crate) async fn json(&self, args: &[&str]) -> Vec<Value> {
         let text = self.ok(&[args, &["--json"]].concat()).await;
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }

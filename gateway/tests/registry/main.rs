@@ -4,7 +4,9 @@
 
 mod access;
 mod command;
+mod commands;
 mod import;
 mod keys;
+mod makers;
 mod matrix;
 mod support;

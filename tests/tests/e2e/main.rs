@@ -4,6 +4,7 @@ mod alerts;
 mod archive;
 mod bad_input;
 mod clients;
+mod compromise;
 mod frames;
 mod kill;
 mod metrics;

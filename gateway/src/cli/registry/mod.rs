@@ -8,6 +8,7 @@ pub mod device;
 pub mod import;
 pub mod manufacturer;
 pub mod model;
+pub mod peripheral;
 pub mod principal;
 mod table;
 pub mod tenant;

@@ -137,7 +137,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut tx = self.change().await?;
         if let Identity::Device(key) = identity {
-            register(&mut tx, &NewDevice::bare(key.clone()), change.at_us).await?;
+            register(&mut tx, &NewDevice::bare(key.clone()), None, change.at_us).await?;
         }
         insert_certificate(&mut tx, certificate, ("", "", "")).await?;
         let target = format!("{} serial {}", certificate.spiffe_uri, certificate.serial);
@@ -268,7 +268,7 @@ async fn find(tx: &mut Tx, by: &RevokeBy, at_us: i64) -> Result<(String, Vec<Rec
             )
         }
         RevokeBy::ClaimBatch(tenant, batch) => {
-            super::claims::revoke_batch(tx, tenant, batch, at_us).await?;
+            super::claims::revoke_batch(tx, (tenant, batch), None, at_us).await?;
             let select = "SELECT c.serial AS serial, c.spiffe_uri AS spiffe_uri FROM certificate c JOIN claim k ON k.claim_id = c.claim_id \
                           WHERE c.revoked_at_us IS NULL AND k.tenant || '/' || k.batch = $1";
             (format!("claim batch {tenant}/{batch}"), select, format!("{tenant}/{batch}"))

@@ -1,7 +1,7 @@
 //! Claims: secrets that each let one device enrol, once.
 
 use super::certificates::{IssuedCertificate, insert_certificate, repeated};
-use super::devices::{NewDevice, register};
+use super::devices::{NewDevice, maker_of, register};
 use super::tenants::{ensure_tenant, tenant_id};
 use super::{Change, Reject, audit, page, usable};
 use crate::db::{Record, Tx, args};
@@ -77,7 +77,7 @@ pub enum Redeemed {
     Repeated(Box<IssuedCertificate>),
 }
 
-const SELECT: &str = "SELECT claim_id, batch, tenant, device, model, expires_at_us, created_at_us, created_by, used_at_us, used_by_device, used_key_sha256, certificate_serial, revoked_at_us FROM claim WHERE secret_sha256 = $1";
+const SELECT: &str = "SELECT claim_id, batch, tenant, device, model, expires_at_us, created_at_us, created_by, used_at_us, used_by_device, used_key_sha256, certificate_serial, revoked_at_us, maker FROM claim WHERE secret_sha256 = $1";
 
 impl Store {
     /// Makes claims; returns their ids in the order of their secrets.
@@ -85,6 +85,16 @@ impl Store {
         &self,
         change: &Change,
         claims: &NewClaims,
+    ) -> Result<Vec<String>, StoreError> {
+        self.create_claims_of(change, claims, None).await
+    }
+
+    /// The same; when `only` names a maker, the claims are its own: for no device but of its own models.
+    pub async fn create_claims_of(
+        &self,
+        change: &Change,
+        claims: &NewClaims,
+        only: Option<&TenantId>,
     ) -> Result<Vec<String>, StoreError> {
         usable("batch", &claims.batch, false)?;
         usable("model", &claims.model, true)?;
@@ -98,9 +108,13 @@ impl Store {
         claims.secrets_sha256.iter().try_for_each(|secret| usable_hash(secret))?;
         let mut tx = self.change().await?;
         ensure_tenant(&mut tx, &claims.tenant, change.at_us).await?;
+        let maker = only.map_or("", TenantId::as_str);
+        if only.is_some() && maker_of(&mut tx, &claims.model).await? != maker {
+            return Err(Reject::OtherMaker.into());
+        }
         let insert = "INSERT INTO claim (claim_id, secret_sha256, batch, tenant, device, model, expires_at_us, \
-                      created_at_us, created_by, used_by_device, used_key_sha256, certificate_serial) \
-                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, '', '', '')";
+                      created_at_us, created_by, used_by_device, used_key_sha256, certificate_serial, maker) \
+                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, '', '', '', $10)";
         let mut ids = Vec::with_capacity(count);
         for secret in &claims.secrets_sha256 {
             let id = secret.get(..16).ok_or(Reject::Invalid("secret"))?.to_owned();
@@ -114,6 +128,7 @@ impl Store {
                 claims.expires_at_us,
                 change.at_us,
                 &change.actor,
+                maker,
             ];
             tx.run(insert, values).await?;
             ids.push(id);
@@ -136,10 +151,23 @@ impl Store {
         batch: Option<&str>,
         limit: u32,
     ) -> Result<Vec<Claim>, StoreError> {
+        self.list_claims_of(tenant, batch, limit, None).await
+    }
+
+    /// The same; when `only` names a maker, its own.
+    pub async fn list_claims_of(
+        &self,
+        tenant: &TenantId,
+        batch: Option<&str>,
+        limit: u32,
+        only: Option<&TenantId>,
+    ) -> Result<Vec<Claim>, StoreError> {
         let select = "SELECT claim_id, batch, tenant, device, model, expires_at_us, created_at_us, created_by, \
                       used_at_us, used_by_device, used_key_sha256, certificate_serial, revoked_at_us FROM claim \
-                      WHERE tenant = $1 AND ($2 = '' OR batch = $2) ORDER BY created_at_us DESC, claim_id LIMIT $3";
-        let values = args![tenant.as_str(), batch.unwrap_or(""), page(limit)];
+                      WHERE tenant = $1 AND ($2 = '' OR batch = $2) AND ($4 = '' OR maker = $4) \
+                      ORDER BY created_at_us DESC, claim_id LIMIT $3";
+        let maker = only.map_or("", TenantId::as_str);
+        let values = args![tenant.as_str(), batch.unwrap_or(""), page(limit), maker];
         self.db().all(select, values).await?.iter().map(claim).collect()
     }
 
@@ -150,8 +178,19 @@ impl Store {
         tenant: &TenantId,
         batch: &str,
     ) -> Result<u64, StoreError> {
+        self.revoke_claims_of(change, tenant, batch, None).await
+    }
+
+    /// The same; when `only` names a maker, its own.
+    pub async fn revoke_claims_of(
+        &self,
+        change: &Change,
+        tenant: &TenantId,
+        batch: &str,
+        only: Option<&TenantId>,
+    ) -> Result<u64, StoreError> {
         let mut tx = self.change().await?;
-        let revoked = revoke_batch(&mut tx, tenant, batch, change.at_us).await?;
+        let revoked = revoke_batch(&mut tx, (tenant, batch), only, change.at_us).await?;
         let target = format!("{tenant}/{batch}: {revoked} claims");
         audit(&mut tx, change, ("claims_revoked", "ok"), &target).await?;
         tx.commit().await?;
@@ -187,7 +226,10 @@ impl Store {
             serial_number: redeem.serial_number.clone(),
             ..NewDevice::bare(key.clone())
         };
-        register(&mut tx, &device, change.at_us).await?;
+        let maker = row.text("maker")?;
+        let maker = (!maker.is_empty()).then(|| TenantId::new(&maker)).transpose();
+        let maker = maker.map_err(|_id| StoreError::Corrupt("claim.maker"))?;
+        register(&mut tx, &device, maker.as_ref(), change.at_us).await?;
         active(&mut tx, &key).await?;
         insert_certificate(&mut tx, &redeem.certificate, (&claim.claim_id, "", "")).await?;
         let update = "UPDATE claim SET used_at_us = $1, used_by_device = $2, used_key_sha256 = $3, \
@@ -228,15 +270,17 @@ pub(super) async fn active(tx: &mut Tx, key: &DeviceKey) -> Result<(), StoreErro
 
 pub(super) async fn revoke_batch(
     tx: &mut Tx,
-    tenant: &TenantId,
-    batch: &str,
+    (tenant, batch): (&TenantId, &str),
+    only: Option<&TenantId>,
     at_us: i64,
 ) -> Result<u64, StoreError> {
-    let known = "SELECT claim_id FROM claim WHERE tenant = $1 AND batch = $2 LIMIT 1";
-    tx.one(known, args![tenant.as_str(), batch]).await?.ok_or(Reject::NotFound("claim batch"))?;
+    let maker = only.map_or("", TenantId::as_str);
+    let known =
+        "SELECT claim_id FROM claim WHERE tenant = $1 AND batch = $2 AND ($3 = '' OR maker = $3) LIMIT 1";
+    tx.one(known, args![tenant.as_str(), batch, maker]).await?.ok_or(Reject::NotFound("claim batch"))?;
     let update = "UPDATE claim SET revoked_at_us = $1 WHERE tenant = $2 AND batch = $3 \
-                  AND used_at_us IS NULL AND revoked_at_us IS NULL";
-    tx.run(update, args![at_us, tenant.as_str(), batch]).await
+                  AND used_at_us IS NULL AND revoked_at_us IS NULL AND ($4 = '' OR maker = $4)";
+    tx.run(update, args![at_us, tenant.as_str(), batch, maker]).await
 }
 
 fn claim(row: &Record) -> Result<Claim, StoreError> {

@@ -38,6 +38,8 @@ impl NewDevice {
 pub struct DeviceRow {
     /// What was registered.
     pub device: NewDevice,
+    /// The maker of its model, known since it has that model; empty when nobody is.
+    pub maker: String,
     /// Whether it may connect.
     pub state: DeviceState,
     /// Unix microseconds.
@@ -60,6 +62,8 @@ pub enum Imported {
 pub struct DeviceFilter {
     /// Of this tenant; none: of all.
     pub tenant: Option<TenantId>,
+    /// Of this maker's models.
+    pub maker: Option<TenantId>,
     /// Of this model.
     pub model: Option<String>,
     /// At this site.
@@ -83,12 +87,13 @@ pub struct Peripheral {
     pub serial_number: String,
 }
 
-const COLUMNS: &str = "SELECT tenant, device, model, serial_number, site, udi, state, for_test, created_at_us FROM device WHERE tenant = $1 AND device = $2";
+const COLUMNS: &str = "SELECT tenant, device, model, serial_number, site, udi, state, for_test, created_at_us, maker FROM device WHERE tenant = $1 AND device = $2";
 
-/// Registers a device in a transaction.
+/// Registers a device in a transaction; when `only` names a maker, no device but of its own models.
 pub(super) async fn register(
     tx: &mut ChangeTx,
     device: &NewDevice,
+    only: Option<&TenantId>,
     at_us: i64,
 ) -> Result<Imported, StoreError> {
     for (what, text) in [
@@ -102,11 +107,14 @@ pub(super) async fn register(
     ensure_tenant(tx, &device.key.tenant, at_us).await?;
     let (tenant, name) = (device.key.tenant.as_str(), device.key.device.as_str());
     let known = tx.one(COLUMNS, args![tenant, name]).await?.as_ref().map(device_row).transpose()?;
-    let merged = match &known {
-        None => device.clone(),
-        Some(known) if known.device == *device => return Ok(Imported::Same),
-        Some(known) => merge(&known.device, device)?,
+    let merged = known.as_ref().map_or(Ok(device.clone()), |known| merge(&known.device, device))?;
+    let maker = maker_of(tx, &merged.model).await?;
+    let is_own = |only: &TenantId| {
+        maker == only.as_str() && known.as_ref().is_none_or(|known| known.maker == only.as_str())
     };
+    if only.is_some_and(|only| !is_own(only)) {
+        return Err(Reject::OtherMaker.into());
+    }
     if !merged.serial_number.is_empty() {
         let other = "SELECT device FROM device WHERE model = $1 AND serial_number = $2 \
                      AND NOT (tenant = $3 AND device = $4)";
@@ -114,13 +122,14 @@ pub(super) async fn register(
             return Err(Reject::Conflict("serial number").into());
         }
     }
-    if known.as_ref().is_some_and(|known| known.device == merged) {
+    let gets_maker = known.as_ref().is_some_and(|known| known.maker.is_empty() && !maker.is_empty());
+    if known.as_ref().is_some_and(|known| known.device == merged) && !gets_maker {
         return Ok(Imported::Same);
     }
-    let upsert = "INSERT INTO device (tenant, device, model, serial_number, site, udi, state, for_test, created_at_us) \
-                  VALUES ($1, $2, $3, $4, $5, $6, 'active', $7, $8) ON CONFLICT (tenant, device) DO UPDATE SET \
+    let upsert = "INSERT INTO device (tenant, device, model, serial_number, site, udi, state, for_test, created_at_us, maker) \
+                  VALUES ($1, $2, $3, $4, $5, $6, 'active', $7, $8, $9) ON CONFLICT (tenant, device) DO UPDATE SET \
                   model = excluded.model, serial_number = excluded.serial_number, site = excluded.site, \
-                  udi = excluded.udi";
+                  udi = excluded.udi, maker = CASE WHEN device.maker = '' THEN excluded.maker ELSE device.maker END";
     let values = args![
         tenant,
         name,
@@ -130,10 +139,17 @@ pub(super) async fn register(
         &merged.udi,
         merged.for_test,
         at_us,
+        &maker,
     ];
     tx.run(upsert, values).await?;
     tx.touch_device(&device.key);
     Ok(if known.is_some() { Imported::Updated } else { Imported::Created })
+}
+
+/// Returns the maker of a model; empty when the model is not known.
+pub(super) async fn maker_of(tx: &mut ChangeTx, model: &str) -> Result<String, StoreError> {
+    let row = tx.one("SELECT maker FROM device_model WHERE model = $1", args![model]).await?;
+    row.map_or(Ok(String::new()), |row| row.text("maker"))
 }
 
 /// What was empty is filled; what is known stays, and must not be said otherwise.
@@ -157,8 +173,18 @@ fn merge(known: &NewDevice, wanted: &NewDevice) -> Result<NewDevice, StoreError>
 impl Store {
     /// Registers a device. The same again changes nothing; an empty field may be filled, a known one not changed.
     pub async fn register_device(&self, change: &Change, device: &NewDevice) -> Result<Imported, StoreError> {
+        self.register_device_of(change, device, None).await
+    }
+
+    /// The same; when `only` names a maker, no device but of its own models.
+    pub async fn register_device_of(
+        &self,
+        change: &Change,
+        device: &NewDevice,
+        only: Option<&TenantId>,
+    ) -> Result<Imported, StoreError> {
         let mut tx = self.change().await?;
-        let done = register(&mut tx, device, change.at_us).await?;
+        let done = register(&mut tx, device, only, change.at_us).await?;
         if done != Imported::Same {
             audit(&mut tx, change, ("device_registered", "ok"), &device.key.to_string()).await?;
         }
@@ -174,10 +200,20 @@ impl Store {
         change: &Change,
         devices: &[NewDevice],
     ) -> Result<Vec<Result<Imported, Reject>>, StoreError> {
+        self.import_devices_of(change, devices, None).await
+    }
+
+    /// The same; when `only` names a maker, no device but of its own models.
+    pub async fn import_devices_of(
+        &self,
+        change: &Change,
+        devices: &[NewDevice],
+        only: Option<&TenantId>,
+    ) -> Result<Vec<Result<Imported, Reject>>, StoreError> {
         let mut tx = self.change().await?;
         let (mut done, mut new) = (Vec::with_capacity(devices.len()), 0);
         for device in devices {
-            match register(&mut tx, device, change.at_us).await {
+            match register(&mut tx, device, only, change.at_us).await {
                 Ok(imported) => {
                     new += usize::from(imported != Imported::Same);
                     done.push(Ok(imported));
@@ -206,10 +242,11 @@ impl Store {
         filter: &DeviceFilter,
         page_size: u32,
     ) -> Result<Vec<DeviceRow>, StoreError> {
-        let select = "SELECT tenant, device, model, serial_number, site, udi, state, for_test, created_at_us \
-                      FROM device WHERE ($1 = '' OR tenant = $1) AND ($2 = '' OR model = $2) \
+        let select = "SELECT tenant, device, model, serial_number, site, udi, state, for_test, created_at_us, \
+                      maker FROM device WHERE ($1 = '' OR tenant = $1) AND ($2 = '' OR model = $2) \
                       AND ($3 = '' OR site = $3) AND ($4 = '' OR state = $4) \
-                      AND (tenant > $5 OR (tenant = $5 AND device > $6)) ORDER BY tenant, device LIMIT $7";
+                      AND (tenant > $5 OR (tenant = $5 AND device > $6)) AND ($8 = '' OR maker = $8) \
+                      ORDER BY tenant, device LIMIT $7";
         let after = filter.after.as_ref();
         let values = args![
             filter.tenant.as_ref().map_or("", TenantId::as_str),
@@ -219,6 +256,7 @@ impl Store {
             after.map_or("", |key| key.tenant.as_str()),
             after.map_or("", |key| key.device.as_str()),
             page(page_size),
+            filter.maker.as_ref().map_or("", TenantId::as_str),
         ];
         self.db().all(select, values).await?.iter().map(device_row).collect()
     }
@@ -325,5 +363,5 @@ fn device_row(row: &Record) -> Result<DeviceRow, StoreError> {
         udi: row.text("udi")?,
         for_test: row.flag("for_test")?,
     };
-    Ok(DeviceRow { device, state, created_at_us: row.int("created_at_us")? })
+    Ok(DeviceRow { device, maker: row.text("maker")?, state, created_at_us: row.int("created_at_us")? })
 }

@@ -132,7 +132,7 @@ impl Store {
             serial_number: redeem.serial_number.clone(),
             ..NewDevice::bare(key.clone())
         };
-        register(&mut tx, &device, change.at_us).await?;
+        register(&mut tx, &device, None, change.at_us).await?;
         active(&mut tx, &key).await?;
         insert_certificate(&mut tx, &redeem.certificate, ("", &redeem.ca_id, "")).await?;
         let update = "UPDATE manufacturer_serial SET device = $1, used_at_us = $2, used_key_sha256 = $3, \

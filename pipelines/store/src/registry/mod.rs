@@ -77,6 +77,9 @@ pub enum Reject {
     /// The device exists and is not active.
     #[error("the device is not active")]
     NotActive,
+    /// The device or its model is another maker's, or nobody's.
+    #[error("the device or its model is not of this maker")]
+    OtherMaker,
     /// The tenant is suspended.
     #[error("the tenant is suspended")]
     TenantSuspended,

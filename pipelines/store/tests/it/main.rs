@@ -10,6 +10,7 @@ mod enrolment;
 mod holds;
 mod import;
 mod ledger;
+mod makers;
 mod profiles;
 mod registry;
 mod replay;
