@@ -163,6 +163,3 @@ pub(crate) fn open_random(
     body.truncate(plain_bytes);
     Ok(body)
 }
-
-#[cfg(test)]
-pub(crate) mod conformance;

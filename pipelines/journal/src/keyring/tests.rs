@@ -1,7 +1,7 @@
 //! The keyring as a provider, and as a file that several processes share.
 
 use super::*;
-use crate::keys::conformance::{Managed, conforms};
+use crate::tests::providers::{Managed, conforms};
 
 fn tenant(name: &str) -> TenantId {
     TenantId::new(name).unwrap()

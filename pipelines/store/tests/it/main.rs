@@ -8,6 +8,7 @@ mod catalog;
 mod changes;
 mod enrolment;
 mod holds;
+mod hours;
 mod import;
 mod ledger;
 mod makers;

@@ -1,6 +1,6 @@
 //! What every key provider must do. Each provider runs this one suite.
 
-use super::{KeyError, KeyId, KeyProvider, KeyPurpose};
+use crate::{KeyError, KeyId, KeyProvider, KeyPurpose};
 use wardline_proto::TenantId;
 
 /// A provider whose keys a test can make, renew and destroy.
