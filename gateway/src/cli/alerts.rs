@@ -5,6 +5,7 @@ mod acts;
 mod follow;
 mod ledger;
 mod line;
+mod replay;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
@@ -44,6 +45,8 @@ enum Action {
     Listeners(ledger::Listeners),
     /// Say that a listener will not come back: nobody misses it any more.
     Release(ledger::Release),
+    /// Run other rules over the archive, and print the difference in alarms per patient-day.
+    Replay(replay::Replay),
 }
 
 #[derive(Debug, Args)]
@@ -131,6 +134,7 @@ impl AlertsCommand {
             Action::Deliveries(deliveries) => deliveries.run().await,
             Action::Listeners(listeners) => listeners.run().await,
             Action::Release(release) => release.run().await,
+            Action::Replay(replay) => replay.run().await,
         }
     }
 }

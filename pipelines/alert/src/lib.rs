@@ -19,6 +19,7 @@ mod seal;
 mod selection;
 mod wards;
 mod watchdog;
+pub mod whatif;
 mod worker;
 
 pub use desk::{AlertDesk, Outcome};

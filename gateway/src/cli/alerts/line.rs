@@ -161,7 +161,7 @@ fn phase(phase: AlarmPhase) -> &'static str {
     }
 }
 
-fn priority(priority: Priority) -> &'static str {
+pub(super) fn priority(priority: Priority) -> &'static str {
     match priority {
         Priority::High => "high",
         Priority::Medium => "medium",

@@ -1,7 +1,9 @@
 //! Values of a batch by the names of their columns.
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, TimestampMicrosecondType, UInt64Type};
+use arrow_array::types::{
+    Float64Type, Int32Type, Int64Type, TimestampMicrosecondType, UInt32Type, UInt64Type,
+};
 use arrow_array::{Array, RecordBatch, StringArray};
 use arrow_schema::DataType;
 
@@ -24,6 +26,24 @@ impl Columns<'_> {
     pub(crate) fn number(&self, name: &str, row: usize) -> u64 {
         let column = self.column(name, row).and_then(|c| c.as_primitive_opt::<UInt64Type>());
         column.map_or(0, |numbers| numbers.value(row))
+    }
+
+    /// Returns a number of 32 bits; 0 for null.
+    pub(crate) fn small(&self, name: &str, row: usize) -> u32 {
+        let column = self.column(name, row).and_then(|c| c.as_primitive_opt::<UInt32Type>());
+        column.map_or(0, |numbers| numbers.value(row))
+    }
+
+    /// Returns a number with a sign; 0 for null.
+    pub(crate) fn whole(&self, name: &str, row: usize) -> i64 {
+        let column = self.column(name, row).and_then(|c| c.as_primitive_opt::<Int64Type>());
+        column.map_or(0, |numbers| numbers.value(row))
+    }
+
+    /// Returns a number with a fraction.
+    pub(crate) fn real(&self, name: &str, row: usize) -> Option<f64> {
+        let column = self.column(name, row).and_then(|c| c.as_primitive_opt::<Float64Type>());
+        column.map(|numbers| numbers.value(row))
     }
 
     /// Returns bytes; none of them for null.

@@ -1,0 +1,180 @@
+//! What other rules would have done: the same engine over what was archived, and the difference in alarms.
+//!
+//! Only what would have been told is counted: a condition that began. Findings in what came late are no alarms.
+
+use crate::engine::{Engine, Transition};
+use crate::observation::Observation;
+use crate::rules::Rules;
+use std::collections::{BTreeMap, BTreeSet};
+use wardline_proto::DeviceKey;
+use wardline_proto::v1::{AlarmPhase, Alert};
+
+const HOUR_US: i64 = 3_600_000_000;
+const HOURS_PER_DAY: f64 = 24.0;
+
+/// Two sets of rules over the same observations.
+#[derive(Debug)]
+pub struct WhatIf {
+    sides: [Side; 2],
+    hours: BTreeSet<(DeviceKey, i64)>,
+}
+
+#[derive(Debug)]
+struct Side {
+    engine: Engine,
+    alarms: BTreeMap<String, Alert>,
+}
+
+/// The alarms of one rule at one priority.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compared {
+    /// The rule.
+    pub rule_id: String,
+    /// Its priority when it began.
+    pub priority: i32,
+    /// How many the rules in force made.
+    pub before: u64,
+    /// How many the candidate made.
+    pub after: u64,
+    /// Those that the candidate would not have made, in order of onset.
+    pub gone: Vec<Alert>,
+    /// Those that it would have made besides, in order of onset.
+    pub new: Vec<Alert>,
+}
+
+impl WhatIf {
+    /// Compares the rules in force with a candidate.
+    pub fn new(before: Rules, after: Rules) -> Self {
+        let side = |rules| Side { engine: Engine::new(rules), alarms: BTreeMap::new() };
+        Self { sides: [side(before), side(after)], hours: BTreeSet::new() }
+    }
+
+    /// Feeds one observation, in the order of the journal.
+    pub fn observe(&mut self, seen: &Observation) {
+        self.hours.insert((seen.key.clone(), seen.ingested_at_us.div_euclid(HOUR_US)));
+        for side in &mut self.sides {
+            let mut out = Vec::new();
+            side.engine.observe(seen, &mut out);
+            side.keep(out);
+        }
+    }
+
+    /// Moves time on past the last observation, so that silence is noticed as it would have been.
+    pub fn advance(&mut self, now_us: i64) {
+        for side in &mut self.sides {
+            let mut out = Vec::new();
+            side.engine.advance(now_us, &mut out);
+            side.keep(out);
+        }
+    }
+
+    /// Returns for how many patient-days there is data: hours with data per device, added up.
+    pub fn patient_days(&self) -> f64 {
+        self.hours.len() as f64 / HOURS_PER_DAY
+    }
+
+    /// Returns how many devices there are data of.
+    pub fn devices(&self) -> usize {
+        self.hours.iter().map(|(key, _)| key).collect::<BTreeSet<_>>().len()
+    }
+
+    /// Returns the comparison by rule and priority, the highest priority first.
+    pub fn compare(&self) -> Vec<Compared> {
+        let [before, after] = &self.sides;
+        let mut lines: BTreeMap<(i32, String), Compared> = BTreeMap::new();
+        for (side, other, is_before) in [(before, after, true), (after, before, false)] {
+            for alarm in side.alarms.values() {
+                let at = (-alarm.priority, alarm.rule_id.clone());
+                let line = lines.entry(at).or_insert_with(|| Compared {
+                    rule_id: alarm.rule_id.clone(),
+                    priority: alarm.priority,
+                    before: 0,
+                    after: 0,
+                    gone: Vec::new(),
+                    new: Vec::new(),
+                });
+                *(if is_before { &mut line.before } else { &mut line.after }) += 1;
+                if !other.alarms.contains_key(&alarm.alert_id) {
+                    (if is_before { &mut line.gone } else { &mut line.new }).push(alarm.clone());
+                }
+            }
+        }
+        for line in lines.values_mut() {
+            line.gone.sort_by_key(|alarm| alarm.onset_us);
+            line.new.sort_by_key(|alarm| alarm.onset_us);
+        }
+        lines.into_values().collect()
+    }
+}
+
+impl Side {
+    fn keep(&mut self, out: Vec<Transition>) {
+        let began = out.into_iter().filter(|t| t.phase == AlarmPhase::Start).map(|t| t.alert);
+        self.alarms.extend(began.map(|alert| (alert.alert_id.clone(), alert)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wardline_proto::v1::{Body, NumericSeries, Priority};
+    use wardline_proto::{DeviceId, TenantId};
+
+    fn rules(below: u32, priority: &str) -> Rules {
+        let text = Rules::defaults_text();
+        let from = text.find("below = 90").unwrap();
+        let (head, tail) = text.split_at(from);
+        let tail = tail.replacen("below = 90", &format!("below = {below}"), 1);
+        Rules::parse(&format!("{head}{}", tail.replacen("\"high\"", &format!("\"{priority}\""), 1))).unwrap()
+    }
+
+    fn reading(second: i64, value: f64) -> Observation {
+        let device = DeviceId::new("mon-1").unwrap();
+        let at_us = 1_700_000_000_000_000 + second * 1_000_000;
+        let series = NumericSeries {
+            mdc_code: 150_456,
+            ucum_unit: "%".into(),
+            start_us: at_us,
+            time_deltas_us: vec![0],
+            values: vec![value],
+            statuses: Vec::new(),
+        };
+        let body = Body { numerics: vec![series], ..Body::default() };
+        let key = DeviceKey { tenant: TenantId::new("demo").unwrap(), device };
+        Observation { key, header: None, ingested_at_us: at_us, device_offset_us: 0, body }
+    }
+
+    /// Two episodes: one to 88, one to 80.
+    fn compared(after: Rules) -> (Vec<Compared>, f64) {
+        let mut whatif = WhatIf::new(rules(90, "high"), after);
+        for second in 0..120 {
+            let value = match second {
+                20..=40 => 88.0,
+                60..=80 => 80.0,
+                _ => 97.0,
+            };
+            whatif.observe(&reading(second, value));
+        }
+        whatif.advance(1_700_000_000_000_000 + 125_000_000);
+        (whatif.compare(), whatif.patient_days())
+    }
+
+    #[test]
+    fn a_lower_limit_is_fewer_alarms_and_says_which() {
+        let (lines, days) = compared(rules(86, "high"));
+        assert_eq!(lines.len(), 1);
+        let line = &lines[0];
+        assert_eq!((line.rule_id.as_str(), line.before, line.after), ("spo2-low", 2, 1));
+        assert_eq!((line.gone.len(), line.new.len(), line.gone[0].value), (1, 0, Some(88.0)));
+        assert!((days - 1.0 / 24.0).abs() < 1e-9, "{days}");
+    }
+
+    #[test]
+    fn the_same_rules_differ_in_nothing_and_a_priority_is_a_line_of_its_own() {
+        let (same, _) = compared(rules(90, "high"));
+        assert!(same.iter().all(|line| line.before == line.after && line.gone.is_empty()));
+        let (lines, _) = compared(rules(90, "medium"));
+        let counts: Vec<_> = lines.iter().map(|l| (l.priority, l.before, l.after)).collect();
+        assert_eq!(counts, [(Priority::High.into(), 2, 0), (Priority::Medium.into(), 0, 2)]);
+    }
+}
