@@ -2,6 +2,7 @@
 //! machine with a service's or a person's certificate.
 
 mod acts;
+mod board;
 mod follow;
 mod ledger;
 mod line;
@@ -87,6 +88,9 @@ struct Watch {
     /// The listener's lease, seconds.
     #[arg(long, default_value_t = 15, requires = "listen")]
     lease: u32,
+    /// Show the alerts that are on as a board on the terminal, with keys to acknowledge and to pause.
+    #[arg(long, conflicts_with_all = ["json", "count", "timeout", "listen", "cursor", "from_now"])]
+    board: bool,
     /// Stop after this many events.
     #[arg(long)]
     count: Option<u64>,
@@ -127,6 +131,7 @@ impl AlertsCommand {
     /// Runs the command.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self.action {
+            Action::Watch(watch) if watch.board => board::run(&watch).await,
             Action::Watch(watch) => watch.run().await,
             Action::List(list) => list.run().await,
             Action::Ack(ack) => ack.run().await,
@@ -229,10 +234,18 @@ impl Watch {
             lag_told: false,
             heard: false,
         };
-        let followed = match deadline {
-            Some(deadline) => timeout_at(deadline, follower.follow()).await,
-            None => Ok(follower.follow().await),
+        let following = async {
+            match deadline {
+                Some(deadline) => timeout_at(deadline, follower.follow()).await,
+                None => Ok(follower.follow().await),
+            }
         };
+        let followed = tokio::select! {
+            followed = following => followed,
+            _interrupted = tokio::signal::ctrl_c() => Ok(Ok(())),
+        };
+        // Stopping on purpose is no silence that anybody should be called for.
+        follower.goodbye().await;
         match followed {
             Ok(done) => done.map(|()| ExitCode::SUCCESS),
             Err(_elapsed) => match follower.left {

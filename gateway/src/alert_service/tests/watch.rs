@@ -2,6 +2,8 @@
 
 use super::events;
 use super::rig::{Certified, Rig, service};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tonic::Streaming;
 use wardline_proto::v1::subscribe_response::Kind;
@@ -48,8 +50,11 @@ fn listen(name: &str, site: &str, behind_s: u32) -> SubscribeRequest {
     SubscribeRequest { listener, sites: vec![site.into()], from_now: true, ..SubscribeRequest::default() }
 }
 
-/// A listener as a task: it confirms what it hears, heartbeats too, until it is stopped short.
-async fn confirming(rig: &Rig, caller: &Certified, site: &str) -> tokio::task::JoinHandle<()> {
+/// A listener as a task: it confirms what it hears, heartbeats too, until the flag is set. Then it stands still with
+/// everything open, as a process after SIGSTOP.
+async fn confirming(rig: &Rig, caller: &Certified, site: &str) -> Arc<AtomicBool> {
+    let frozen = Arc::new(AtomicBool::new(false));
+    let is_frozen = frozen.clone();
     let mut client = rig.client(caller).await.unwrap();
     let mut stream = client.subscribe(listen("desk", site, 0)).await.unwrap().into_inner();
     tokio::spawn(async move {
@@ -60,11 +65,15 @@ async fn confirming(rig: &Rig, caller: &Certified, site: &str) -> tokio::task::J
                 None => continue,
             };
             let request = ConfirmRequest { name: "desk".into(), cursor, release: false };
+            if is_frozen.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
             if client.confirm(request).await.is_err() {
                 return;
             }
         }
-    })
+    });
+    frozen
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,8 +84,8 @@ async fn a_ward_without_a_listener_is_told_and_a_listener_mends_it() {
     assert_eq!(rig.metrics.wards_unheard.get(), 1);
     let desk = confirming(&rig, &ward, "icu-1").await;
     assert_eq!(told(&mut stream).await, ended("system/ward-unheard", "icu-1"));
-    // It stops short, as a machine that loses power or is stopped: nothing closes, nothing is confirmed.
-    desk.abort();
+    // Nothing closes, nothing is confirmed.
+    desk.store(true, Ordering::Relaxed);
     let silent = Instant::now();
     let name = format!("{}#desk", service("demo"));
     let mut both = vec![told(&mut stream).await, told(&mut stream).await];

@@ -14,6 +14,7 @@ use wardline_proto::v1::{ConfirmRequest, Heartbeat, SubscribeRequest};
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
+const GOODBYE_MAX: Duration = Duration::from_secs(5);
 /// A lag that a person should know of.
 const LAG_TOLD_MS: u64 = 5_000;
 
@@ -97,17 +98,31 @@ impl Follower {
                 Some(Kind::Heartbeat(beat)) => self.beat(&beat),
                 None => {}
             }
-            if let Err(status) = self.confirm(&mut client).await {
+            if let Err(status) = self.confirm(&mut client, false).await {
                 return Ok(ended(&status));
             }
         }
     }
 
-    /// Confirms what was printed, for a listener.
-    async fn confirm(&self, client: &mut AlertServiceClient<Channel>) -> Result<(), Status> {
+    /// Confirms what was printed, for a listener; with `release` it gives its lease back.
+    async fn confirm(&self, client: &mut AlertServiceClient<Channel>, release: bool) -> Result<(), Status> {
         let (Some(listener), Some(cursor)) = (&self.wanted.listener, self.cursor) else { return Ok(()) };
-        let request = ConfirmRequest { name: listener.name.clone(), cursor, release: false };
+        let request = ConfirmRequest { name: listener.name.clone(), cursor, release };
         client.confirm(request).await.map(drop)
+    }
+
+    /// Says that a listener stops on purpose. A gateway that does not hear it misses the listener, as it should.
+    pub(super) async fn goodbye(&self) {
+        if self.wanted.listener.is_none() {
+            return;
+        }
+        let said = async {
+            let mut client = AlertServiceClient::new(self.endpoint.connect().await.ok()?);
+            self.confirm(&mut client, true).await.ok()
+        };
+        if tokio::time::timeout(GOODBYE_MAX, said).await.ok().flatten().is_none() {
+            eprintln!("the gateway was not told that nobody listens here any more");
+        }
     }
 
     fn beat(&mut self, beat: &Heartbeat) {
