@@ -42,7 +42,8 @@ impl HourReport {
     }
 }
 
-/// Reports the hours of one stream, which are all of it, in order; `seen` is what the stream has seen.
+/// Reports hours of one stream, in order; `seen` is what the stream has seen. What is told of an hour is right also when
+/// others are left out: a hole whose following frame is in none of these is told of none.
 pub(crate) fn report(seen: &Intervals, hours: &[HourRow]) -> Result<Vec<HourReport>, ArchiveError> {
     let sets: Vec<Intervals> = hours
         .iter()

@@ -29,17 +29,17 @@ pub(crate) async fn untold(parts: &Parts, now_us: i64) -> Result<Untold, Archive
     let until_us = now_us.saturating_sub(HOUR_US + REST_US);
     let mut untold = Untold::default();
     for id in parts.catalog.untold_streams(until_us, STREAMS_MAX).await? {
-        let hours = parts.catalog.hours(&id, i64::MIN, i64::MAX).await?;
+        let hours = parts.catalog.unsettled_hours(&id).await?;
         let stream = parts.catalog.stream(&id).await?;
         let seen = stream.map_or(Some(Intervals::default()), |row| Intervals::decode(&row.seen));
         let reports = report(&seen.ok_or(ArchiveError::StreamState)?, &hours)?;
         for (report, hour) in reports.into_iter().zip(&hours).filter(|(_, hour)| hour.hour_us <= until_us) {
-            let told = report.digest();
+            let (told, holes) = (report.digest(), report.missing.len() as u64);
             let revision = hour.revision + u64::from(told != hour.told);
             if told != hour.told {
                 untold.reports.push((report, revision));
             }
-            untold.told.push(Told { id: hour.id.clone(), hour_us: hour.hour_us, revision, told });
+            untold.told.push(Told { id: hour.id.clone(), hour_us: hour.hour_us, revision, told, holes });
         }
     }
     Ok(untold)

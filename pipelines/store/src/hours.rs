@@ -42,6 +42,8 @@ pub struct Told {
     pub revision: u64,
     /// Digest of it.
     pub told: Vec<u8>,
+    /// Holes that it tells of.
+    pub holes: u64,
 }
 
 const COLUMNS: &str = "SELECT tenant, device, epoch, lane, hour_us, seen, placed, archived, duplicates, quarantined, \
@@ -54,6 +56,16 @@ impl Catalog {
         let (epoch, lane) = (signed(id.epoch)?, i64::from(id.lane));
         let values = args![&id.tenant, &id.device, epoch, lane, from_us, to_us];
         self.store().db().all(COLUMNS, values).await?.iter().map(hour_row).collect()
+    }
+
+    /// Returns the hours of a stream whose report may differ from what was archived, in order: they changed, or they
+    /// were archived with holes. No other hour's report can change, however old the stream is.
+    pub async fn unsettled_hours(&self, id: &StreamId) -> Result<Vec<HourRow>, StoreError> {
+        let select = "SELECT tenant, device, epoch, lane, hour_us, seen, placed, archived, duplicates, quarantined, \
+                      late, revision, told FROM archive_hour WHERE tenant = $1 AND device = $2 AND epoch = $3 \
+                      AND lane = $4 AND (is_told = 0 OR holes > 0) ORDER BY hour_us";
+        let values = args![&id.tenant, &id.device, signed(id.epoch)?, i64::from(id.lane)];
+        self.store().db().all(select, values).await?.iter().map(hour_row).collect()
     }
 
     /// Returns streams that changed in an hour which began at or before a time and is not archived as it is.
@@ -92,8 +104,8 @@ pub(crate) async fn upsert_hour(tx: &mut Tx, hour: &HourRow) -> Result<(), Store
 
 /// Marks an hour as archived in the transaction of the commit that archives it.
 pub(crate) async fn tell(tx: &mut Tx, told: &Told) -> Result<(), StoreError> {
-    let update = "UPDATE archive_hour SET is_told = 1, revision = $1, told = $2 WHERE tenant = $3 AND device = $4 \
-                  AND epoch = $5 AND lane = $6 AND hour_us = $7";
+    let update = "UPDATE archive_hour SET is_told = 1, revision = $1, told = $2, holes = $8 WHERE tenant = $3 \
+                  AND device = $4 AND epoch = $5 AND lane = $6 AND hour_us = $7";
     let (epoch, lane) = (signed(told.id.epoch)?, i64::from(told.id.lane));
     let values = args![
         signed(told.revision)?,
@@ -102,7 +114,8 @@ pub(crate) async fn tell(tx: &mut Tx, told: &Told) -> Result<(), StoreError> {
         &told.id.device,
         epoch,
         lane,
-        told.hour_us
+        told.hour_us,
+        signed(told.holes)?,
     ];
     tx.run(update, values).await.map(drop)
 }

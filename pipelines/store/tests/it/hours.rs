@@ -35,11 +35,22 @@ fn an_hour_is_untold_until_it_is_told_and_again_when_it_changes() {
         assert_eq!(catalog.untold_streams(100, 9).await.unwrap(), [stream("d-1"), stream("d-2")]);
         assert_eq!(catalog.untold_streams(100, 1).await.unwrap(), [stream("d-1")]);
         assert!(catalog.untold_streams(99, 9).await.unwrap().is_empty());
-        let tell =
-            |device: &str, hour_us| Told { id: stream(device), hour_us, revision: 1, told: vec![9; 16] };
+        let tell = |device: &str, hour_us| Told {
+            id: stream(device),
+            hour_us,
+            revision: 1,
+            told: vec![9; 16],
+            holes: u64::from(hour_us == 100),
+        };
         let told = vec![tell("d-1", 100), tell("d-1", 200)];
         catalog.commit(&Commit { lease, told, ..Commit::default() }).await.unwrap();
         assert_eq!(catalog.untold_streams(i64::MAX, 9).await.unwrap(), [stream("d-2")]);
+        let unsettled = catalog.unsettled_hours(&stream("d-1")).await.unwrap();
+        assert_eq!(
+            unsettled.iter().map(|hour| hour.hour_us).collect::<Vec<_>>(),
+            [100],
+            "the other has no hole"
+        );
         let late = vec![hour("d-1", 200, 8)];
         catalog.commit(&Commit { lease, hours: late, ..Commit::default() }).await.unwrap();
         let changed = HourRow { revision: 1, told: vec![9; 16], ..hour("d-1", 200, 8) };
@@ -48,6 +59,7 @@ fn an_hour_is_untold_until_it_is_told_and_again_when_it_changes() {
             [changed],
             "what was told is kept"
         );
+        assert_eq!(catalog.unsettled_hours(&stream("d-1")).await.unwrap().len(), 2);
         assert_eq!(catalog.untold_streams(i64::MAX, 9).await.unwrap(), [stream("d-1"), stream("d-2")]);
         let fenced = Commit { lease: lease + 1, hours: vec![hour("d-3", 1, 1)], ..Commit::default() };
         assert!(catalog.commit(&fenced).await.is_err());
