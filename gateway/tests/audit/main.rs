@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod foreign;
+mod full;
 mod gateway;
 mod kill;
 mod refuse;

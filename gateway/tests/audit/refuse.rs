@@ -1,5 +1,6 @@
 //! What cannot be audited is not done: with no room for audit events, or a journal that has failed, nobody gets in.
 
+use crate::full::{fill, room, small};
 use crate::gateway::{client_config, connect_packet, key};
 use rustls_pki_types::ServerName;
 use std::sync::Arc;
@@ -8,12 +9,9 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use wardline::audit::limits::EVENT_BYTES_MAX;
 use wardline::node::{Node, NodeOptions, Role, Roles};
 use wardline::operate;
 use wardline_journal::fault::{Fault, FaultStorage};
-use wardline_journal::{Class, Record};
-use wardline_proto::PartitionId;
 
 /// Return code of a 3.1.1 CONNACK: server unavailable.
 const UNAVAILABLE: [u8; 4] = [0x20, 2, 0, 3];
@@ -25,8 +23,7 @@ async fn node(disk: &FaultStorage) -> (TempDir, Node) {
     operate::issue_device(dir.path(), &key("mon-1"), &dir.path().join("mon-1")).await.unwrap();
     let mut options = NodeOptions::on_loopback(dir.path());
     options.roles = Roles::new(&[Role::Front]);
-    options.journal.reserve_bytes = 0;
-    options.journal.segment_bytes = 64 << 10;
+    small(&mut options);
     let node = Node::start_with(options, disk.process()).await.unwrap();
     (dir, node)
 }
@@ -49,20 +46,6 @@ async fn ready(node: &Node) -> String {
     told
 }
 
-/// Takes all the room but what alarms have for themselves.
-async fn fill(node: &Node) {
-    let payload = vec![0; 900];
-    while node.journal().takes(Class::Audit, EVENT_BYTES_MAX) {
-        let record = Record {
-            partition: PartitionId::default(),
-            class: Class::Alarm,
-            payload: payload.clone().into(),
-        };
-        // What is queued counts as if it were a batch each: only what is durable shows the room.
-        node.journal().append(record).unwrap().durable(&node.journal().durable()).await.unwrap();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn without_room_for_audit_events_connects_are_refused_until_there_is() {
     let disk = FaultStorage::new(12, 1 << 20);
@@ -74,9 +57,7 @@ async fn without_room_for_audit_events_connects_are_refused_until_there_is() {
     let told = ready(&node).await;
     assert!(told.contains("503") && told.contains("audit events cannot be journaled"), "{told}");
     disk.set_free_bytes(1 << 20);
-    while !node.journal().takes(Class::Audit, EVENT_BYTES_MAX) {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    room(&node).await;
     assert_eq!(connack(&dir, &node).await, ACCEPTED);
     node.shutdown().await.unwrap();
 }

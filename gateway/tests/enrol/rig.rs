@@ -6,6 +6,7 @@ use prost::Message;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,6 +14,7 @@ use tokio::process::Command;
 use wardline::node::{Node, NodeOptions, Role, Roles};
 use wardline::operate;
 use wardline::pki::sha256;
+use wardline_journal::{DiskStorage, Storage};
 use wardline_proto::v1::journal_record::Kind;
 use wardline_proto::v1::{AuditEvent, JournalRecord};
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
@@ -61,11 +63,29 @@ impl Rig {
     pub(crate) async fn with(set: impl FnOnce(&mut NodeOptions)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         operate::init(dir.path(), "wardline.local", &["localhost".to_owned()]).await.unwrap();
+        let storage = Arc::new(DiskStorage::new(dir.path().join("journal")));
+        Self::on(dir, storage, set).await
+    }
+
+    /// Starts a gateway on a data directory, with its journal elsewhere.
+    pub(crate) async fn on(
+        dir: TempDir,
+        storage: Arc<dyn Storage>,
+        set: impl FnOnce(&mut NodeOptions),
+    ) -> Self {
         let mut options = NodeOptions::on_loopback(dir.path());
         options.roles = Roles::new(&[Role::Front, Role::Api]);
         set(&mut options);
-        let node = Node::start(options).await.unwrap();
+        let node = Node::start_with(options, storage).await.unwrap();
         Self { dir, node }
+    }
+
+    /// Runs a command of the registry as the operator.
+    pub(crate) async fn operator(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wardline"));
+        command.args(args).arg("--data-dir").arg(self.dir.path());
+        command.args(["--server", &format!("https://localhost:{}", self.node.addrs().grpc.port())]);
+        command.output().await.unwrap()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -225,7 +245,8 @@ impl Rig {
                 return events;
             }
             for entry in batch {
-                if let Some(Kind::Audit(event)) = JournalRecord::decode(entry.payload.clone()).unwrap().kind {
+                let record = JournalRecord::decode(entry.payload.clone()).unwrap_or_default();
+                if let Some(Kind::Audit(event)) = record.kind {
                     events.push(event);
                 }
             }
