@@ -55,20 +55,22 @@ pub(super) async fn get_with(
 ) -> anyhow::Result<(u16, String)> {
     let path = if method == "POST" { format!("/.well-known/est/{path}") } else { format!("/{path}") };
     let body = if method == "POST" { request(certs)? } else { String::new() };
-    https(stand.est, tls(certs)?, &format!("{method} {path}"), &body).await
+    https(stand.est, tls(certs)?, &format!("{method} {path}"), "", &body).await
 }
 
-async fn https(
+/// Asks the HTTPS port for one thing in a new connection: status and body. `head` holds further lines of the request.
+pub(super) async fn https(
     port: u16,
     config: Arc<ClientConfig>,
     line: &str,
+    head: &str,
     body: &str,
 ) -> anyhow::Result<(u16, String)> {
     let asked = async {
         let tcp = TcpStream::connect(("127.0.0.1", port)).await?;
         let mut tls = TlsConnector::from(config).connect(ServerName::try_from("localhost")?, tcp).await?;
         let head = format!(
-            "{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/pkcs10\r\n\
+            "{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{head}Content-Type: application/pkcs10\r\n\
              Content-Length: {}\r\n\r\n{body}",
             body.len()
         );
@@ -84,7 +86,7 @@ async fn https(
 }
 
 /// Makes a request for a certificate with openssl, once per folder.
-fn request(certs: &Path) -> anyhow::Result<String> {
+pub(super) fn request(certs: &Path) -> anyhow::Result<String> {
     let (key, der, text) = (certs.join("next.key"), certs.join("next.der"), certs.join("next.b64"));
     if !text.exists() {
         let new = "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=x -outform DER";
@@ -215,7 +217,7 @@ impl Load {
         self.repeat(&self.https.clone(), PAUSE, move || {
             let (config, body) = (config.clone(), body.clone());
             async move {
-                match https(port, config, line, &body).await? {
+                match https(port, config, line, "", &body).await? {
                     (200, _) => Ok(1),
                     (status, body) => bail!("{line}: {status} {body}"),
                 }

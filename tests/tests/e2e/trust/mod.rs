@@ -1,5 +1,6 @@
 //! Trust that changes while the gateway serves: certificates, authorities, revocation lists, revocations.
 
+mod accounted;
 mod crl;
 mod load;
 mod other;
