@@ -5,7 +5,15 @@ extern crate self as wardline_store;
 
 #[path = "../support/authority.rs"]
 mod authority;
-#[path = "../../gateway/src/pki/imported.rs"]
+/// What loading can say; there is more of it where files are read.
+mod files {
+    #[derive(Debug)]
+    #[allow(dead_code, reason = "told to an operator, and nobody reads it here")]
+    pub enum FileError {
+        Crl(&'static str),
+    }
+}
+#[path = "../../pipelines/access/src/imported.rs"]
 #[allow(dead_code, reason = "what only the gateway asks of its lists")]
 mod imported;
 /// The registry's serial alone: the rest of the store is a database.
@@ -21,13 +29,6 @@ use libfuzzer_sys::fuzz_target;
 use registry::Serial;
 use rustls_pki_types::CertificateDer;
 use std::sync::LazyLock;
-
-/// What loading can say; the gateway's own has more of it.
-#[derive(Debug)]
-pub enum PkiError {
-    /// The list is not one that can be relied on.
-    Crl(&'static str),
-}
 
 const NOW_S: i64 = 1_700_000_000;
 
