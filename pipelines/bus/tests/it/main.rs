@@ -16,3 +16,5 @@ mod memory;
 mod nats;
 mod pump;
 mod supervision;
+#[cfg(feature = "jetstream")]
+mod tls;

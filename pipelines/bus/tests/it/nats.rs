@@ -18,6 +18,8 @@ struct Node {
 pub(crate) struct Nats {
     folder: TempDir,
     nodes: Vec<Node>,
+    /// More lines of each server's configuration.
+    config: String,
 }
 
 /// Finds the server: in the tests' virtual environment, or on the path.
@@ -31,12 +33,17 @@ fn program() -> PathBuf {
 
 impl Nats {
     pub(crate) fn start() -> Self {
+        Self::start_with(tempfile::tempdir().unwrap(), String::new())
+    }
+
+    /// Starts with more configuration, for which files may be in the folder.
+    pub(crate) fn start_with(folder: TempDir, config: String) -> Self {
         // All are held until the last is known, so that no two are the same.
         let ports: Vec<_> = (0..NODES * 2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let ports: Vec<_> = ports.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
         let node = |pair: &[u16]| Node { port: pair[0], cluster_port: pair[1], server: None };
         let nodes = ports.chunks(2).map(node).collect();
-        let mut nats = Self { folder: tempfile::tempdir().unwrap(), nodes };
+        let mut nats = Self { folder, nodes, config };
         (0..NODES).for_each(|index| nats.start_node(index));
         nats
     }
@@ -57,8 +64,8 @@ impl Nats {
         let config = format!(
             "server_name: n{index}\nlisten: 127.0.0.1:{}\n\
              jetstream {{ store_dir: {store:?}, sync_interval: always, max_file_store: 2GB }}\n\
-             cluster {{ name: wardline, listen: 127.0.0.1:{}, routes: {routes:?} }}\n",
-            node.port, node.cluster_port
+             cluster {{ name: wardline, listen: 127.0.0.1:{}, routes: {routes:?} }}\n{}",
+            node.port, node.cluster_port, self.config
         );
         let path = self.folder.path().join(format!("n{index}.conf"));
         std::fs::write(&path, config).unwrap();
