@@ -187,6 +187,26 @@ codes! {
     StreamFragmented = "WL-Q-008", 0x99;
     /// Quarantine: not what the profile of the device's model declares.
     ProfileBroken = "WL-Q-009", 0x99;
+    /// Query: the statement does not parse, or names what is not there.
+    QueryStatement = "WL-QRY-001", 0;
+    /// Query: the statement is not one that only reads.
+    QueryNotRead = "WL-QRY-002", 0;
+    /// Query: a table or column that the caller's role is not granted.
+    QueryNotGranted = "WL-QRY-003", 0;
+    /// Query: more rows than one statement may give.
+    QueryRows = "WL-QRY-004", 0;
+    /// Query: it took longer than one statement may.
+    QueryTime = "WL-QRY-005", 0;
+    /// Query: as many statements run as may.
+    QueryBusy = "WL-QRY-006", 0;
+    /// Query: it failed while it ran.
+    QueryFailed = "WL-QRY-007", 0;
+    /// Query: the archive does not open.
+    QueryArchive = "WL-QRY-008", 0;
+    /// Query: the rows cannot be written in the form, or to the place, that was asked for.
+    QueryOutput = "WL-QRY-009", 0;
+    /// Query: it needs more memory than one statement may take.
+    QueryMemory = "WL-QRY-010", 0;
     /// Profile: not TOML, or larger than a profile may be.
     ProfileUnreadable = "WL-PRF-001", 0;
     /// Profile: a key that is unknown, missing or of the wrong type.

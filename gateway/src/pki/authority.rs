@@ -213,13 +213,5 @@ fn micros(time: OffsetDateTime) -> i64 {
 
 /// Reads the trust domain that an issuing certificate names.
 pub fn trust_domain(issuing_pem: &str) -> Result<String, PkiError> {
-    let (_, pem) =
-        x509_parser::pem::parse_x509_pem(issuing_pem.as_bytes()).map_err(|_| PkiError::TrustDomain)?;
-    let certificate = pem.parse_x509().map_err(|_| PkiError::TrustDomain)?;
-    let names = certificate.subject_alternative_name().ok().flatten().ok_or(PkiError::TrustDomain)?;
-    let uri = names.value.general_names.iter().find_map(|name| match name {
-        x509_parser::extensions::GeneralName::URI(uri) => uri.strip_prefix("spiffe://"),
-        _ => None,
-    });
-    uri.filter(|domain| !domain.is_empty()).map(str::to_owned).ok_or(PkiError::TrustDomain)
+    wardline_access::trust_domain(issuing_pem).ok_or(PkiError::TrustDomain)
 }

@@ -47,3 +47,15 @@ pub fn not_after_s(certificate: &CertificateDer<'_>) -> Option<i64> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     Some(certificate.validity().not_after.timestamp())
 }
+
+/// Reads the trust domain that an issuing certificate names; `None` when it names none.
+pub fn trust_domain(issuing_pem: &str) -> Option<String> {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(issuing_pem.as_bytes()).ok()?;
+    let certificate = pem.parse_x509().ok()?;
+    let names = certificate.subject_alternative_name().ok().flatten()?;
+    let uri = names.value.general_names.iter().find_map(|name| match name {
+        GeneralName::URI(uri) => uri.strip_prefix("spiffe://"),
+        _ => None,
+    });
+    uri.filter(|domain| !domain.is_empty()).map(str::to_owned)
+}

@@ -18,7 +18,7 @@ mod serve;
 mod tls;
 pub mod tls_listener;
 
-pub use credential::{Credential, not_after_s};
+pub use credential::{Credential, not_after_s, trust_domain};
 pub use directory::Directory;
 pub use fence::Guarded;
 pub use files::{FileError, PkiFiles};

@@ -11,7 +11,7 @@ mod measured;
 mod quarantine;
 
 pub use audit::{AuditRow, audit_rows};
-pub use audited::{audit_query, audit_read, local_actor};
+pub use audited::{audit_query, audit_read, local_actor, query_target};
 pub use cells::{Row, newest_rows};
 pub use measured::{Measured, Said, measured_rows};
 pub(crate) use quarantine::quarantined;

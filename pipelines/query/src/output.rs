@@ -1,17 +1,23 @@
-//! Rows to standard output, batch by batch; a person's table is bounded.
+//! Rows to standard output or into a file, batch by batch; a person's table is bounded.
 
-use anyhow::{Context, bail};
+use crate::error::QueryError;
+use crate::snapshot;
 use arrow::array::RecordBatch;
 use arrow::csv::WriterBuilder;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Schema};
 use arrow::ipc::writer::StreamWriter;
 use arrow::json::LineDelimitedWriter;
 use arrow::util::pretty::pretty_format_batches;
 use clap::ValueEnum;
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::SendableRecordBatchStream;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
+use tempfile::NamedTempFile;
 use tokio_stream::StreamExt;
 
 /// Rows of a printed table; more is for the other formats.
@@ -29,27 +35,64 @@ pub(crate) enum Format {
     Json,
     /// Arrow IPC stream.
     Arrow,
+    /// A Parquet file, not encrypted; with --output.
+    Parquet,
 }
 
-/// Runs the query and prints what it yields. A reader that closes the pipe ends it without complaint.
-pub(crate) async fn print(rows: DataFrame, format: Format) -> anyhow::Result<()> {
-    let schema = rows.schema().as_arrow().clone();
+/// Says whether rows of a schema can be given in a form, before anything is read.
+pub(crate) fn check(format: Format, file: Option<&Path>, schema: &Schema) -> Result<(), QueryError> {
+    if format == Format::Parquet && file.is_none() {
+        return Err(QueryError::Output("parquet is written into a file: give --output".into()));
+    }
     let is_list = |kind: &DataType| kind.is_nested() && !matches!(kind, DataType::Dictionary(..));
-    if let (Format::Csv, Some(list)) = (format, schema.fields().iter().find(|f| is_list(f.data_type()))) {
-        bail!("column {} is a list, which CSV cannot hold: use --format json, or select others", list.name());
+    let list = schema.fields().iter().find(|field| is_list(field.data_type()));
+    match list.filter(|_| format == Format::Csv) {
+        Some(list) => Err(QueryError::Output(format!(
+            "column {} is a list, which CSV cannot hold: use --format json, or select others",
+            list.name()
+        ))),
+        None => Ok(()),
     }
-    let mut stream = rows.execute_stream().await.context("the query cannot start")?;
-    let mut out = BufWriter::new(io::stdout().lock());
-    let done = match format {
-        Format::Table => table(&mut stream, &mut out).await,
-        Format::Csv => csv(&mut stream, &mut out, &schema).await,
-        Format::Json => json(&mut stream, &mut out).await,
-        Format::Arrow => ipc(&mut stream, &mut out, &schema).await,
+}
+
+/// Runs the query and gives what it yields. A reader that closes the pipe ends it without complaint; a file is there
+/// when all of it is.
+pub(crate) async fn give(rows: DataFrame, format: Format, file: Option<&Path>) -> anyhow::Result<()> {
+    let mut stream = snapshot::start(rows).await.map_err(|error| QueryError::told(&error))?;
+    let Some(path) = file else {
+        let done = write(&mut stream, format, Box::new(io::stdout())).await;
+        return match done {
+            Err(error) if is_closed_pipe(&error) => Ok(()),
+            other => other,
+        };
     };
-    match done.and_then(|()| Ok(out.flush()?)) {
-        Err(error) if is_closed_pipe(&error) => Ok(()),
-        other => other,
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let failed = |error: &dyn std::fmt::Display| QueryError::Output(format!("{}: {error}", path.display()));
+    // Beside the place, so that it can be renamed; removed when this ends early.
+    let beside = NamedTempFile::new_in(folder).map_err(|error| failed(&error))?;
+    let to = beside.reopen().map_err(|error| failed(&error))?;
+    write(&mut stream, format, Box::new(to)).await?;
+    beside.as_file().sync_all().map_err(|error| failed(&error))?;
+    beside.persist(path).map_err(|error| failed(&error))?;
+    Ok(())
+}
+
+type Out = BufWriter<Box<dyn Write + Send>>;
+
+async fn write(
+    stream: &mut SendableRecordBatchStream,
+    format: Format,
+    to: Box<dyn Write + Send>,
+) -> anyhow::Result<()> {
+    let mut out = BufWriter::new(to);
+    match format {
+        Format::Table => table(stream, &mut out).await?,
+        Format::Csv => csv(stream, &mut out).await?,
+        Format::Json => json(stream, &mut out).await?,
+        Format::Arrow => ipc(stream, &mut out).await?,
+        Format::Parquet => parquet(stream, &mut out).await?,
     }
+    Ok(out.flush()?)
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
@@ -92,12 +135,12 @@ async fn next(
     progress: &mut Progress,
 ) -> anyhow::Result<Option<RecordBatch>> {
     let batch = stream.next().await.transpose();
-    let batch = batch.context("a file does not read: is its key still in the keyring?")?;
+    let batch = batch.map_err(|error| QueryError::told(&error))?;
     batch.iter().for_each(|batch| progress.count(batch));
     Ok(batch)
 }
 
-async fn table(stream: &mut SendableRecordBatchStream, out: &mut impl Write) -> anyhow::Result<()> {
+async fn table(stream: &mut SendableRecordBatchStream, out: &mut Out) -> anyhow::Result<()> {
     let (mut progress, mut batches, mut rows) = (Progress::new(), Vec::new(), 0);
     while let Some(batch) = next(stream, &mut progress).await? {
         let room = TABLE_ROWS_MAX - rows;
@@ -112,25 +155,21 @@ async fn table(stream: &mut SendableRecordBatchStream, out: &mut impl Write) -> 
     }
     writeln!(out, "{}", pretty_format_batches(&batches)?)?;
     if progress.rows > TABLE_ROWS_MAX {
-        eprintln!("the first {TABLE_ROWS_MAX} rows; --format csv, json or arrow prints all");
+        eprintln!("the first {TABLE_ROWS_MAX} rows; --format csv, json or arrow gives all");
     }
     Ok(())
 }
 
-async fn csv(
-    stream: &mut SendableRecordBatchStream,
-    out: &mut impl Write,
-    schema: &arrow::datatypes::Schema,
-) -> anyhow::Result<()> {
+async fn csv(stream: &mut SendableRecordBatchStream, out: &mut Out) -> anyhow::Result<()> {
     let (mut progress, mut writer) = (Progress::new(), WriterBuilder::new().with_header(true).build(out));
-    writer.write(&RecordBatch::new_empty(schema.clone().into()))?;
+    writer.write(&RecordBatch::new_empty(stream.schema()))?;
     while let Some(batch) = next(stream, &mut progress).await? {
         writer.write(&batch)?;
     }
     Ok(())
 }
 
-async fn json(stream: &mut SendableRecordBatchStream, out: &mut impl Write) -> anyhow::Result<()> {
+async fn json(stream: &mut SendableRecordBatchStream, out: &mut Out) -> anyhow::Result<()> {
     let (mut progress, mut writer) = (Progress::new(), LineDelimitedWriter::new(out));
     while let Some(batch) = next(stream, &mut progress).await? {
         writer.write(&batch)?;
@@ -138,14 +177,22 @@ async fn json(stream: &mut SendableRecordBatchStream, out: &mut impl Write) -> a
     Ok(writer.finish()?)
 }
 
-async fn ipc(
-    stream: &mut SendableRecordBatchStream,
-    out: &mut impl Write,
-    schema: &arrow::datatypes::Schema,
-) -> anyhow::Result<()> {
-    let (mut progress, mut writer) = (Progress::new(), StreamWriter::try_new(out, schema)?);
+async fn ipc(stream: &mut SendableRecordBatchStream, out: &mut Out) -> anyhow::Result<()> {
+    let (mut progress, mut writer) = (Progress::new(), StreamWriter::try_new(out, &stream.schema())?);
     while let Some(batch) = next(stream, &mut progress).await? {
         writer.write(&batch)?;
     }
     Ok(writer.finish()?)
+}
+
+async fn parquet(stream: &mut SendableRecordBatchStream, out: &mut Out) -> anyhow::Result<()> {
+    let zstd = Compression::ZSTD(ZstdLevel::default());
+    let properties = WriterProperties::builder().set_compression(zstd).build();
+    let mut progress = Progress::new();
+    let mut writer = ArrowWriter::try_new(out, stream.schema(), Some(properties))?;
+    while let Some(batch) = next(stream, &mut progress).await? {
+        writer.write(&batch)?;
+    }
+    writer.close()?;
+    Ok(())
 }

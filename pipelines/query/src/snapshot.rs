@@ -4,12 +4,17 @@ use crate::lookups::Lookups;
 use crate::mask::Mask;
 use crate::table::ArchiveTable;
 use crate::views::{View, ViewTable};
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::dataframe::DataFrame;
+use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -27,6 +32,8 @@ pub(crate) struct Scope {
     pub(crate) tenant: Option<TenantId>,
     /// Hides who somebody is; only views are there then.
     pub(crate) mask: Option<Arc<Mask>>,
+    /// Memory that sorting, grouping and joining may take; none: all there is.
+    pub(crate) memory_bytes_max: Option<usize>,
 }
 
 /// Opens the archive of a data directory: what was committed before this call, and nothing after it. Who wore what is
@@ -37,7 +44,7 @@ pub(crate) async fn open(data_dir: &Path, scope: &Scope) -> anyhow::Result<Sessi
     let files = reader.files(None).await?;
     let lookups = Arc::new(Lookups::load(&store, scope.tenant.as_ref()).await?);
     store.close().await;
-    let session = SessionContext::new_with_config_rt(config(), runtime()?);
+    let session = SessionContext::new_with_config_rt(config(), runtime(scope.memory_bytes_max)?);
     let seen = |file: &&FileRow| scope.tenant.as_ref().is_none_or(|tenant| tenant.as_str() == file.tenant);
     let mut tables = HashMap::new();
     for table in Table::ALL {
@@ -62,9 +69,13 @@ fn config() -> SessionConfig {
 }
 
 /// What is too large for memory fails: a spilled row would lie on the disk in plaintext (SEC-3).
-fn runtime() -> anyhow::Result<Arc<RuntimeEnv>> {
+fn runtime(memory_bytes_max: Option<usize>) -> anyhow::Result<Arc<RuntimeEnv>> {
     let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
-    Ok(Arc::new(RuntimeEnvBuilder::new().with_disk_manager_builder(disk).build()?))
+    let mut builder = RuntimeEnvBuilder::new().with_disk_manager_builder(disk);
+    if let Some(bytes) = memory_bytes_max {
+        builder = builder.with_memory_pool(Arc::new(GreedyMemoryPool::new(bytes)));
+    }
+    Ok(Arc::new(builder.build()?))
 }
 
 /// Returns the tables that a statement reads, each once, in order of name.
@@ -82,4 +93,23 @@ pub(crate) fn tables(rows: &DataFrame) -> anyhow::Result<Vec<String>> {
 /// Allows what reads: the archive is written by the gateway only.
 pub(crate) fn read_only() -> SQLOptions {
     SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false)
+}
+
+/// Starts a statement so that it can be ended at any time.
+pub(crate) async fn start(rows: DataFrame) -> Result<SendableRecordBatchStream, DataFusionError> {
+    let context = Arc::new(rows.task_ctx());
+    execute_stream(listening(rows.create_physical_plan().await?)?, context)
+}
+
+/// Makes joins listen: one of many rows with many others gives rows for hours without ever waiting, and what never
+/// waits cannot be ended.
+fn listening(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+    let listening = plan.transform_up(|node| {
+        Ok(if node.name().ends_with("JoinExec") {
+            Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>)
+        } else {
+            Transformed::no(node)
+        })
+    });
+    listening.map(|plan| plan.data)
 }

@@ -14,6 +14,7 @@ mod postgres;
 mod process;
 mod python;
 mod quarantine;
+mod query;
 mod random;
 mod readme;
 mod recordings;

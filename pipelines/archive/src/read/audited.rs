@@ -20,13 +20,18 @@ pub async fn audit_read(data_dir: &Path, action: &str, target: &str) -> Result<(
 
 /// The same for a query: the statement by its hash, since its text may name somebody, and the tables that it reads.
 pub async fn audit_query(data_dir: &Path, sql: &str, tables: &[String]) -> Result<(), ArchiveError> {
+    audit_read(data_dir, "archive_queried", &query_target(sql, tables)).await
+}
+
+/// Names a query in the audit trail: the hash of the statement, and the tables that it reads.
+pub fn query_target(sql: &str, tables: &[String]) -> String {
     let mut target = String::from("sha256 ");
     for byte in digest(&SHA256, sql.as_bytes()).as_ref() {
         // Writing to a string does not fail.
         let _ = write!(target, "{byte:02x}");
     }
     let _ = write!(target, " tables {}", tables.join(","));
-    audit_read(data_dir, "archive_queried", &target).await
+    target
 }
 
 /// Returns who runs this process: `os:USER@HOST`, the user by number where it has no name.

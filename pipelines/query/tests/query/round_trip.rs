@@ -1,6 +1,11 @@
 //! Every format gives the rows back, and what fails says what to do.
 
 use crate::rig::{Archive, query, text};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_format_gives_the_rows_back() {
@@ -11,6 +16,11 @@ async fn every_format_gives_the_rows_back() {
     assert_eq!(csv, "device,value\nmon-1,96.0\nmon-1,97.5\n");
     let json = text(&query(archive.path(), &[sql, "--format", "json"]));
     assert_eq!(json.lines().next(), Some("{\"device\":\"mon-1\",\"value\":96.0}"));
+    let file = archive.path().join("rows.parquet");
+    text(&query(archive.path(), &[sql, "--format", "parquet", "--output", file.to_str().unwrap()]));
+    let rows = ParquetRecordBatchReaderBuilder::try_new(File::open(&file).unwrap()).unwrap().build().unwrap();
+    assert_eq!(rows.map(|batch| batch.unwrap().num_rows()).sum::<usize>(), 2);
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     let ipc = query(archive.path(), &[sql, "--format", "arrow"]).stdout;
     let batches = arrow::ipc::reader::StreamReader::try_new(&ipc[..], None).unwrap();
     assert_eq!(batches.map(|batch| batch.unwrap().num_rows()).sum::<usize>(), 2);
@@ -33,16 +43,52 @@ async fn filters_counts_and_empty_tables_work() {
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_say_what_to_do() {
     let archive = Archive::of(&[97.5]).await;
-    for (arguments, told) in [
-        (&["SELECT nothing FROM numerics"][..], "DESCRIBE"),
-        (&["DROP TABLE numerics"], "DDL"),
-        (&["SELECT samples FROM waveforms", "--format", "csv"], "--format json"),
+    let missing = archive.path().join("no/such/folder/rows.csv");
+    for (arguments, code, told) in [
+        (&["SELECT nothing FROM numerics"][..], "WL-QRY-001", "DESCRIBE"),
+        (&["DROP TABLE numerics"], "WL-QRY-002", "read"),
+        (&["COPY numerics TO '/tmp/no.csv'"], "WL-QRY-002", "read"),
+        (&["SELECT 1/0"], "WL-QRY-007", "ivide by zero"),
+        (&["SELECT samples FROM waveforms", "--format", "csv"], "WL-QRY-009", "--format json"),
+        (&["SELECT 1", "--format", "parquet"], "WL-QRY-009", "--output"),
+        (&["SELECT 1", "--output", missing.to_str().unwrap()], "WL-QRY-009", "rows.csv"),
     ] {
         let output = query(archive.path(), arguments);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!output.status.success() && error.contains(told), "{error}");
+        assert!(!output.status.success() && error.contains(code) && error.contains(told), "{error}");
     }
     std::fs::remove_file(archive.path().join("keyring.json")).unwrap();
     let output = query(archive.path(), &["SELECT 1"]);
-    assert!(String::from_utf8_lossy(&output.stderr).contains("keyring"));
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(error.contains("WL-QRY-008") && error.contains("keyring"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_ends_a_statement_that_never_waits_and_leaves_no_part_of_a_file() {
+    let archive = Archive::of(&[97.5]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let endless = "SELECT a.value FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b, numerics \
+                   WHERE a.value * b.value < 0";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wardline-query"));
+    command.arg("--data-dir").arg(archive.path()).arg(endless).args(["--format", "csv", "--output"]);
+    let mut child = command.arg(folder.path().join("rows.csv")).spawn().unwrap();
+    let begun = || folder.path().read_dir().unwrap().count() == 1;
+    let until = Instant::now() + Duration::from_secs(30);
+    while !begun() {
+        assert!(child.try_wait().unwrap().is_none() && Instant::now() < until, "no file was begun");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let until = Instant::now() + Duration::from_secs(10);
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() > until {
+            child.kill().unwrap();
+            panic!("it does not listen");
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!((status.code(), folder.path().read_dir().unwrap().count()), (Some(130), 0));
 }

@@ -1,0 +1,277 @@
+//! Flight SQL: what clients call, each call for the caller that its certificate names.
+//!
+//! A ticket holds the statement itself and gives no right: who redeems it is judged again, against a new snapshot.
+
+use super::audit::OutboxAudit;
+use super::grants::Grant;
+use super::info::sql_info;
+use super::pump::{Bounds, pump};
+use super::slots::Slots;
+use super::statement::{Prepared, prepare};
+use crate::error::QueryError;
+use crate::mask::Mask;
+use crate::pseudonyms;
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow_flight::encode::FlightDataEncoderBuilder;
+use arrow_flight::error::FlightError;
+use arrow_flight::flight_service_server::FlightService;
+use arrow_flight::sql::server::FlightSqlService;
+use arrow_flight::sql::{
+    Any, CommandGetCatalogs, CommandGetDbSchemas, CommandGetSqlInfo, CommandGetTableTypes, CommandGetTables,
+    CommandStatementQuery, ProstMessageExt, SqlInfo, TicketStatementQuery,
+};
+use arrow_flight::{FlightDescriptor, FlightEndpoint, FlightInfo, Ticket};
+use futures::{Stream, TryStreamExt, stream};
+use prost::Message;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use tokio::runtime::Handle;
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Request, Response, Status};
+use wardline_access::{Access, CODE_METADATA, Caller, RefusalAudit};
+use wardline_proto::refusal::Refusal;
+
+/// Names that clients ask for; there is one of each.
+const CATALOG: &str = "wardline";
+const SCHEMA: &str = "public";
+const VIEW: &str = "VIEW";
+
+/// What the service is made of.
+pub(crate) struct Parts {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) access: Access,
+    pub(crate) audit: Arc<OutboxAudit>,
+    pub(crate) slots: Arc<Slots>,
+    /// Where statements run: what they do never holds up who is cut and who is let in.
+    pub(crate) engine: Handle,
+    pub(crate) bounds: Bounds,
+    pub(crate) time_step_s: u32,
+}
+
+/// The service. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct QueryService(pub(crate) Arc<Parts>);
+
+type Rows = Pin<Box<dyn Stream<Item = Result<arrow_flight::FlightData, Status>> + Send>>;
+
+impl QueryService {
+    fn admit<T>(&self, request: &Request<T>) -> Result<(Caller, Grant), Status> {
+        let caller = self.0.access.caller(request)?;
+        let grant = Grant::of(&caller).map_err(|error| self.refused(&caller, &error))?;
+        Ok((caller, grant))
+    }
+
+    fn refused(&self, caller: &Caller, error: &QueryError) -> Status {
+        if self.0.audit.refused(caller.uri(), error.refusal(), "query").is_err() {
+            tracing::error!(refusal = %error.refusal(), "a refusal could not be audited");
+        }
+        status(error)
+    }
+
+    async fn prepare(&self, caller: &Caller, grant: Grant, sql: &str) -> Result<Prepared, Status> {
+        let parts = &self.0;
+        let made = async {
+            let mask = self.mask(caller, grant).await?;
+            prepare(&parts.data_dir, caller, grant, mask, sql).await
+        };
+        made.await.map_err(|error| match error {
+            QueryError::NotGranted { .. } => self.refused(caller, &error),
+            error => status(&error),
+        })
+    }
+
+    async fn mask(&self, caller: &Caller, grant: Grant) -> Result<Option<Arc<Mask>>, QueryError> {
+        if grant == Grant::Identified {
+            return Ok(None);
+        }
+        let mask = pseudonyms::mask(&self.0.data_dir, &caller.tenant, self.0.time_step_s).await;
+        mask.map(Some).map_err(|error| {
+            tracing::error!(error = format!("{error:#}"), "the key of pseudonyms is not there");
+            QueryError::Archive("the key of the tenant's pseudonyms is not there".into())
+        })
+    }
+
+    /// Gives rows that are no measurements: what there is to ask for.
+    fn listing(&self, caller: &Caller, batch: RecordBatch) -> Response<Rows> {
+        let schema = batch.schema();
+        self.flight(caller, schema, stream::iter([Ok(batch)]))
+    }
+
+    fn flight<S>(&self, caller: &Caller, schema: SchemaRef, rows: S) -> Response<Rows>
+    where
+        S: Stream<Item = Result<RecordBatch, FlightError>> + Send + 'static,
+    {
+        let flight = FlightDataEncoderBuilder::new().with_schema(schema).build(rows).map_err(Status::from);
+        Response::new(Box::pin(self.0.access.guard(caller, flight)))
+    }
+}
+
+/// Makes the status of an error: its code in the message and in the metadata.
+fn status(error: &QueryError) -> Status {
+    let code = match error {
+        QueryError::Statement(_) | QueryError::NotRead => Code::InvalidArgument,
+        QueryError::NotGranted { .. } | QueryError::NoRole => Code::PermissionDenied,
+        QueryError::Rows(_) | QueryError::Busy(_) | QueryError::Memory => Code::ResourceExhausted,
+        QueryError::Time(_) => Code::DeadlineExceeded,
+        QueryError::Failed(_) | QueryError::Output(_) => Code::Internal,
+        QueryError::Archive(_) | QueryError::NotAudited => Code::Unavailable,
+    };
+    let refusal: Refusal = error.refusal();
+    let mut status = Status::new(code, error.to_string());
+    status.metadata_mut().insert(CODE_METADATA, MetadataValue::from_static(refusal.code()));
+    status
+}
+
+/// Answers with one ticket. Clients get dictionaries as plain columns.
+fn info(schema: &Schema, ticket: Any, asked: FlightDescriptor) -> Result<Response<FlightInfo>, Status> {
+    let encoder =
+        FlightDataEncoderBuilder::new().with_schema(Arc::new(schema.clone())).build(stream::empty());
+    let schema = encoder.known_schema().ok_or_else(|| Status::internal("no schema"))?;
+    let ticket = Ticket { ticket: ticket.encode_to_vec().into() };
+    let info =
+        FlightInfo::new().try_with_schema(&schema).map_err(|error| Status::internal(error.to_string()))?;
+    Ok(Response::new(info.with_endpoint(FlightEndpoint::new().with_ticket(ticket)).with_descriptor(asked)))
+}
+
+#[tonic::async_trait]
+impl FlightSqlService for QueryService {
+    type FlightService = Self;
+
+    async fn get_flight_info_statement(
+        &self,
+        query: CommandStatementQuery,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        let (caller, grant) = self.admit(&request)?;
+        let prepared = self.prepare(&caller, grant, &query.query).await?;
+        let ticket = TicketStatementQuery { statement_handle: query.query.into() };
+        info(prepared.rows.schema().as_arrow(), ticket.as_any(), request.into_inner())
+    }
+
+    async fn do_get_statement(
+        &self,
+        ticket: TicketStatementQuery,
+        request: Request<Ticket>,
+    ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
+        let (caller, grant) = self.admit(&request)?;
+        let sql = std::str::from_utf8(&ticket.statement_handle);
+        let sql =
+            sql.map_err(|_bytes| status(&QueryError::Statement("the ticket holds no statement".into())))?;
+        let slot = self.0.slots.take(caller.uri()).map_err(|error| self.refused(&caller, &error))?;
+        let Prepared { rows, tables } = self.prepare(&caller, grant, sql).await?;
+        self.0.audit.reads(&caller, sql, &tables).await.map_err(|error| status(&error))?;
+        let schema = Arc::new(rows.schema().as_arrow().clone());
+        let rows = pump(&self.0.engine, rows, self.0.bounds, slot)
+            .map_err(|error| FlightError::from(status(&error)));
+        Ok(self.flight(&caller, schema, rows))
+    }
+
+    async fn get_flight_info_catalogs(
+        &self,
+        query: CommandGetCatalogs,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        self.admit(&request)?;
+        info(&query.into_builder().schema(), query.as_any(), request.into_inner())
+    }
+
+    async fn do_get_catalogs(
+        &self,
+        query: CommandGetCatalogs,
+        request: Request<Ticket>,
+    ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
+        let (caller, _grant) = self.admit(&request)?;
+        let mut builder = query.into_builder();
+        builder.append(CATALOG);
+        Ok(self.listing(&caller, builder.build()?))
+    }
+
+    async fn get_flight_info_schemas(
+        &self,
+        query: CommandGetDbSchemas,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        self.admit(&request)?;
+        info(&query.clone().into_builder().schema(), query.as_any(), request.into_inner())
+    }
+
+    async fn do_get_schemas(
+        &self,
+        query: CommandGetDbSchemas,
+        request: Request<Ticket>,
+    ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
+        let (caller, _grant) = self.admit(&request)?;
+        let mut builder = query.into_builder();
+        builder.append(CATALOG, SCHEMA);
+        Ok(self.listing(&caller, builder.build()?))
+    }
+
+    async fn get_flight_info_tables(
+        &self,
+        query: CommandGetTables,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        self.admit(&request)?;
+        info(&query.clone().into_builder().schema(), query.as_any(), request.into_inner())
+    }
+
+    async fn do_get_tables(
+        &self,
+        query: CommandGetTables,
+        request: Request<Ticket>,
+    ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
+        let (caller, grant) = self.admit(&request)?;
+        let mut builder = query.into_builder();
+        for table in grant.tables() {
+            let empty = format!("SELECT * FROM {table}");
+            let prepared = self.prepare(&caller, grant, &empty).await?;
+            builder.append(CATALOG, SCHEMA, table, VIEW, prepared.rows.schema().as_arrow())?;
+        }
+        Ok(self.listing(&caller, builder.build()?))
+    }
+
+    async fn get_flight_info_table_types(
+        &self,
+        query: CommandGetTableTypes,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        self.admit(&request)?;
+        info(&query.into_builder().schema(), query.as_any(), request.into_inner())
+    }
+
+    async fn do_get_table_types(
+        &self,
+        query: CommandGetTableTypes,
+        request: Request<Ticket>,
+    ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
+        let (caller, _grant) = self.admit(&request)?;
+        let mut builder = query.into_builder();
+        builder.append(VIEW);
+        Ok(self.listing(&caller, builder.build()?))
+    }
+
+    async fn get_flight_info_sql_info(
+        &self,
+        query: CommandGetSqlInfo,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        self.admit(&request)?;
+        let known = sql_info()?;
+        info(&query.clone().into_builder(&known).schema(), query.as_any(), request.into_inner())
+    }
+
+    async fn do_get_sql_info(
+        &self,
+        query: CommandGetSqlInfo,
+        request: Request<Ticket>,
+    ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
+        let (caller, _grant) = self.admit(&request)?;
+        let known = sql_info()?;
+        Ok(self.listing(&caller, query.into_builder(&known).build()?))
+    }
+
+    /// What a client is told is the same for everybody.
+    async fn register_sql_info(&self, _id: i32, _info: &SqlInfo) {}
+}

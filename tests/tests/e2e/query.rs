@@ -1,0 +1,217 @@
+//! The archive over Flight SQL: other people's driver, over mTLS, as each kind of caller; and the same numbers by every
+//! road to the archive.
+
+use crate::archive::block_on;
+use crate::frames::{HEART_RATE, Publisher, frame, now_us, series};
+use crate::process::{Process, binary, eventually, run};
+use crate::python;
+use crate::rows;
+use crate::stand::{Stand, TENANT, free_ports};
+use anyhow::ensure;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use wardline::operate;
+use wardline_proto::frame::delta_encode;
+use wardline_proto::v1::{Body, Lane, WaveformBlock};
+use wardline_proto::{DeviceId, DeviceKey, Identity, TenantId};
+use wardline_store::Store;
+use wardline_store::registry::{Change, NewBinding, Role};
+
+const ELSEWHERE: &str = "elsewhere";
+const SUBJECT: &str = "subject-0815";
+const WAIT: Duration = Duration::from_secs(60);
+const SPO2: u32 = 150_456;
+const ECG_II: u32 = 131_330;
+/// Readings of a device and metric.
+const READINGS: usize = 120;
+
+/// A gateway that has archived what three devices of two tenants measured, one of them worn by somebody.
+struct Ward {
+    stand: Stand,
+}
+
+impl Ward {
+    fn new() -> anyhow::Result<Self> {
+        let mut stand = Stand::new()?;
+        stand.start()?;
+        let ward = Self { stand };
+        let devices = [(TENANT, "mon-1"), (TENANT, "mon-2"), (ELSEWHERE, "mon-1")];
+        block_on(async {
+            let data = ward.stand.data();
+            for (tenant, device) in devices {
+                operate::issue_device(
+                    &data,
+                    &key(tenant, device)?,
+                    &ward.certs(&format!("{tenant}-{device}")),
+                )
+                .await?;
+            }
+            for (tenant, name, roles) in [
+                (TENANT, "clinician", &[Role::Clinician][..]),
+                (TENANT, "analyst", &[Role::Analyst]),
+                (TENANT, "auditor", &[Role::Auditor]),
+                (TENANT, "norole", &[]),
+                (TENANT, "leaver", &[Role::Clinician]),
+                (ELSEWHERE, "other-clinician", &[Role::Clinician]),
+            ] {
+                let identity = Identity::User { tenant: TenantId::new(tenant)?, name: DeviceId::new(name)? };
+                operate::issue_principal(&data, identity, roles, &ward.certs(name)).await?;
+            }
+            for (index, (tenant, device)) in devices.into_iter().enumerate() {
+                let certs = ward.certs(&format!("{tenant}-{device}"));
+                publish(&ward.stand, &certs, (tenant, device), index).await?;
+            }
+            Ok(())
+        })?;
+        // A device has a certificate of ours and no role.
+        let (from, to) = (ward.certs(&format!("{TENANT}-mon-1")), ward.certs("device"));
+        std::fs::create_dir_all(&to)?;
+        for name in ["ca.pem", "cert.pem", "key.pem"] {
+            std::fs::copy(from.join(name), to.join(name))?;
+        }
+        ward.archived()?;
+        Ok(ward)
+    }
+
+    fn certs(&self, name: &str) -> PathBuf {
+        self.stand.path("people").join(name)
+    }
+
+    fn archived(&self) -> anyhow::Result<()> {
+        let wanted = 3 * 2 * READINGS;
+        eventually("all readings are archived", WAIT, || {
+            let found = rows::readings(&self.stand.table("numerics")?)?.len();
+            ensure!(found == wanted, "{found} of {wanted}");
+            let blocks: usize = self.stand.table("waveforms")?.iter().map(|batch| batch.num_rows()).sum();
+            ensure!(blocks == 3, "{blocks} of 3 blocks");
+            Ok(Some(()))
+        })
+    }
+
+    /// Starts the server with small bounds and waits until it serves.
+    fn serve(&self) -> anyhow::Result<(Process, u16)> {
+        let [port] = free_ports()?;
+        let mut command = Command::new(binary("wardline-query")?);
+        command.arg("serve").arg("--data-dir").arg(self.stand.data());
+        command.args(["--listen", &format!("127.0.0.1:{port}")]);
+        command.args(["--rows-max", "2000000", "--seconds-max", "5", "--statements-per-caller-max", "2"]);
+        let mut server = Process::start("wardline-query", &mut command, &self.stand.path("query.log"))?;
+        eventually("wardline-query serves", WAIT, || {
+            ensure!(server.is_running(), "it ended:\n{}", server.tail());
+            Ok(server.tail().contains("serves: flight-sql").then_some(()))
+        })?;
+        Ok((server, port))
+    }
+}
+
+fn key(tenant: &str, device: &str) -> anyhow::Result<DeviceKey> {
+    Ok(DeviceKey { tenant: TenantId::new(tenant)?, device: DeviceId::new(device)? })
+}
+
+/// Publishes heart rate and SpO2, a second apart, and one block of ECG; values differ by device.
+async fn publish(
+    stand: &Stand,
+    certs: &Path,
+    (tenant, device): (&str, &str),
+    index: usize,
+) -> anyhow::Result<()> {
+    let start_us = now_us() - 200_000_000;
+    if index == 0 {
+        let binding = NewBinding {
+            device: key(tenant, device)?,
+            subject: SUBJECT.into(),
+            from_us: start_us - 1,
+            until_us: None,
+        };
+        let store = Store::open_existing(&stand.data().join("wardline.db")).await?;
+        store.bind(&Change::new("os:nurse@ward", now_us()), &binding).await?;
+        store.close().await;
+    }
+    let values = |base: f64| -> Vec<f64> {
+        (0..READINGS).map(|n| base + index as f64 + (n % 7) as f64 / 4.0).collect()
+    };
+    let numerics =
+        vec![series(HEART_RATE, "/min", start_us, &values(70.0)), series(SPO2, "%", start_us, &values(90.0))];
+    let samples: Vec<i32> = (0..250).map(|n| (n * n) % 97 - 48).collect();
+    let block = WaveformBlock {
+        mdc_code: ECG_II,
+        ucum_unit: "mV".into(),
+        start_us,
+        interval_ns: 4_000_000,
+        sample_deltas: delta_encode(&samples),
+        scale: 0.01,
+        ..WaveformBlock::default()
+    };
+    let mut publisher = Publisher::connect(stand.mqtt, tenant, device, certs).await?;
+    publisher.publish(&frame(1, 1, &Body { numerics, ..Body::default() })).await?;
+    let mut waveform = frame(1, 1, &Body { waveforms: vec![block], ..Body::default() });
+    waveform.set_lane(Lane::Waveforms);
+    publisher.publish(&waveform).await
+}
+
+#[test]
+fn flight_sql_answers_by_role_and_ends_with_the_certificate() -> anyhow::Result<()> {
+    let mut ward = Ward::new()?;
+    let (mut server, port) = ward.serve()?;
+    let revoke = [
+        binary("wardline")?.display().to_string(),
+        "cert".into(),
+        "revoke".into(),
+        "--server".into(),
+        format!("https://localhost:{}", ward.stand.grpc),
+        "--certs".into(),
+        ward.stand.data().join("operator").display().to_string(),
+        "--tenant".into(),
+        TENANT.into(),
+        "--user".into(),
+        "leaver".into(),
+        "--reason".into(),
+        "left".into(),
+    ];
+    let mut python = python::script("tests/python/flight_sql.py", None)?;
+    python.arg("--data-dir").arg(ward.stand.data()).arg("--certs").arg(ward.stand.path("people"));
+    python.args(["--port", &port.to_string(), "--tenant", TENANT, "--subject", SUBJECT]);
+    let told = run(python.arg("--revoke").arg(serde_json::to_string(&revoke)?));
+    println!("{}", told.map_err(|error| error.context(server.tail()))?);
+    server.stop(WAIT)?;
+
+    let of = |name: &str| format!("spiffe://wardline.local/tenant/{TENANT}/user/{name}");
+    eventually("who asked and who was refused is in the trail", WAIT, || {
+        let audited = rows::audited(&ward.stand.table("audit")?)?;
+        for (action, outcome, actor) in [
+            ("archive_queried", "ok", of("clinician")),
+            ("archive_queried", "ok", of("analyst")),
+            ("refused", "WL-QRY-003", of("analyst")),
+            ("refused", "WL-ID-007", of("norole")),
+            ("refused", "WL-ID-002", of("leaver")),
+        ] {
+            let found =
+                audited.iter().any(|a| a.action == action && a.outcome == outcome && a.actor == actor);
+            ensure!(found, "no {action} {outcome} of {actor} among {} rows", audited.len());
+        }
+        Ok(Some(()))
+    })?;
+    ward.stand.stop()?;
+    ward.stand.verify()
+}
+
+#[test]
+fn every_road_to_the_archive_gives_the_same_numbers() -> anyhow::Result<()> {
+    let mut ward = Ward::new()?;
+    let (mut server, port) = ward.serve()?;
+    let mut interop =
+        python::script("tests/python/interop.py", Some(&python::root()?.join("docs/examples")))?;
+    interop.arg("--data-dir").arg(ward.stand.data()).arg("--certs").arg(ward.stand.path("people"));
+    interop.args(["--port", &port.to_string(), "--tenant", TENANT]);
+    interop.arg("--binary").arg(binary("wardline-query")?);
+    println!("{}", run(&mut interop)?);
+
+    let mut notebook = python::script("tests/python/run_notebook.py", None)?;
+    notebook.arg(python::root()?.join("docs/examples/query.ipynb")).arg("3");
+    notebook.env("WARDLINE_FLIGHT", format!("grpc+tls://localhost:{port}"));
+    notebook.env("WARDLINE_CERTS", ward.certs("clinician")).env("IPYTHONDIR", ward.stand.path("ipython"));
+    println!("{}", run(&mut notebook)?);
+    server.stop(WAIT)?;
+    ward.stand.stop()
+}
