@@ -31,11 +31,11 @@ New files are under the new version; what is written stays as it is and readable
 small files are merged into new ones. No data is rewritten by this command.";
 
 const SHRED_HELP: &str = "\
-Destroys every master key of the tenant. All that the archive holds of it, in every copy of its files, is unreadable
+Destroys every master key of the tenant's archive. All that the archive holds of it, in every copy of its files, is unreadable
 from then on. There is no way back but a copy of keyring.json: destroy those too. Asks for the tenant's name on
 standard input. Refused under a legal hold. Recorded in the audit trail before and after.
 
-It does not reach what is not yet archived (journal, spools), alerts, nor exports. A running gateway forgets keys that
+It does not reach what is not yet archived (journal, spools), alerts (their key, `state`, stays), nor exports. A running gateway forgets keys that
 it has unwrapped within ten minutes.";
 
 /// Lists, makes, renews and destroys master keys; sets and releases legal holds.
@@ -244,7 +244,8 @@ async fn rotate(on: &On, purpose: Option<Purpose>) -> anyhow::Result<()> {
 
 async fn shred(on: &On, yes: bool) -> anyhow::Result<()> {
     let keyring = on.keyring()?;
-    let own = keyring.list().iter().filter(|key| key.tenant.as_ref() == Some(&on.tenant)).count();
+    let is_own = |key: &&KeyInfo| key.tenant.as_ref() == Some(&on.tenant) && key.purpose.is_of_archive();
+    let own = keyring.list().iter().filter(is_own).count();
     ensure!(own > 0, "{} has no key", on.tenant);
     ensure!(yes, "this destroys {own} keys of {} for good: say --yes if you mean it", on.tenant);
     if std::io::stdin().is_terminal() {

@@ -166,11 +166,14 @@ impl Keyring {
         })
     }
 
-    /// Destroys every key of a tenant: what they wrapped is unreadable from then on, for every process of this file
-    /// and in every copy of what was written. Returns their ids. Keys that a copy of this file holds are not reached.
+    /// Destroys every key of a tenant's archive: what they wrapped is unreadable from then on, for every process of this file
+    /// and in every copy of what was written. Returns their ids. Keys that a copy of this file holds are not reached. Its
+    /// `state` key stays: the alarm engine reads its own state by it, and must go on.
     pub fn shred(&self, tenant: &TenantId) -> Result<Vec<KeyId>, KeyError> {
         self.change(|keys| {
-            let is_of = |key: &MasterKey| key.info.tenant.as_ref() == Some(tenant);
+            let is_of = |key: &MasterKey| {
+                key.info.tenant.as_ref() == Some(tenant) && key.info.purpose.is_of_archive()
+            };
             let shredded = keys.iter().filter(|key| is_of(key)).map(|key| key.info.id.clone()).collect();
             keys.retain(|key| !is_of(key));
             Ok(shredded)

@@ -67,6 +67,13 @@ pub enum KeyPurpose {
     Footer,
 }
 
+impl KeyPurpose {
+    /// Says whether such a key protects files of the archive.
+    pub fn is_of_archive(self) -> bool {
+        matches!(self, Self::Identifiers | Self::Measurements | Self::Footer)
+    }
+}
+
 /// Says why a key could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {

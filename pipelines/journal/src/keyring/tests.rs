@@ -35,6 +35,7 @@ fn what_another_process_does_to_the_file_holds_here() {
     let (purpose, demo) = (KeyPurpose::Measurements, tenant("demo"));
     let first = ours.ensure(purpose, Some(&demo)).unwrap();
     let wrapped = ours.wrap(&first, &[7; 32]).unwrap();
+    let state = ours.ensure(KeyPurpose::State, Some(&demo)).unwrap();
     let second = theirs.rotate(purpose, Some(&demo)).unwrap();
     assert_eq!(ours.active(purpose, Some(&demo)).unwrap(), second, "rotated there, new here");
     assert_eq!(*ours.unwrap_key(&first, &wrapped).unwrap(), [7; 32]);
@@ -43,6 +44,7 @@ fn what_another_process_does_to_the_file_holds_here() {
         matches!(ours.unwrap_key(&first, &wrapped), Err(KeyError::Unknown)),
         "destroyed there, gone here"
     );
+    assert_eq!(ours.active(KeyPurpose::State, Some(&demo)).unwrap(), state, "the alarm engine goes on");
     let third = ours.ensure(purpose, Some(&demo)).unwrap();
     assert_ne!(third, first);
     assert!(!std::fs::read_to_string(&path).unwrap().contains(first.as_str()));
