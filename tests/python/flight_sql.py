@@ -81,7 +81,7 @@ def clinician(options) -> None:
             refused(connection, sql, "WL-QRY-001")
         objects = connection.adbc_get_objects(depth="tables").read_all().to_pylist()
         tables = {t["table_name"] for o in objects for s in o["catalog_db_schemas"] for t in s["db_schema_tables"]}
-        assert tables == {"vitals", "ecg", "latest", "numerics", "waveforms", "alarms", "events"}, tables
+        assert tables == {"vitals", "ecg", "latest", "numerics", "waveforms", "alarms", "events", "completeness"}, tables
         print(f"clinician: {', '.join(sorted(tables))}")
 
 
@@ -97,7 +97,7 @@ def analyst(options) -> None:
         assert ask(connection, "SELECT count(*) AS n FROM ecg").to_pylist()[0]["n"] > 0
         for column in ["tenant", "site"]:
             refused(connection, f"SELECT {column} FROM vitals", "WL-QRY-003")
-        for table in ["numerics", "waveforms", "alarms", "events", "audit", "quarantine"]:
+        for table in ["numerics", "waveforms", "alarms", "events", "completeness", "audit", "quarantine"]:
             refused(connection, f"SELECT * FROM {table}", "WL-QRY-003")
             refused(connection, f"SELECT * FROM (SELECT 1) a, public.{table}", "WL-QRY-003")
         refused(connection, "EXPLAIN SELECT * FROM vitals", "WL-QRY-002")

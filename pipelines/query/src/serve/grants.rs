@@ -2,7 +2,7 @@
 //!
 //! | role | tables | rows |
 //! |---|---|---|
-//! | clinician | views, measurements, alarms and events | of its tenant, identified |
+//! | clinician | views, measurements, alarms, events and their completeness | of its tenant, identified |
 //! | analyst | views | of its tenant, without names, times coarse |
 //! | any other | none | none |
 
@@ -46,9 +46,11 @@ impl Grant {
     /// Returns the tables that it grants.
     pub(crate) fn tables(self) -> Vec<&'static str> {
         let views = View::ALL.map(View::name);
-        let measurements = [Table::Numerics, Table::Waveforms, Table::Alarms, Table::Events].map(Table::name);
+        let of_tenant =
+            [Table::Numerics, Table::Waveforms, Table::Alarms, Table::Events, Table::Completeness];
+        let of_tenant = of_tenant.map(Table::name);
         match self {
-            Self::Identified => views.into_iter().chain(measurements).collect(),
+            Self::Identified => views.into_iter().chain(of_tenant).collect(),
             Self::Deidentified => views.to_vec(),
         }
     }
