@@ -22,8 +22,8 @@ use tracing_subscriber::EnvFilter;
 
 /// Runs SQL over the archive of a data directory.
 ///
-/// Views: vitals, ecg, latest (docs/query.md). Tables: numerics, waveforms, alarms, events, quarantine, audit
-/// (docs/archive.md). `DESCRIBE vitals` lists columns.
+/// Views: vitals, ecg, latest (docs/query.md). Tables: numerics, waveforms, alarms, events, quarantine,
+/// audit, completeness (docs/archive.md). `DESCRIBE vitals` lists columns.
 #[derive(Debug, Parser)]
 #[command(
     name = "wardline-query",
