@@ -47,6 +47,10 @@ impl EnrolMetrics {
         registry.register("enrolled", "Certificates issued to devices that had none", self.enrolled.clone());
         registry.register("renewed", "Certificates issued to devices that had one", self.renewed.clone());
         registry.register("repeated", "Certificates given out again", self.repeated.clone());
+        // From zero on: a rate is nothing without the value before the first refusal.
+        for refusal in Refusal::ALL.iter().filter(|refusal| refusal.code().starts_with("WL-EST-")) {
+            let _at_zero = self.refusals.get_or_create(&RefusalLabels { code: Code(*refusal) });
+        }
         registry.register("refusals", "Refusals by code", self.refusals.clone());
         self.tls.register(registry);
     }
