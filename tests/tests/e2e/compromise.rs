@@ -2,13 +2,15 @@
 
 use crate::archive::block_on;
 use crate::frames::{Publisher, frame, heart_rate, now_us, raw_frame};
-use crate::process::{run, run_to_fail};
+use crate::process::{eventually, run, run_to_fail};
 use crate::stand::{Stand, TENANT};
 use anyhow::{Context, ensure};
 use std::collections::BTreeMap;
 use std::process::Command;
+use std::time::Duration;
 
 const EPOCH: u64 = 1_790_000_000_000_000;
+const ARCHIVE: Duration = Duration::from_secs(60);
 
 fn accepted_after(stand: &Stand, device: &str, since: &str) -> anyhow::Result<Command> {
     let mut command = Command::new(crate::process::binary("wardline")?);
@@ -61,7 +63,9 @@ fn rows_accepted_after_a_compromise_are_counted_exactly() -> anyhow::Result<()> 
         one.publish(&raw_frame(EPOCH, 6, vec![0xff; 9])).await?;
         Ok(since)
     })?;
-    // A gateway that stops has archived what it acknowledged.
+    eventually("all of it is archived", ARCHIVE, || {
+        Ok((stand.rows("numerics")? == 15 && stand.rows("quarantine")? == 1).then_some(()))
+    })?;
     stand.stop()?;
     let table = |name: &str, rows| (name.to_owned(), rows);
     let (after, first, last) = counted(&stand, "mon-1", &utc(since)?)?;

@@ -54,7 +54,7 @@ fn what_a_new_profile_declares_is_replayed_once_whatever_is_killed() -> anyhow::
         device.publish(&frame(EPOCH, FRAMES + 1, &heart_rate(now_us(), &[61.0]))).await
     })?;
     eventually("all of it is archived", ARCHIVE, || {
-        Ok((rows(&stand, "numerics")? == 1 && rows(&stand, "quarantine")? == FRAMES).then_some(()))
+        Ok((stand.rows("numerics")? == 1 && stand.rows("quarantine")? == FRAMES).then_some(()))
     })?;
     let data = stand.data().display().to_string();
     let quarantine = |words: &[&str]| {
@@ -72,11 +72,11 @@ fn what_a_new_profile_declares_is_replayed_once_whatever_is_killed() -> anyhow::
     for kill in 0..KILLS {
         std::thread::sleep(Duration::from_millis(600 * kill));
         stand.kill()?;
-        let archived = rows(&stand, "numerics")?;
+        let archived = stand.rows("numerics")?;
         ensure!(archived == 1 || archived == 1 + FRAMES, "all or nothing: {archived}");
         stand.start()?;
     }
-    eventually("all of it is rows", ARCHIVE, || Ok((rows(&stand, "numerics")? == 1 + FRAMES).then_some(())))?;
+    eventually("all of it is rows", ARCHIVE, || Ok((stand.rows("numerics")? == 1 + FRAMES).then_some(())))?;
     let mut again = stand.offline(&["archive", "quarantine", "replay", "--all", "--data-dir", &data])?;
     let told = run(&mut again)?;
     ensure!(
@@ -84,7 +84,7 @@ fn what_a_new_profile_declares_is_replayed_once_whatever_is_killed() -> anyhow::
         "{told}"
     );
     std::thread::sleep(Duration::from_millis(2500));
-    ensure!(rows(&stand, "numerics")? == 1 + FRAMES);
+    ensure!(stand.rows("numerics")? == 1 + FRAMES);
     let archive = |words: &[&str]| run(stand.offline(&["archive"])?.args(words).args(["--data-dir", &data]));
     let told = archive(&["reconcile", "--device", "mon-1"])?;
     ensure!(told.starts_with("0 frames never came"), "{told}");
@@ -99,8 +99,4 @@ fn what_a_new_profile_declares_is_replayed_once_whatever_is_killed() -> anyhow::
     println!("{FRAMES} frames replayed once over {KILLS} kills");
     stand.stop()?;
     stand.verify()
-}
-
-fn rows(stand: &Stand, table: &str) -> anyhow::Result<u64> {
-    Ok(stand.table(table)?.iter().map(|batch| batch.num_rows() as u64).sum())
 }

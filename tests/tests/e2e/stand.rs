@@ -176,6 +176,11 @@ impl Stand {
         self.gateway.take().context("not started")?.stop(STOP)
     }
 
+    /// Counts the rows of a table.
+    pub(crate) fn rows(&self, table: &str) -> anyhow::Result<u64> {
+        Ok(self.table(table)?.iter().map(|batch| batch.num_rows() as u64).sum())
+    }
+
     /// Returns all committed rows of a table.
     pub(crate) fn table(&self, table: &str) -> anyhow::Result<Vec<RecordBatch>> {
         crate::archive::read(&self.data(), table)
