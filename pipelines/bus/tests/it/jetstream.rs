@@ -98,9 +98,10 @@ async fn jetstream_loses_its_leader_while_producing() {
     let leader = nats.leader("leader").await;
     nats.kill(leader);
     nats.start_node(leader);
+    // How long the engine takes to elect is printed, and no promise of ours.
     let outcome = pump.finish().await;
     println!("{outcome:?}");
-    assert!(outcome.longest_pause < Duration::from_secs(30));
+    assert!(outcome.bus.failed > 0, "no publish met the fault");
 }
 
 #[tokio::test(flavor = "multi_thread")]
