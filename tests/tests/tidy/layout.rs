@@ -4,7 +4,7 @@ use crate::tree::File;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Every crate with the crates of ours that it may depend on. ARCHITECTURE.md says why.
-const DIRECTION: [(&str, &[&str]); 13] = [
+const DIRECTION: [(&str, &[&str]); 14] = [
     ("wardline-proto", &[]),
     ("wardline-journal", &["wardline-proto"]),
     ("wardline-store", &["wardline-proto", "wardline-journal"]),
@@ -13,9 +13,17 @@ const DIRECTION: [(&str, &[&str]); 13] = [
     ("wardline-alert", &["wardline-proto", "wardline-journal", "wardline-store"]),
     ("wardline-profile", &["wardline-proto"]),
     ("wardline-bus", &["wardline-proto", "wardline-journal"]),
+    ("wardline-fhir", &["wardline-proto"]),
     (
         "wardline-query",
-        &["wardline-proto", "wardline-journal", "wardline-store", "wardline-access", "wardline-archive"],
+        &[
+            "wardline-proto",
+            "wardline-journal",
+            "wardline-store",
+            "wardline-access",
+            "wardline-archive",
+            "wardline-fhir",
+        ],
     ),
     ("wardline-edge", &["wardline-proto", "wardline-journal"]),
     ("firmware-sim", &["wardline-proto"]),
@@ -29,6 +37,7 @@ const DIRECTION: [(&str, &[&str]); 13] = [
             "wardline-archive",
             "wardline-alert",
             "wardline-profile",
+            "wardline-fhir",
             "wardline-edge",
             "firmware-sim",
         ],
