@@ -149,6 +149,8 @@ codes! {
     BusWedged = "WL-BUS-005", 0;
     /// The front is draining.
     Draining = "WL-SRV-001", 0x8B;
+    /// The front is draining, and another takes its devices.
+    Moved = "WL-SRV-002", 0x9C;
     /// Agent: the claim token cannot be read.
     EdgeClaim = "WL-EDGE-001", 0;
     /// Agent: the gateway is of another authority than the claim's.

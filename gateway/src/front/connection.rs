@@ -344,7 +344,7 @@ impl Connection {
 
     /// Ends the session from our side: what was taken is acknowledged first where that may still be.
     async fn farewell(&mut self, refusal: Refusal) {
-        if !matches!(refusal, Refusal::MqttTakenOver | Refusal::Draining) {
+        if !matches!(refusal, Refusal::MqttTakenOver | Refusal::Draining | Refusal::Moved) {
             // The session ends either way; a failing audit shows in readiness.
             let _ = self.session.refused(refusal, "session");
         }
@@ -355,7 +355,8 @@ impl Connection {
             }
         }
         if self.session.version() == Version::V5 {
-            reply::disconnect(&mut self.out, refusal);
+            let elsewhere = self.guard.front.options.drain.reference();
+            reply::disconnect(&mut self.out, refusal, &elsewhere);
         }
         if self.flush().await.is_ok() {
             // The peer may be gone already.

@@ -248,6 +248,13 @@ impl Devices {
         }
     }
 
+    /// Cuts so many of the sessions that nothing has cut yet.
+    pub(super) fn cut_some(&self, count: usize, refusal: Refusal) {
+        let sessions = lock(&self.sessions);
+        let open = sessions.live.values().filter(|control| control.reason().is_none());
+        open.take(count).for_each(|control| control.cut(refusal));
+    }
+
     /// Returns how many sessions are open.
     pub(super) fn session_count(&self) -> usize {
         lock(&self.sessions).live.len()

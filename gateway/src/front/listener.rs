@@ -3,12 +3,14 @@
 use super::admission::{Admission, PeerKey};
 use super::devices::{Devices, SessionControl, Takeover};
 use super::downlink::{Downlink, DownlinkHandle, Order};
+use super::drain::Mover;
 use super::limits::{DRAIN_MAX, HANDSHAKES_MAX};
 use super::{Auditor, CONNECTIONS_MAX, DeviceStats, Front, FrontMetrics, FrontOptions, LiveTls, connection};
 use crate::access::Directory;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -94,6 +96,7 @@ impl FrontService {
             devices,
             downlink: down,
             metrics,
+            moving: AtomicBool::new(false),
         };
         Self { front: Arc::new(front), listener, orders, downlink }
     }
@@ -103,7 +106,8 @@ impl FrontService {
         FrontHandle { front: self.front.clone(), downlink: self.downlink.clone() }
     }
 
-    /// Accepts until `shutdown` is true; then ends the sessions, each after its last acknowledgement.
+    /// Accepts until `shutdown` is true; then sends the sessions on to other fronts, or ends them, each after its last
+    /// acknowledgement.
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
         let Self { front, listener, mut orders, downlink: _handle } = self;
         let connections = Arc::new(Semaphore::new(front.options.connections_max.min(CONNECTIONS_MAX)));
@@ -111,10 +115,19 @@ impl FrontService {
         let mut tasks = JoinSet::new();
         let mut changes = front.directory.changes();
         let mut reloads = front.tls.changes();
+        let mut mover: Option<Mover> = None;
         loop {
             tokio::select! {
                 biased;
-                () = told_to_stop(&mut shutdown) => break,
+                () = told_to_stop(&mut shutdown), if mover.is_none() => {
+                    mover = Mover::begin(&front);
+                    if mover.is_none() {
+                        break;
+                    }
+                }
+                goes_on = moved(&mut mover, &front) => if !goes_on {
+                    break;
+                },
                 Ok(()) = changes.changed() => front.cut_unwelcome(),
                 Ok(()) = reloads.changed() => front.cut_unwelcome(),
                 Some(order) = orders.recv() => front.downlink.carry_out(order),
@@ -178,6 +191,14 @@ async fn accept(
                 return (permit, None);
             }
         }
+    }
+}
+
+/// Takes the next step of sending devices on; never returns while that has not begun.
+async fn moved(mover: &mut Option<Mover>, front: &Front) -> bool {
+    match mover {
+        Some(mover) => mover.step(front).await,
+        None => std::future::pending().await,
     }
 }
 

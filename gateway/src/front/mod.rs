@@ -12,6 +12,7 @@ mod codec;
 mod connection;
 mod devices;
 mod downlink;
+mod drain;
 pub(crate) mod identity;
 pub mod limits;
 mod link;
@@ -27,6 +28,7 @@ pub use admission::AdmissionOptions;
 pub use budget::{BudgetOptions, Rate};
 pub use devices::DeviceStats;
 pub use downlink::{DownlinkHandle, NoticesFull};
+pub use drain::DrainOptions;
 pub use limits::Deadlines;
 pub use listener::{FrontHandle, FrontParts, FrontService};
 pub use metrics::FrontMetrics;
@@ -41,6 +43,7 @@ use codec::{Connect, Version};
 use devices::Devices;
 use downlink::Downlink;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use wardline_journal::Journal;
 use wardline_proto::DeviceKey;
 use wardline_proto::refusal::Refusal;
@@ -59,6 +62,8 @@ pub struct FrontOptions {
     pub budget: BudgetOptions,
     /// Times that a peer has.
     pub deadlines: Deadlines,
+    /// How it ends.
+    pub drain: DrainOptions,
 }
 
 impl Default for FrontOptions {
@@ -68,6 +73,7 @@ impl Default for FrontOptions {
             admission: AdmissionOptions::default(),
             budget: BudgetOptions::default(),
             deadlines: Deadlines::default(),
+            drain: DrainOptions::default(),
         }
     }
 }
@@ -84,6 +90,8 @@ struct Front {
     devices: Devices,
     downlink: Downlink,
     metrics: Arc<FrontMetrics>,
+    /// Whether devices are being sent to other fronts.
+    moving: AtomicBool,
 }
 
 impl Front {

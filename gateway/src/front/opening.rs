@@ -78,6 +78,7 @@ pub(super) async fn open(front: &Arc<Front>, mut peer: Box<Peer>) -> Option<Box<
         .admitted
         .clone()
         .and_then(|key| front.check_connect(&connect, &key).map(|()| key))
+        .and_then(|key| front.refuses_sessions().map(|()| key))
         .and_then(|key| front.admit_session(key, &peer.credential.serial))
     {
         Ok(key) => key,
@@ -147,9 +148,12 @@ async fn refuse_open<T>(
     front.refused_peer(actor, refusal);
     let mut out = BytesMut::new();
     // Before the version is known there is but one refusal with an answer: the version itself.
+    let elsewhere = front.options.drain.reference();
     match version {
-        Some(version) => reply::connack_refused(&mut out, version, refusal),
-        None if refusal == Refusal::MqttVersion => reply::connack_refused(&mut out, Version::V4, refusal),
+        Some(version) => reply::connack_refused(&mut out, version, refusal, &elsewhere),
+        None if refusal == Refusal::MqttVersion => {
+            reply::connack_refused(&mut out, Version::V4, refusal, &elsewhere);
+        }
         None => {}
     }
     let farewell = async {

@@ -43,8 +43,8 @@ pub(super) fn connack(
     put_section(out, version, &properties);
 }
 
-/// Refuses a CONNECT.
-pub(super) fn connack_refused(out: &mut BytesMut, version: Version, refusal: Refusal) {
+/// Refuses a CONNECT. `elsewhere` is where a device goes that is sent on.
+pub(super) fn connack_refused(out: &mut BytesMut, version: Version, refusal: Refusal, elsewhere: &str) {
     let code = match version {
         Version::V5 => match refusal.mqtt5_reason() {
             0x8b => 0x88,
@@ -57,13 +57,15 @@ pub(super) fn connack_refused(out: &mut BytesMut, version: Version, refusal: Ref
             | Refusal::JournalFull
             | Refusal::QuotaConnections
             | Refusal::QuotaTenant
-            | Refusal::Draining => 3,
+            | Refusal::Draining
+            | Refusal::Moved => 3,
             _ => 5,
         },
     };
-    head(out, 0x20, 2 + section_bytes(version, 0));
+    let properties = server_reference(refusal, elsewhere);
+    head(out, 0x20, 2 + section_bytes(version, properties.len()));
     out.put_slice(&[0, code]);
-    put_section(out, version, &[]);
+    put_section(out, version, &properties);
 }
 
 /// Acknowledges a QoS 1 publish that is durable.
@@ -116,15 +118,28 @@ pub(super) fn pingresp(out: &mut BytesMut) {
     out.put_slice(&[0xd0, 0]);
 }
 
-/// Ends a v5 session with a reason.
-pub(super) fn disconnect(out: &mut BytesMut, refusal: Refusal) {
+/// Ends a v5 session with a reason. `elsewhere` is where a device goes that is sent on.
+pub(super) fn disconnect(out: &mut BytesMut, refusal: Refusal, elsewhere: &str) {
     let reason = match refusal.mqtt5_reason() {
         // These are not among the reasons of a DISCONNECT.
         0x84 | 0x85 => 0x87,
         0x88 => 0x83,
         reason => reason,
     };
-    out.put_slice(&[0xe0, 2, reason, 0]);
+    let properties = server_reference(refusal, elsewhere);
+    head(out, 0xe0, 1 + section_bytes(Version::V5, properties.len()));
+    out.put_u8(reason);
+    put_section(out, Version::V5, &properties);
+}
+
+/// The property that says where to go on, for a device that is sent on.
+fn server_reference(refusal: Refusal, elsewhere: &str) -> BytesMut {
+    let mut properties = BytesMut::new();
+    if refusal == Refusal::Moved {
+        properties.put_u8(0x1c);
+        put_text(&mut properties, elsewhere);
+    }
+    properties
 }
 
 fn acknowledge_filters(out: &mut BytesMut, kind: u8, version: Version, packet_id: u16, codes: &[u8]) {

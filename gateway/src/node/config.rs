@@ -118,6 +118,10 @@ fn apply(text: &str, options: &mut NodeOptions) -> Result<(), ConfigErrors> {
         let positive = rate.per_second > 0.0 && rate.burst >= 1.0;
         file.check(positive, || format!("front.budget.{name}: per_second above 0 and burst at least 1"));
     }
+    options.front.drain = file.section("drain");
+    for problem in options.front.drain.problems() {
+        file.check(false, || format!("drain.{problem}"));
+    }
     let journal: JournalSection = file.section("journal");
     options.journal.segment_bytes = journal.segment_bytes.unwrap_or(options.journal.segment_bytes);
     options.journal.total_bytes_max = journal.total_bytes_max.unwrap_or(options.journal.total_bytes_max);

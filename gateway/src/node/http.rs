@@ -26,6 +26,7 @@ pub(super) struct HttpState {
     pub(super) front: Option<FrontHandle>,
     pub(super) revocations: Option<Arc<Revocations>>,
     pub(super) ended: watch::Receiver<Option<TaskKind>>,
+    pub(super) draining: watch::Receiver<bool>,
 }
 
 /// The journal's counters, brought up to date when they are asked for.
@@ -108,9 +109,12 @@ async fn crl(State(state): State<Arc<HttpState>>) -> Response {
     }
 }
 
-/// Ready is who can acknowledge: the journal works, audit can be written, every vital task runs.
+/// Ready is who can acknowledge and will go on to: the journal works, audit can be written, every vital task runs, and
+/// nobody has told the node to stop.
 async fn ready(State(state): State<Arc<HttpState>>) -> (StatusCode, String) {
-    let why = if has_failed(&state.journal) {
+    let why = if *state.draining.borrow() {
+        Some("draining".to_owned())
+    } else if has_failed(&state.journal) {
         Some("the journal has failed".to_owned())
     } else if state.front.as_ref().is_some_and(|front| !front.can_audit()) {
         Some("audit events cannot be journaled".to_owned())

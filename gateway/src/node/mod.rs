@@ -1,8 +1,8 @@
 //! One gateway process: its ports, its roles, and how it stops.
 //!
 //! [`Node::start`] binds every port before anything else happens, opens what is durable, and spawns the roles as
-//! supervised tasks. The drain order is written once, in [`Node::shutdown`]: stop accepting, finish what was
-//! appended, sync, acknowledge, close sessions; then the consumers commit their positions; then everything closes.
+//! supervised tasks. The drain order is written once, in [`Node::shutdown`]: readiness goes, devices are sent on, what
+//! was appended is synced and acknowledged, sessions close; then the consumers commit their positions; then everything closes.
 
 mod alerts;
 mod config;
@@ -25,7 +25,9 @@ use crate::alert_service::{self, AlertParts, AlertServiceOptions};
 use crate::audit::relay::Relay;
 use crate::audit::{AuditMetrics, Auditor, NodeId};
 use crate::enrol::Revocations;
-use crate::front::{DeviceStats, DownlinkHandle, FrontHandle, FrontMetrics, FrontService, LiveTls, TlsError};
+use crate::front::{
+    DeviceStats, DownlinkHandle, DrainOptions, FrontHandle, FrontMetrics, FrontService, LiveTls, TlsError,
+};
 use crate::operate::{self, DataDir};
 use crate::registry_service::{self, RegistryParts};
 use crate::tls_listener::{TlsBounds, TlsListener, TlsListenerMetrics};
@@ -34,9 +36,10 @@ use prometheus_client::registry::Registry;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tasks::Tasks;
+use tasks::{STOP_MAX, Tasks};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
 use wardline_alert::{AlertFeed, AlertMetrics, AlertWorker};
 use wardline_archive::{
     ArchiveHandle, ArchiveMetrics, ArchiveService, NOTICES_PER_COMMIT_MAX, QuarantineNotice,
@@ -68,6 +71,8 @@ pub struct Node {
     front: Option<FrontHandle>,
     archive: Option<ArchiveHandle>,
     feed: Option<AlertFeed>,
+    drain: DrainOptions,
+    draining: watch::Sender<bool>,
     tasks: Tasks,
 }
 
@@ -192,20 +197,24 @@ impl Node {
 
     /// Stops in order. What was acknowledged is durable before and after.
     pub async fn shutdown(self) -> Result<(), NodeError> {
-        let Self { journal, store, auditor, mut tasks, front, archive, feed, .. } = self;
-        tasks.stop(&[TaskKind::Front]).await?;
-        tasks
-            .stop(&[
-                TaskKind::Archive,
-                TaskKind::Alert,
-                TaskKind::AlertWatch,
-                TaskKind::Retention,
-                TaskKind::Notices,
-            ])
-            .await?;
-        tasks.stop(&[TaskKind::Enrol, TaskKind::Grpc, TaskKind::Http, TaskKind::Certificates]).await?;
+        let Self { journal, store, auditor, mut tasks, front, archive, feed, drain, draining, .. } = self;
+        draining.send_replace(true);
+        if front.is_some() {
+            sleep(drain.notice()).await;
+        }
+        tasks.stop(&[TaskKind::Front], drain.within() + STOP_MAX).await?;
+        let consumers = [
+            TaskKind::Archive,
+            TaskKind::Alert,
+            TaskKind::AlertWatch,
+            TaskKind::Retention,
+            TaskKind::Notices,
+        ];
+        tasks.stop(&consumers, STOP_MAX).await?;
+        let servers = [TaskKind::Enrol, TaskKind::Grpc, TaskKind::Http, TaskKind::Certificates];
+        tasks.stop(&servers, STOP_MAX).await?;
         // What these changed last is in the outbox.
-        tasks.stop(&[TaskKind::Registry, TaskKind::Audit]).await?;
+        tasks.stop(&[TaskKind::Registry, TaskKind::Audit], STOP_MAX).await?;
         auditor.stopped();
         drop((front, archive, feed));
         let closed = tokio::task::spawn_blocking(move || journal.close()).await;
@@ -257,10 +266,12 @@ impl Parts {
         Ages::register(self.directory.clone(), enrol.clone(), &mut self.registry);
         self.tasks.spawn(TaskKind::Certificates, |stop| self.tls.clone().watch(stop));
         let registry = std::mem::take(&mut self.registry);
-        self.http(http, registry, front.clone(), enrol);
+        let draining = watch::Sender::new(false);
+        self.http(http, registry, front.clone(), enrol, draining.subscribe());
         let feed = alert.map(|(feed, _metrics)| feed);
+        let drain = self.options.front.drain;
         let Self { journal, store, auditor, tls, tasks, .. } = self;
-        Ok(Node { addrs, journal, store, auditor, tls, front, archive, feed, tasks })
+        Ok(Node { addrs, journal, store, auditor, tls, front, archive, feed, drain, draining, tasks })
     }
 
     fn archive(&mut self, notices: Option<mpsc::Sender<QuarantineNotice>>) -> ArchiveHandle {
@@ -368,11 +379,12 @@ impl Parts {
         mut registry: Registry,
         front: Option<FrontHandle>,
         revocations: Option<Arc<Revocations>>,
+        draining: watch::Receiver<bool>,
     ) {
         let metrics = JournalMetrics::default();
         metrics.register(&mut registry);
         let (journal, ended) = (self.journal.clone(), self.tasks.ended());
-        let state = HttpState { registry, journal, metrics, front, revocations, ended };
+        let state = HttpState { registry, journal, metrics, front, revocations, ended, draining };
         self.tasks.spawn(TaskKind::Http, |stop| http::serve(on, Arc::new(state), stop));
     }
 }

@@ -7,8 +7,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// How long one step of the drain may take.
-const STOP_MAX: Duration = Duration::from_secs(30);
+/// How long one step of the drain may take, beside what a front takes to send its devices on.
+pub(super) const STOP_MAX: Duration = Duration::from_secs(30);
 
 /// The tasks of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +123,7 @@ impl Tasks {
     }
 
     /// Stops the tasks of these kinds and waits for them.
-    pub(super) async fn stop(&mut self, kinds: &[TaskKind]) -> Result<(), NodeError> {
+    pub(super) async fn stop(&mut self, kinds: &[TaskKind], within: Duration) -> Result<(), NodeError> {
         let (mut stopping, rest): (Vec<Task>, Vec<Task>) =
             std::mem::take(&mut self.tasks).into_iter().partition(|task| kinds.contains(&task.kind));
         self.tasks = rest;
@@ -132,7 +132,7 @@ impl Tasks {
         }
         let mut failed = None;
         for task in &mut stopping {
-            match timeout(STOP_MAX, &mut task.handle).await {
+            match timeout(within, &mut task.handle).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_panicked)) => failed = failed.or(Some(task.kind)),
                 Err(_elapsed) => {

@@ -4,6 +4,7 @@
 
 mod admission;
 mod bad_input;
+mod drain;
 mod full_disk;
 mod identity;
 mod notices;

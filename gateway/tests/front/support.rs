@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use wardline::front::Deadlines;
-use wardline::node::{Node, NodeOptions, Role, Roles};
+use wardline::node::{Node, NodeAddrs, NodeOptions, Role, Roles};
 use wardline::operate;
 use wardline_journal::{DiskStorage, Storage};
 use wardline_proto::v1::journal_record::Kind;
@@ -42,11 +42,29 @@ impl Stand {
     }
 
     pub(crate) async fn on(storage: Option<Arc<dyn Storage>>, change: impl FnOnce(&mut NodeOptions)) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        operate::init(dir.path(), "wardline.local", &["localhost".to_owned()]).await.unwrap();
-        for device in ["mon-1", "mon-2"] {
-            operate::issue_device(dir.path(), &key(device), &dir.path().join(device)).await.unwrap();
-        }
+        Self::start(data_dir().await, storage, change).await
+    }
+
+    /// Starts two fronts of one authority with the same devices; the first sends its devices to the second.
+    pub(crate) async fn pair() -> [Self; 2] {
+        let (first, second) = (data_dir().await, tempfile::tempdir().unwrap());
+        copy(first.path(), second.path());
+        let second = Self::start(second, None, |_| {}).await;
+        let to = vec![format!("localhost:{}", second.node.addrs().mqtt.port())];
+        let first = Self::start(first, None, |options| options.front.drain.to = to).await;
+        [first, second]
+    }
+
+    /// Starts a front on the data directory of one that has ended.
+    pub(crate) async fn again(dir: TempDir) -> Self {
+        Self::start(dir, None, |_| {}).await
+    }
+
+    async fn start(
+        dir: TempDir,
+        storage: Option<Arc<dyn Storage>>,
+        change: impl FnOnce(&mut NodeOptions),
+    ) -> Self {
         let mut options = NodeOptions::on_loopback(dir.path());
         options.roles = Roles::new(&[Role::Front]);
         options.front.deadlines = Deadlines {
@@ -64,25 +82,23 @@ impl Stand {
         self.dir.path().join(device)
     }
 
+    /// Returns what connects to it, also while it stops.
+    pub(crate) fn dialer(&self) -> Dialer {
+        Dialer { dir: self.dir.path().to_path_buf(), addrs: self.node.addrs() }
+    }
+
     /// Connects with a device's certificate as far as TLS.
     pub(crate) async fn dial(&self, device: &str) -> Client {
-        self.dial_with(client_config(&self.certs(device))).await.unwrap()
+        self.dialer().dial(device).await
     }
 
     pub(crate) async fn dial_with(&self, config: Arc<ClientConfig>) -> std::io::Result<Client> {
-        let tcp = TcpStream::connect(self.node.addrs().mqtt).await?;
-        let name = ServerName::try_from("localhost").unwrap();
-        let tls = TlsConnector::from(config).connect(name, tcp).await?;
-        Ok(Client { tls })
+        self.dialer().dial_with(config).await
     }
 
     /// Opens a session.
     pub(crate) async fn session(&self, device: &str, version: u8) -> Client {
-        let mut client = self.dial(device).await;
-        client.send(&connect(version, device, 60)).await;
-        let connack = client.packet().await.expect("a CONNACK");
-        assert_eq!((connack[0], connack[3]), (0x20, 0), "accepted");
-        client
+        self.dialer().session(device, version).await
     }
 
     /// Waits until a device's new connections are refused.
@@ -130,10 +146,7 @@ impl Stand {
 
     /// Reads a metric without labels off the node's own page.
     pub(crate) async fn metric(&self, name: &str) -> u64 {
-        let mut page = TcpStream::connect(self.node.addrs().http).await.unwrap();
-        page.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.unwrap();
-        let mut text = String::new();
-        page.read_to_string(&mut text).await.unwrap();
+        let text = self.dialer().page("/metrics").await;
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
         value.expect(name)
     }
@@ -148,6 +161,66 @@ impl Stand {
         };
         let seen = tokio::time::timeout(PATIENCE, wait).await;
         assert!(seen.is_ok(), "no {action} {outcome} among {:?}", self.audits());
+    }
+}
+
+/// Makes a data directory with two devices.
+async fn data_dir() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    operate::init(dir.path(), "wardline.local", &["localhost".to_owned()]).await.unwrap();
+    for device in ["mon-1", "mon-2"] {
+        operate::issue_device(dir.path(), &key(device), &dir.path().join(device)).await.unwrap();
+    }
+    dir
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir_all(&to).unwrap();
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+/// Connects to a front.
+pub(crate) struct Dialer {
+    dir: PathBuf,
+    addrs: NodeAddrs,
+}
+
+impl Dialer {
+    /// Connects with a device's certificate as far as TLS.
+    pub(crate) async fn dial(&self, device: &str) -> Client {
+        self.dial_with(client_config(&self.dir.join(device))).await.unwrap()
+    }
+
+    async fn dial_with(&self, config: Arc<ClientConfig>) -> std::io::Result<Client> {
+        let tcp = TcpStream::connect(self.addrs.mqtt).await?;
+        let name = ServerName::try_from("localhost").unwrap();
+        let tls = TlsConnector::from(config).connect(name, tcp).await?;
+        Ok(Client { tls })
+    }
+
+    /// Opens a session.
+    pub(crate) async fn session(&self, device: &str, version: u8) -> Client {
+        let mut client = self.dial(device).await;
+        client.send(&connect(version, device, 60)).await;
+        let connack = client.packet().await.expect("a CONNACK");
+        assert_eq!((connack[0], connack[3]), (0x20, 0), "accepted");
+        client
+    }
+
+    /// Reads a page of metrics or health, with its head.
+    pub(crate) async fn page(&self, path: &str) -> String {
+        let mut page = TcpStream::connect(self.addrs.http).await.unwrap();
+        page.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await.unwrap();
+        let mut text = String::new();
+        page.read_to_string(&mut text).await.unwrap();
+        text
     }
 }
 
