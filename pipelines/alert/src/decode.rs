@@ -19,14 +19,9 @@ pub(crate) enum Decoded {
     Contested {
         /// Whose.
         key: DeviceKey,
-        /// When the front accepted it, unix microseconds.
-        ingested_at_us: i64,
     },
     /// Nothing that can raise an alarm; time moves on.
-    Other {
-        /// When the front accepted it, unix microseconds.
-        ingested_at_us: i64,
-    },
+    Other,
     /// Bytes that do not decode.
     Poison,
 }
@@ -37,13 +32,13 @@ pub(crate) fn decode(payload: Bytes) -> Decoded {
     let ingested_at_us = record.ingested_at_us;
     match record.kind {
         // Nobody is paged for a device on a test bench.
-        Some(Kind::Publish(publish)) if publish.for_test => Decoded::Other { ingested_at_us },
+        Some(Kind::Publish(publish)) if publish.for_test => Decoded::Other,
         Some(Kind::Publish(publish)) => read(publish, ingested_at_us).unwrap_or(Decoded::Poison),
         Some(Kind::Audit(event)) if event.action == SESSION_CONTESTED => match device_of(&event.actor) {
-            Some(key) => Decoded::Contested { key, ingested_at_us },
-            None => Decoded::Other { ingested_at_us },
+            Some(key) => Decoded::Contested { key },
+            None => Decoded::Other,
         },
-        _ => Decoded::Other { ingested_at_us },
+        _ => Decoded::Other,
     }
 }
 
@@ -57,7 +52,7 @@ fn read(publish: Publish, ingested_at_us: i64) -> Option<Decoded> {
     }
     let (header, frame) = frame::decode(publish.payload).ok()?;
     if header.lane == Lane::Events {
-        return Some(Decoded::Other { ingested_at_us });
+        return Some(Decoded::Other);
     }
     let body = frame::decode_body(&frame).ok()?;
     let seen = Observation::of_frame(key, header, frame.clock, ingested_at_us, body);

@@ -29,15 +29,12 @@ const _: () = assert!(CONDITIONS_MAX * DEVICES_MAX < u32::MAX as usize);
 pub const TENANTS_MAX: usize = 1024;
 /// A backfilled device alarm without an end becomes an alert after this long, microseconds of ingest time.
 pub const HOLD_US: i64 = 15_000_000;
-/// After a restart, devices have at least this long to come back before their data counts as missing,
-/// microseconds.
-pub const RECONNECT_US: i64 = 15_000_000;
 /// A contested certificate is told of until it has been quiet for this long, microseconds.
 pub const CONTESTED_US: i64 = 600_000_000;
 /// Between two looks for idle devices when there is no room, microseconds.
 pub const EVICTION_INTERVAL_US: i64 = 60_000_000;
 
-const _: () = assert!(RECONNECT_US < IDLE_US && HOLD_US < IDLE_US);
+const _: () = assert!(HOLD_US < IDLE_US);
 /// An alert that nobody acknowledges escalates this often at most.
 pub const ESCALATIONS_MAX: u32 = 20;
 /// Shortest time to an escalation, seconds.

@@ -5,6 +5,7 @@ use crate::durable::{DurableEnd, DurablePublisher};
 use crate::options::Bounds;
 use crate::recovery::{self, Segment};
 use crate::spare::SpareMaker;
+use crate::stamp::Stamps;
 use crate::stats::Counters;
 use crate::storage::{Storage, StorageLock};
 use crate::tail::Tail;
@@ -45,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) spare: SpareMaker,
     pub(crate) counters: Counters,
     pub(crate) durable: Arc<DurableEnd>,
+    pub(crate) stamps: Mutex<Stamps>,
 }
 
 impl Journal {
@@ -73,6 +75,7 @@ impl Journal {
             spare: SpareMaker::default(),
             counters: Counters::default(),
             durable: watch.shared().clone(),
+            stamps: Mutex::new(Stamps::new(recovered.max_time_us)),
             bounds,
             storage,
         });
@@ -117,6 +120,13 @@ impl Journal {
     /// Returns the first retained offset.
     pub fn start(&self) -> Offset {
         self.inner.shared.start()
+    }
+
+    /// Returns a time, and promises that every entry that is not durable yet has this `time_us` or a later one: for a
+    /// reader that acts on time where no records come. Ask it before [`Self::durable_end`]: what lies before the end is
+    /// not meant. `reached_us` is what an earlier process was told; this one keeps that promise too.
+    pub fn promise_time(&self, reached_us: i64) -> i64 {
+        lock(&self.inner.shared.stamps).promise(reached_us)
     }
 
     /// Makes a reader whose first entry has offset `from`.

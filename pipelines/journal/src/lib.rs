@@ -34,6 +34,7 @@ mod recovery;
 mod scan;
 mod sealer;
 mod spare;
+mod stamp;
 mod stats;
 mod storage;
 mod tail;

@@ -143,6 +143,7 @@ impl Writer {
         queue.records = VecDeque::new();
         drop(queue);
         self.publisher.fail();
+        lock(&self.shared.stamps).close();
     }
 
     fn write_until_closed(&mut self) -> Result<(), WriteError> {
@@ -205,7 +206,7 @@ impl Writer {
     /// Seals, writes and syncs the gathered batch, then publishes it.
     fn commit(&mut self) -> Result<(), WriteError> {
         let count = self.builder.count();
-        self.max_time_us = self.max_time_us.max(now_us());
+        self.max_time_us = lock(&self.shared.stamps).open();
         self.epoch.spend()?;
         let batch = self.builder.finish(&self.segment.cipher, self.next, self.max_time_us, self.counter)?;
         let batch_bytes = batch.len() as u64;
@@ -235,6 +236,7 @@ impl Writer {
         }
         let evicted = lock(&self.shared.tail).push(entries);
         self.publisher.publish(self.next);
+        lock(&self.shared.stamps).close();
         let room = self.room();
         let mut queue = lock(&self.shared.queue);
         queue.cost -= cost;

@@ -137,13 +137,6 @@ impl DeviceState {
         held
     }
 
-    /// Gives the device until `until_us` to come back before anything counts as missing.
-    pub(crate) fn extend(&mut self, until_us: i64) {
-        self.missing.iter_mut().for_each(|s| s.due_us = s.due_us.max(until_us));
-        let held = self.conditions.iter_mut().filter(|c| c.held_until_us != 0);
-        held.for_each(|c| c.held_until_us = c.held_until_us.max(until_us));
-    }
-
     /// Ends the alerts of rules that are no longer in force for `key`. Returns whether anything changed.
     pub(crate) fn reconcile(
         &mut self,

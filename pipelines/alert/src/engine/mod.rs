@@ -1,8 +1,9 @@
 //! The alarm engine: records in, alert transitions out. No clock, no IO, no randomness.
 //!
-//! Time is event time: a reading's own for limits, the watermark (the highest ingest time, moved on by explicit
-//! ticks) for silence. The same inputs give the same transitions with the same ids, whatever was restarted between
-//! them: everything that a decision depends on is in [`DeviceState`] and [`GlobalState`].
+//! Time is event time: a reading's own for limits, the journal's for silence. A timer acts at the time that it was set
+//! for, whatever moves time past it: the device's next record, another device's, a tick. So as long as journal time
+//! never falls, what is said of a device depends on the device's own records alone: restarts change nothing, nor does
+//! how many engines share the devices. Everything that a decision depends on is in [`DeviceState`] and [`GlobalState`].
 //!
 //! ```text
 //!  Observation -> seen before? -> per metric: live, usable, in order? -> threshold, missing -> Transition
@@ -25,7 +26,7 @@ mod threshold;
 mod transition;
 mod wheel;
 
-use crate::limits::{DEVICES_MAX, EVICTION_INTERVAL_US, IDLE_US, RECONNECT_US, TENANTS_MAX};
+use crate::limits::{DEVICES_MAX, EVICTION_INTERVAL_US, IDLE_US, TENANTS_MAX};
 use crate::observation::Observation;
 use crate::rules::Rules;
 use device::Sink;
@@ -211,23 +212,6 @@ impl Engine {
             }
             self.wheel.set(&key, state.wake_us());
         }
-    }
-
-    /// Tells that the pipeline was down until `now_us`: devices get time to come back before they count as missing.
-    pub fn resume(&mut self, now_us: i64) {
-        let down_us = now_us.saturating_sub(self.global.watermark_us).max(0);
-        if self.global.watermark_us == 0 || down_us == 0 {
-            return;
-        }
-        for (key, state) in &mut self.devices {
-            let Some(wake_us) = state.wake_us() else { continue };
-            // What was left of the grace is still left, however often the gateway restarts.
-            let left_us = wake_us.saturating_sub(self.global.watermark_us).max(0);
-            state.extend(now_us.saturating_add(left_us.max(RECONNECT_US)));
-            self.wheel.set(key, state.wake_us());
-            self.changed.insert(key.clone());
-        }
-        self.global.watermark_us = now_us;
     }
 
     /// Raises or ends a condition of the pipeline for every tenant with a device. Idempotent.

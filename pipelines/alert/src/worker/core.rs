@@ -3,10 +3,8 @@
 use crate::decode::{Decoded, decode};
 use crate::engine::{Changes, Engine, EngineCounts, SystemCondition, Transition};
 use crate::limits::{CHECKPOINT_RECORDS_MAX, STEP_BYTES_MAX};
+use bytes::Bytes;
 use wardline_journal::{DurableState, Entry, Journal, Offset, ReadError, Reader};
-
-/// A record is stamped before it is durable: a tick stays this far behind the wall clock.
-const TICK_BEHIND_US: i64 = 2_000_000;
 
 /// A transition and when the record that caused it was accepted.
 #[derive(Debug, Clone)]
@@ -40,8 +38,6 @@ pub(super) struct Core {
     journal: Journal,
     reader: Option<Reader>,
     next: Offset,
-    booted_at: Offset,
-    resumed: bool,
     events: Vec<Decision>,
     records_open: usize,
     last_entry_us: i64,
@@ -53,7 +49,6 @@ impl Core {
         engine: Engine,
         journal: Journal,
         next: Option<Offset>,
-        booted_at: Offset,
         raised: Vec<Transition>,
     ) -> Self {
         let caused_us = engine.watermark_us();
@@ -64,8 +59,6 @@ impl Core {
             journal,
             reader: None,
             next,
-            booted_at,
-            resumed: false,
             events,
             records_open: 0,
             last_entry_us: caused_us,
@@ -145,48 +138,25 @@ impl Core {
     }
 
     fn feed(&mut self, entry: Entry, stepped: &mut Stepped) {
-        let (offset, time_us) = (entry.offset, entry.time_us);
         let mut out = Vec::new();
-        let mut caused_us = time_us;
-        match decode(entry.payload) {
-            Decoded::Seen(seen) => {
-                caused_us = seen.ingested_at_us;
-                self.resume(offset, caused_us);
-                self.engine.observe(&seen, &mut out);
-            }
-            Decoded::Contested { key, ingested_at_us } => {
-                caused_us = ingested_at_us;
-                self.resume(offset, caused_us);
-                self.engine.contested(&key, caused_us, &mut out);
-            }
-            Decoded::Other { ingested_at_us } => self.pass(offset, ingested_at_us, &mut out),
-            Decoded::Poison => {
-                stepped.poison += 1;
-                tracing::warn!(offset = offset.get(), "journal record passed over: it does not decode");
-            }
+        let caused_us = decide(&mut self.engine, entry.payload, entry.time_us, &mut out);
+        if caused_us.is_none() {
+            stepped.poison += 1;
+            let offset = entry.offset.get();
+            tracing::warn!(offset, "journal record passed over: it does not decode");
         }
+        let caused_us = caused_us.unwrap_or(entry.time_us);
         self.events.extend(out.into_iter().map(|transition| Decision { transition, caused_us }));
-        self.next = offset.next();
-        self.last_entry_us = time_us;
+        self.next = entry.offset.next();
+        self.last_entry_us = entry.time_us;
         self.records_open += 1;
     }
 
-    fn pass(&mut self, offset: Offset, ingested_at_us: i64, out: &mut Vec<Transition>) {
-        self.resume(offset, ingested_at_us);
-        self.engine.advance(ingested_at_us, out);
-    }
-
-    /// The first record that came after this start tells how long the gateway was away.
-    fn resume(&mut self, offset: Offset, at_us: i64) {
-        if !self.resumed && offset >= self.booted_at {
-            self.resumed = true;
-            self.engine.resume(at_us);
-        }
-    }
-
     fn idle(&mut self, now_us: i64) {
-        let tick_us = now_us - TICK_BEHIND_US;
-        self.resume(self.booted_at, tick_us);
+        let tick_us = self.journal.promise_time(self.engine.watermark_us());
+        if self.journal.durable_end() > self.next {
+            return;
+        }
         let mut out = Vec::new();
         self.engine.advance(tick_us, &mut out);
         self.events.extend(out.into_iter().map(|transition| Decision { transition, caused_us: tick_us }));
@@ -227,3 +197,22 @@ impl Core {
         self.events.extend(out.into_iter().map(|transition| Decision { transition, caused_us: at_us }));
     }
 }
+
+/// Feeds one record to the engine. Decisions are by the journal's time, which never falls; returned is when the front
+/// accepted the record, from which latency counts. `None` for bytes that do not decode.
+fn decide(engine: &mut Engine, payload: Bytes, time_us: i64, out: &mut Vec<Transition>) -> Option<i64> {
+    match decode(payload) {
+        Decoded::Seen(mut seen) => {
+            let accepted_us = std::mem::replace(&mut seen.ingested_at_us, time_us);
+            engine.observe(&seen, out);
+            return Some(accepted_us);
+        }
+        Decoded::Contested { key } => engine.contested(&key, time_us, out),
+        Decoded::Other => engine.advance(time_us, out),
+        Decoded::Poison => return None,
+    }
+    Some(time_us)
+}
+
+#[cfg(test)]
+mod tests;

@@ -94,12 +94,10 @@ pub struct AlertWorker {
     progress: Arc<Progress>,
     changed: watch::Sender<u64>,
     wards: Wards,
-    /// What the journal held before this start; what lies behind came after the devices could reconnect.
-    booted_at: Offset,
 }
 
 impl AlertWorker {
-    /// Makes a worker; reads and checks the rules. Make it before the front accepts.
+    /// Makes a worker; reads and checks the rules.
     pub fn new(
         options: AlertOptions,
         journal: Journal,
@@ -111,7 +109,6 @@ impl AlertWorker {
         Ok(Self {
             options,
             rules,
-            booted_at: journal.durable_end(),
             journal,
             store,
             sealers: Arc::new(Sealers::new(keyring)),
@@ -155,7 +152,7 @@ impl AlertWorker {
         let mut checkpoints = Checkpoints::new(self.store.clone(), self.sealers.clone(), consumer, rules);
         let (engine, position, raised) = checkpoints.load().await?;
         let engine = engine.with_devices_max(self.options.devices_max);
-        let mut core = Box::new(Core::new(engine, self.journal.clone(), position, self.booted_at, raised));
+        let mut core = Box::new(Core::new(engine, self.journal.clone(), position, raised));
         let mut durable = self.journal.durable();
         let mut committed = Instant::now();
         tracing::info!(offset = core.next().get(), devices = core.devices(), "alarm engine started");
