@@ -1,3 +1,5 @@
 //! What the tests and the benchmark share.
 
+pub mod alert_client;
+pub mod enrolled;
 pub mod mqtt_client;

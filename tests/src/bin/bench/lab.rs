@@ -7,13 +7,9 @@ use std::cell::Cell;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
-use wardline::operate::local_change;
-use wardline::pki::{Authority, PkiDir, Profile, write_identity};
-use wardline_proto::v1::UpChannel;
-use wardline_proto::{DeviceId, DeviceKey, Identity, TenantId, topic};
-use wardline_store::Store;
+use wardline::pki::{PkiDir, write_identity};
+use wardline_tests::enrolled::enrol;
 use wardline_tests::mqtt_client::load::Client;
-use wardline_tests::mqtt_client::{Trust, client_config};
 
 const TENANT: &str = "bench";
 /// Matches every client's topic.
@@ -64,23 +60,13 @@ impl Lab {
     }
 
     async fn issue(&mut self, devices: usize) -> anyhow::Result<()> {
-        let authority = Authority::load(&PkiDir::of(&self.data()))?;
-        let ca_pem = PkiDir::of(&self.data()).read("ca.pem")?;
-        let trust = Trust::from_pem(&ca_pem)?;
-        let store = Store::open(&self.data().join("wardline.db")).await?;
-        for index in 0..devices {
-            let id = if index == 0 { FIRST_DEVICE.to_owned() } else { format!("dev-{index}") };
-            let key = DeviceKey { tenant: TenantId::new(TENANT)?, device: DeviceId::new(&id)? };
-            let topic = topic::up(&key, UpChannel::Telemetry).context("no telemetry topic")?;
-            let identity = Identity::Device(key);
-            let issued = authority.issue(&Profile::Client(identity.clone()))?;
-            store.enrol(&local_change(), &identity, &issued.certificate).await?;
-            if index == 0 {
-                write_identity(&self.first_device(), &issued, &ca_pem)?;
-            }
-            let tls = client_config(&trust, &issued.chain_pem, &issued.key_pem)?;
-            self.clients.push(Client { id, topic, tls });
+        let name = |index: usize| if index == 0 { FIRST_DEVICE.to_owned() } else { format!("dev-{index}") };
+        let ids: Vec<String> = (0..devices).map(name).collect();
+        let enrolled = enrol(&self.data(), TENANT, &ids).await?;
+        if let Some((_, issued)) = enrolled.first() {
+            write_identity(&self.first_device(), issued, &PkiDir::of(&self.data()).read("ca.pem")?)?;
         }
+        self.clients.extend(enrolled.into_iter().map(|(client, _)| client));
         Ok(())
     }
 

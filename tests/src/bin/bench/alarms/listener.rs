@@ -9,10 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tonic::Streaming;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use wardline_proto::v1::alert_service_client::AlertServiceClient;
 use wardline_proto::v1::subscribe_response::Kind;
-use wardline_proto::v1::{AlarmPhase, SubscribeRequest, SubscribeResponse};
+use wardline_proto::v1::{AlarmPhase, SubscribeResponse};
+use wardline_tests::alert_client::subscribe;
 
 /// The gateway's gRPC port opens after its MQTT port.
 const CONNECT_WAIT: Duration = Duration::from_secs(20);
@@ -51,7 +50,7 @@ pub(super) fn issue(place: &Place) -> anyhow::Result<PathBuf> {
 pub(super) async fn start(port: u16, certs: &Path) -> anyhow::Result<Listener> {
     let until = Instant::now() + CONNECT_WAIT;
     let stream = loop {
-        match subscribe(port, certs).await {
+        match subscribe(port, certs, 0).await {
             Ok(stream) => break stream,
             Err(error) => ensure!(Instant::now() < until, "no subscription: {error:#}"),
         }
@@ -60,16 +59,6 @@ pub(super) async fn start(port: u16, certs: &Path) -> anyhow::Result<Listener> {
     let log = Log::default();
     tokio::spawn(listen(stream, log.clone()));
     Ok(Listener { log })
-}
-
-async fn subscribe(port: u16, certs: &Path) -> anyhow::Result<Streaming<SubscribeResponse>> {
-    let read = |name: &str| std::fs::read(certs.join(name));
-    let tls = ClientTlsConfig::new()
-        .ca_certificate(Certificate::from_pem(read("ca.pem")?))
-        .identity(Identity::from_pem(read("cert.pem")?, read("key.pem")?));
-    let endpoint = Endpoint::from_shared(format!("https://localhost:{port}"))?.tls_config(tls)?;
-    let mut client: AlertServiceClient<Channel> = AlertServiceClient::new(endpoint.connect().await?);
-    Ok(client.subscribe(SubscribeRequest::default()).await?.into_inner())
 }
 
 async fn listen(mut stream: Streaming<SubscribeResponse>, log: Log) {
