@@ -11,6 +11,7 @@ use wardline_proto::v1::{
     AcknowledgeRequest, AcknowledgeResponse, Alert, ConfirmRequest, ConfirmResponse, PauseRequest,
     PauseResponse, ReleaseListenerRequest, ReleaseListenerResponse,
 };
+use wardline_store::alert_ledger::Confirmation;
 
 /// Length of an alert's id, hex digits.
 const ALERT_ID_LEN: usize = 64;
@@ -38,11 +39,11 @@ pub(super) async fn pause(alerts: &Alerts, request: Request<PauseRequest>) -> An
 pub(super) async fn confirm(alerts: &Alerts, request: Request<ConfirmRequest>) -> Answer<ConfirmResponse> {
     let caller = alerts.listener(&request)?;
     let ConfirmRequest { name, cursor, release } = request.into_inner();
-    let name = listener::name(&caller, &name)?;
-    alerts.ledger.flush().await;
-    let key = (&caller.tenant, name.as_str());
-    let store = alerts.parts.feed.store();
-    let confirmed = store.confirm_deliveries(key, cursor, release, now_us()).await.map_err(unwritable)?;
+    let listener = listener::name(&caller, &name)?;
+    let tenant = caller.tenant;
+    let confirmation = Confirmation { tenant, listener, cursor, release, at_us: now_us() };
+    let not_taken = |_| refused(Refusal::AlertUnavailable, "the ledger cannot be written now; confirm again");
+    let confirmed = alerts.ledger.confirm(confirmation).await.map_err(not_taken)?;
     let unknown = "nobody of this name has subscribed, or the cursor is past the end of the log";
     let leased_until_us = confirmed.ok_or_else(|| refused(Refusal::AlertListener, unknown))?;
     Ok(Response::new(ConfirmResponse { leased_until_us }))

@@ -3,6 +3,7 @@
 use super::error::refused;
 use crate::access::Caller;
 use crate::front::now_us;
+use std::sync::Arc;
 use tonic::Status;
 use wardline_alert::Selection;
 use wardline_alert::limits::{BEHIND_SECONDS, BEHIND_SECONDS_MAX, LEASE_SECONDS_MAX, LEASE_SECONDS_MIN};
@@ -14,7 +15,7 @@ use wardline_store::alert_ledger::{Hearing, ListenerRow};
 /// A listener as it subscribes.
 #[derive(Debug, Clone)]
 pub(super) struct Declared {
-    pub(super) row: ListenerRow,
+    pub(super) row: Arc<ListenerRow>,
 }
 
 impl Declared {
@@ -44,11 +45,7 @@ impl Declared {
             sent: 0,
             confirmed: cursor,
         };
-        Ok(Self { row })
-    }
-
-    pub(super) fn tenant(&self) -> &TenantId {
-        &self.row.tenant
+        Ok(Self { row: Arc::new(row) })
     }
 
     pub(super) fn key(&self) -> (&TenantId, &str) {

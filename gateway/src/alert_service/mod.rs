@@ -35,6 +35,8 @@ use wardline_store::outbox::Change;
 
 /// Most subscriptions at a time, of all tenants.
 const SUBSCRIPTIONS_MAX: usize = 1024;
+/// Events that wait for the connection of a subscriber, by default; beside them it holds one page of the shared events.
+const QUEUE: usize = 64;
 /// Who may act on alerts.
 const ACTORS: &[Role] = &[Role::Clinician, Role::Operator];
 /// Who may look into the ledger.
@@ -53,7 +55,7 @@ pub struct AlertServiceOptions {
 
 impl Default for AlertServiceOptions {
     fn default() -> Self {
-        Self { heartbeat: Duration::from_secs(5), queue: 256, slow_after: Duration::from_secs(10) }
+        Self { heartbeat: Duration::from_secs(5), queue: QUEUE, slow_after: Duration::from_secs(10) }
     }
 }
 
@@ -166,9 +168,11 @@ impl AlertService for Alerts {
         let selection = listener::selection(&wanted)?;
         let cursor = self.start(&caller.tenant, &wanted).await?;
         let declared = Declared::read(&caller, &wanted, cursor)?;
+        let shared = self.parts.feed.shared(&caller.tenant).await.map_err(unreadable)?;
         self.ledger.open(&declared).await.map_err(error::unwritable)?;
         let subscription = Subscription {
             feed: self.parts.feed.clone(),
+            shared,
             ledger: self.ledger.clone(),
             declared,
             selection,

@@ -1,4 +1,5 @@
-//! One subscription: a task that reads the log from its cursor and feeds a bounded queue.
+//! One subscription: a task that reads from its cursor on, from what all subscribers of the tenant share, and feeds a
+//! bounded queue.
 //!
 //! On a slow consumer nothing is dropped and nothing piles up: the task waits for room, and after a while gives up. The
 //! stream then ends, behind what was queued, with a status that names the cursor to resume from.
@@ -12,17 +13,18 @@ use std::time::Duration;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tonic::Status;
-use wardline_alert::{AlertFeed, AlertMetrics, Selection};
+use wardline_alert::{AlertFeed, AlertMetrics, Selection, SharedFeed};
 use wardline_proto::v1::subscribe_response::Kind;
 use wardline_proto::v1::{AlertEvent, Heartbeat, SubscribeResponse};
-use wardline_store::alert_ledger::{Hearing, Sent};
+use wardline_store::alert_ledger::Hearing;
 
-/// Events read from the store at a time.
-const PAGE: u32 = 256;
+/// What a heartbeat says is this old at most: subscribers share a read of the log for theirs.
+const BEAT_AGE_US: i64 = 500_000;
 
 /// Everything that a subscription needs.
 pub(super) struct Subscription {
     pub(super) feed: AlertFeed,
+    pub(super) shared: SharedFeed,
     pub(super) ledger: Ledger,
     pub(super) declared: Declared,
     pub(super) selection: Selection,
@@ -31,6 +33,12 @@ pub(super) struct Subscription {
     pub(super) slow_after: Duration,
     pub(super) metrics: Arc<AlertMetrics>,
     pub(super) shutdown: watch::Receiver<bool>,
+}
+
+/// What waits for the connection; events are the ones that all subscribers share.
+enum Queued {
+    Event(Arc<AlertEvent>),
+    Beat(Heartbeat),
 }
 
 /// Why the task stops feeding.
@@ -65,24 +73,24 @@ impl Subscription {
     }
 
     /// Feeds the stream for as long as somebody takes from it. Never returns `Ok`.
-    async fn run(&mut self, sender: &Sender<SubscribeResponse>) -> Result<Infallible, Ended> {
+    async fn run(&mut self, sender: &Sender<Queued>) -> Result<Infallible, Ended> {
         let mut changed = self.feed.changed();
         let mut heartbeat = tokio::time::interval(self.heartbeat);
         heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // A heartbeat says that nothing was missed as of a time: the log was read about when it came due.
+        let mut beat_us = None;
         loop {
             // Seen before the read: what is committed during it wakes the next turn.
             changed.borrow_and_update();
-            self.catch_up(sender).await?;
+            let as_of_us = self.catch_up(sender, beat_us.unwrap_or(0)).await?;
+            if beat_us.take().is_some() {
+                let engine_lag_ms = self.feed.lag_ms();
+                let beat = Heartbeat { cursor: self.cursor, at_us: as_of_us, engine_lag_ms };
+                self.send(sender, Queued::Beat(beat)).await?;
+            }
             tokio::select! {
                 woken = changed.changed() => woken.map_err(|_| self.told("the alarm engine has stopped"))?,
-                _ = heartbeat.tick() => {
-                    let beat = Heartbeat {
-                        cursor: self.cursor,
-                        at_us: now_us(),
-                        engine_lag_ms: self.feed.lag_ms(),
-                    };
-                    self.send(sender, Kind::Heartbeat(beat)).await?;
-                }
+                _ = heartbeat.tick() => beat_us = Some(now_us() - BEAT_AGE_US),
                 () = super::stopped(self.shutdown.clone()) => {
                     return Err(self.told("the gateway is shutting down"));
                 }
@@ -91,40 +99,28 @@ impl Subscription {
         }
     }
 
-    async fn catch_up(&mut self, sender: &Sender<SubscribeResponse>) -> Result<(), Ended> {
+    /// Sends all that there is, and returns as of when; the log is read not before `not_before_us`.
+    async fn catch_up(&mut self, sender: &Sender<Queued>, not_before_us: i64) -> Result<i64, Ended> {
         loop {
-            let page = self.feed.since(self.declared.tenant(), self.cursor, PAGE).await;
+            let page = self.shared.after(self.cursor, not_before_us).await;
             let page = page.map_err(|error| Ended::Told(super::error::unreadable(error)))?;
-            let last = page.len() < PAGE as usize;
-            for event in page {
+            if page.events.is_empty() {
+                return Ok(page.as_of_us);
+            }
+            for event in page.events {
                 let cursor = event.cursor;
-                if let Some(alert_id) = self.wanted(&event) {
-                    self.send(sender, Kind::Event(event)).await?;
-                    self.delivered(cursor, alert_id).await;
+                if event.alert.as_ref().is_some_and(|alert| self.selection.wants(alert)) {
+                    self.send(sender, Queued::Event(event.clone())).await?;
+                    self.ledger.sent(&self.declared.row, event, now_us()).await;
                 }
                 self.cursor = cursor;
-            }
-            if last {
-                return Ok(());
             }
         }
     }
 
-    /// Returns the alert of an event that the subscriber wants.
-    fn wanted(&self, event: &AlertEvent) -> Option<String> {
-        let alert = event.alert.as_ref()?;
-        self.selection.wants(alert).then(|| alert.alert_id.clone())
-    }
-
-    async fn delivered(&self, cursor: u64, alert_id: String) {
-        let (tenant, listener) = (self.declared.tenant().clone(), self.declared.row.listener.clone());
-        self.ledger.sent(Sent { tenant, listener, cursor, alert_id, at_us: now_us() }).await;
-    }
-
-    async fn send(&self, sender: &Sender<SubscribeResponse>, kind: Kind) -> Result<(), Ended> {
+    async fn send(&self, sender: &Sender<Queued>, queued: Queued) -> Result<(), Ended> {
         use mpsc::error::SendTimeoutError::{Closed, Timeout};
-        let response = SubscribeResponse { kind: Some(kind) };
-        match sender.send_timeout(response, self.slow_after).await {
+        match sender.send_timeout(queued, self.slow_after).await {
             Ok(()) => Ok(()),
             Err(Closed(_)) => Err(Ended::Gone),
             Err(Timeout(_)) => {
@@ -143,7 +139,7 @@ impl Subscription {
 
 /// The stream's side of a subscription.
 struct Open {
-    receiver: Receiver<SubscribeResponse>,
+    receiver: Receiver<Queued>,
     last: Arc<OnceLock<Status>>,
     metrics: Arc<AlertMetrics>,
     _place: OwnedSemaphorePermit,
@@ -152,8 +148,12 @@ struct Open {
 impl Open {
     /// Yields what is queued, then the status, then nothing.
     async fn next(mut self) -> Option<(Result<SubscribeResponse, Status>, Self)> {
-        if let Some(response) = self.receiver.recv().await {
-            return Some((Ok(response), self));
+        if let Some(queued) = self.receiver.recv().await {
+            let kind = Some(match queued {
+                Queued::Event(event) => Kind::Event(AlertEvent::clone(&event)),
+                Queued::Beat(beat) => Kind::Heartbeat(beat),
+            });
+            return Some((Ok(SubscribeResponse { kind }), self));
         }
         let status = self.last.get().cloned()?;
         self.last = Arc::default();

@@ -1,5 +1,10 @@
 //! What subscribers read: durable events of one tenant after a cursor, and a signal that there are new ones.
 
+mod shared;
+
+pub(crate) use shared::Rings;
+pub use shared::{Page, SharedFeed};
+
 use crate::limits::{FEED_PAGE_MAX, LIST_SCAN_MAX};
 use crate::progress::Progress;
 use crate::seal::{Sealers, event_aad};
@@ -45,6 +50,7 @@ pub struct AlertFeed {
     pub(crate) changed: watch::Sender<u64>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) wards: Wards,
+    pub(crate) rings: Rings,
 }
 
 impl AlertFeed {

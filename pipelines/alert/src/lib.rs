@@ -23,7 +23,7 @@ pub mod whatif;
 mod worker;
 
 pub use desk::{AlertDesk, Outcome};
-pub use feed::{AlertFeed, FeedError};
+pub use feed::{AlertFeed, FeedError, Page, SharedFeed};
 pub use metrics::{AlertMetrics, Skipped, SkippedLabel};
 pub use selection::Selection;
 pub use wards::Wards;

@@ -63,3 +63,18 @@ const _: () = assert!(BEHIND_SECONDS <= BEHIND_SECONDS_MAX && LEASE_SECONDS_MIN 
 pub const RATE_SLOTS: i64 = 32;
 /// Most conditions in a composite or a suppression.
 pub const MEMBERS_MAX: usize = 16;
+/// Events that subscribers are given at a time.
+pub const SHARED_PAGE: u32 = 64;
+/// Opened events that the subscribers of one tenant share; who is behind them reads the log by itself.
+pub const RING_EVENTS_MAX: usize = 4096;
+/// Their size at most, encoded bytes.
+pub const RING_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// And what every tenant's may have, however many tenants listen.
+pub const RING_BYTES_MIN: usize = 64 * 1024;
+/// All rings of a node together, encoded bytes; it is divided evenly.
+pub const RINGS_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Subscribers behind the ring that read the log at one time; the others wait.
+pub const BEHIND_READS_MAX: usize = 3;
+
+const _: () = assert!(SHARED_PAGE <= FEED_PAGE_MAX && RING_EVENTS_MAX > SHARED_PAGE as usize);
+const _: () = assert!(RING_BYTES_MIN * TENANTS_MAX <= RINGS_BYTES_MAX);

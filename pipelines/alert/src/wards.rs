@@ -24,6 +24,11 @@ impl Wards {
         known.sites.get(key).cloned().unwrap_or_default()
     }
 
+    /// Returns a number that changes with what is known.
+    pub(crate) fn version(&self) -> i64 {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).version
+    }
+
     /// Returns the sites of each tenant that have a device; an empty one stands for devices without a site.
     pub fn by_tenant(&self) -> BTreeMap<TenantId, BTreeSet<String>> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);

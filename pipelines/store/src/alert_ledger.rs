@@ -1,5 +1,9 @@
 //! The delivery ledger: who listens, for which wards, with which lease; what was sent to whom, and who accepted it.
 
+mod write;
+
+pub use write::Confirmation;
+
 use crate::db::{Record, args, signed};
 use crate::outbox::{self, Change};
 use crate::{Store, StoreError};
@@ -133,48 +137,6 @@ impl Store {
         self.db().run(update, args![tenant.as_str(), listener, opened_at_us, state.name()]).await.map(drop)
     }
 
-    /// Puts deliveries into the ledger, in one transaction.
-    pub async fn record_deliveries(&self, sent: &[Sent]) -> Result<(), StoreError> {
-        let insert = "INSERT INTO alert_delivery (tenant, listener, cursor, alert_id, sent_at_us, times, accepted_at_us) \
-                      VALUES ($1, $2, $3, $4, $5, 1, 0) ON CONFLICT (tenant, listener, cursor) \
-                      DO UPDATE SET times = alert_delivery.times + 1";
-        let update = "UPDATE alert_listener SET sent = $3 WHERE tenant = $1 AND listener = $2 AND sent < $3";
-        let mut tx = self.db().begin().await?;
-        for one in sent {
-            let (tenant, cursor) = (one.tenant.as_str(), signed(one.cursor)?);
-            tx.run(insert, args![tenant, &one.listener, cursor, &one.alert_id, one.at_us]).await?;
-            tx.run(update, args![tenant, &one.listener, cursor]).await?;
-        }
-        tx.commit().await
-    }
-
-    /// Accepts everything that was sent to a listener up to `cursor` and renews its lease; with `release` it ends now.
-    /// Returns when the lease ends; `None` when nobody of this name listens, or the cursor is past the end of the log.
-    pub async fn confirm_deliveries(
-        &self,
-        (tenant, listener): (&TenantId, &str),
-        cursor: u64,
-        release: bool,
-        now_us: i64,
-    ) -> Result<Option<i64>, StoreError> {
-        let cursor = i64::try_from(cursor).unwrap_or(i64::MAX);
-        let update = "UPDATE alert_listener SET \
-                      leased_until_us = CASE WHEN $5 = 1 OR lease_us = 0 THEN 0 ELSE lease_us + $4 END, \
-                      confirmed = CASE WHEN confirmed > $3 THEN confirmed ELSE $3 END \
-                      WHERE tenant = $1 AND listener = $2 AND $3 <= \
-                      COALESCE((SELECT last FROM alert_cursor WHERE tenant = $1), 0) RETURNING leased_until_us";
-        let accept = "UPDATE alert_delivery SET accepted_at_us = $4 \
-                      WHERE tenant = $1 AND listener = $2 AND cursor <= $3 AND accepted_at_us = 0";
-        let mut tx = self.db().begin().await?;
-        let tenant = tenant.as_str();
-        let Some(row) = tx.one(update, args![tenant, listener, cursor, now_us, release]).await? else {
-            return Ok(None);
-        };
-        tx.run(accept, args![tenant, listener, cursor, now_us]).await?;
-        tx.commit().await?;
-        row.int("leased_until_us").map(Some)
-    }
-
     /// Returns deliveries, newest first, at most `limit`.
     pub async fn deliveries(
         &self,
@@ -196,12 +158,14 @@ impl Store {
         self.db().all(LISTENER, args![tenant]).await?.iter().map(listener).collect()
     }
 
-    /// Returns when the first event behind `cursor` was stored; `None` when there is none.
-    pub async fn alert_waits_since(&self, tenant: &TenantId, cursor: u64) -> Result<Option<i64>, StoreError> {
-        let select =
-            "SELECT stored_at_us FROM alert_event WHERE tenant = $1 AND cursor > $2 ORDER BY cursor LIMIT 1";
-        let row = self.db().one(select, args![tenant.as_str(), signed(cursor)?]).await?;
-        row.map(|row| row.int("stored_at_us")).transpose()
+    /// Returns all listeners, each that has a lease with when its first unconfirmed event was stored.
+    pub async fn listeners_waiting(&self) -> Result<Vec<(ListenerRow, Option<i64>)>, StoreError> {
+        let select = "SELECT tenant, listener, sites, state, lease_us, leased_until_us, behind_us, opened_at_us, sent, \
+                      confirmed, CASE WHEN lease_us > 0 THEN (SELECT e.stored_at_us FROM alert_event e \
+                      WHERE e.tenant = l.tenant AND e.cursor > l.confirmed ORDER BY e.cursor LIMIT 1) END \
+                      AS waits_since_us FROM alert_listener l ORDER BY tenant, listener";
+        let row = |row: &Record| Ok((listener(row)?, row.maybe_int("waits_since_us")?));
+        self.db().all(select, args![]).await?.iter().map(row).collect()
     }
 
     /// Ends the lease of a listener that will not come back; `false` when there is none.

@@ -75,7 +75,7 @@ async fn nobody_confirms_for_another_and_nothing_that_was_not_sent() {
 /// Many listen, one takes nothing: all others have everything before the stuck one is even given up.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_is_stuck_costs_the_others_nothing() {
-    const OTHERS: usize = 60;
+    const OTHERS: usize = 100;
     const EVENTS: usize = 600;
     let rig = Rig::with(|options| options.slow_after = Duration::from_secs(20)).await;
     let ward = rig.ca.issue(&service("demo"));

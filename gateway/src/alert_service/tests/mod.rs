@@ -4,6 +4,7 @@ mod cut;
 mod ledger;
 mod lifecycle;
 mod rig;
+mod shared;
 mod watch;
 
 use rig::{Rig, device, service};

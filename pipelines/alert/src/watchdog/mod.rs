@@ -120,15 +120,7 @@ impl Watchdog {
     async fn look(&self) -> Result<Seen, FeedError> {
         let (store, now_us) = (&self.feed.store, now_us());
         self.feed.wards.refresh(store).await?;
-        let mut listeners = Vec::new();
-        for listener in store.listeners(None).await? {
-            let supervised = listener.lease_us > 0;
-            let waits = match supervised {
-                true => store.alert_waits_since(&listener.tenant, listener.confirmed).await?,
-                false => None,
-            };
-            listeners.push((listener, waits));
-        }
+        let listeners = store.listeners_waiting().await?;
         let (next, moved_us) = self.feed.progress.position();
         let stands = self.durable.end().get() > next;
         Ok(Seen {

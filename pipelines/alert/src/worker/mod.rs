@@ -13,7 +13,7 @@ mod core;
 
 use self::checkpoint::Checkpoints;
 use self::core::{Core, Stepped};
-use crate::feed::AlertFeed;
+use crate::feed::{AlertFeed, Rings};
 use crate::metrics::{AlertMetrics, Skipped};
 use crate::progress::{Progress, TICK_US, now_us};
 use crate::rules::{Rules, RulesError};
@@ -127,6 +127,7 @@ impl AlertWorker {
             changed: self.changed.clone(),
             progress: self.progress.clone(),
             wards: self.wards.clone(),
+            rings: Rings::default(),
         }
     }
 

@@ -6,7 +6,7 @@ use prost::Message;
 use wardline_proto::v1::{AlarmPhase, AlertState};
 use wardline_store::Store;
 use wardline_store::alert_acts::Acted;
-use wardline_store::alert_ledger::{DeliveryFilter, Hearing, ListenerRow, Sent};
+use wardline_store::alert_ledger::{Confirmation, DeliveryFilter, Hearing, ListenerRow, Sent};
 use wardline_store::alert_signal::{Act, Condition, Policy, Said};
 use wardline_store::alerts::NewEvent;
 use wardline_store::outbox::Change;
@@ -126,7 +126,15 @@ fn the_ledger_knows_what_was_sent_and_accepted() {
         let (tenant, row) = (tenant("st-mary"), listener());
         let key = (&tenant, row.listener.as_str());
         store.commit_alerts(&step(0, vec![event("a", 0), event("b", 0)])).await.unwrap();
-        assert_eq!(store.confirm_deliveries(key, 1, false, 110).await.unwrap(), None, "nobody listens yet");
+        let confirm = |cursor, release, at_us| Confirmation {
+            tenant: tenant.clone(),
+            listener: row.listener.clone(),
+            cursor,
+            release,
+            at_us,
+        };
+        let early = store.write_ledger(&[], &[confirm(1, false, 110)]).await.unwrap();
+        assert_eq!(early, [None], "nobody listens yet");
         store.open_listener(&row).await.unwrap();
         let sent = |cursor, alert_id: &str| Sent {
             tenant: row.tenant.clone(),
@@ -135,17 +143,26 @@ fn the_ledger_knows_what_was_sent_and_accepted() {
             alert_id: alert_id.into(),
             at_us: 105,
         };
-        store.record_deliveries(&[sent(1, "a"), sent(2, "b"), sent(2, "b")]).await.unwrap();
-        assert_eq!(store.confirm_deliveries(key, 3, false, 110).await.unwrap(), None, "past the end");
-        assert_eq!(store.confirm_deliveries(key, 1, false, 110).await.unwrap(), Some(160));
-        let filter = DeliveryFilter::default();
+        // More than one statement takes, of two listeners, in one transaction with what is confirmed of it.
+        let other = |cursor| Sent { listener: "spiffe://other".into(), ..sent(cursor, "a") };
+        let sent: Vec<_> =
+            [sent(1, "a"), sent(2, "b"), sent(2, "b")].into_iter().chain((1..=150).map(other)).collect();
+        assert_eq!(
+            store.write_ledger(&sent, &[confirm(3, false, 110)]).await.unwrap(),
+            [None],
+            "past the end"
+        );
+        let others = DeliveryFilter { listener: "spiffe://other".into(), ..DeliveryFilter::default() };
+        assert_eq!(store.deliveries(&tenant, &others, 1000).await.unwrap().len(), 150);
+        assert_eq!(store.write_ledger(&[], &[confirm(1, false, 110)]).await.unwrap(), [Some(160)]);
+        let filter = DeliveryFilter { listener: row.listener.clone(), ..DeliveryFilter::default() };
         let lines = store.deliveries(&tenant, &filter, 10).await.unwrap();
         let seen: Vec<_> = lines.iter().map(|l| (l.sent.cursor, l.times, l.accepted_at_us)).collect();
         assert_eq!(seen, [(2, 2, 0), (1, 1, 110)]);
         let open = DeliveryFilter { open: true, ..filter };
         assert_eq!(store.deliveries(&tenant, &open, 10).await.unwrap().len(), 1);
-        assert_eq!(store.alert_waits_since(&tenant, 1).await.unwrap(), Some(7));
-        assert_eq!(store.alert_waits_since(&tenant, 2).await.unwrap(), None);
+        let waits = async || store.listeners_waiting().await.unwrap().remove(0).1;
+        assert_eq!(waits().await, Some(7));
         store.set_hearing(key, 99, Hearing::Gone).await.unwrap();
         let known = store.listeners(Some(&tenant)).await.unwrap().remove(0);
         assert_eq!(
@@ -154,9 +171,10 @@ fn the_ledger_knows_what_was_sent_and_accepted() {
             "an older one ended"
         );
         assert_eq!(known.sites, row.sites);
-        assert_eq!(store.confirm_deliveries(key, 2, true, 120).await.unwrap(), Some(0), "goodbye");
+        assert_eq!(store.write_ledger(&[], &[confirm(2, true, 120)]).await.unwrap(), [Some(0)], "goodbye");
+        assert_eq!(waits().await, None);
         assert!(store.release_listener(key, &by(1)).await.unwrap());
-        assert_eq!(store.trim_deliveries(106).await.unwrap(), 2);
+        assert_eq!(store.trim_deliveries(106).await.unwrap(), 152);
     });
 }
 

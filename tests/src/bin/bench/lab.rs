@@ -126,6 +126,7 @@ pub(crate) fn devices_needed(command: &Command) -> usize {
         Command::Connections(options) => options.sessions.max(1),
         Command::Revocation(options) => options.sessions.max(1),
         Command::Alarms(options) => options.sessions + options.alarming,
+        Command::Subscribers(options) => options.alarming,
         Command::All(all) => {
             let others = all.connections.sessions.max(crate::crash::CONNECTIONS + 1);
             throughput(&all.throughput).max(others)

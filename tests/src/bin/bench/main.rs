@@ -1,7 +1,7 @@
 //! Wardline's front beside Debian's mosquitto and rumqttd, on this machine, in one run.
 //!
 //! ```text
-//! bench [throughput|crash|connections|revocation|alarms|all] [--quick] [--rounds N] ...
+//! bench [throughput|crash|connections|revocation|alarms|subscribers|all] [--quick] [--rounds N] ...
 //! ```
 //! One client drives every server with the same QoS 1 publishes over mutual TLS 1.3. Each server is a process of its
 //! own; its CPU time is read from `/proc`. Progress goes to standard error, tables to standard output. Wardline is
@@ -18,6 +18,7 @@ mod proc;
 mod revocation;
 mod server;
 mod stats;
+mod subscribers;
 mod table;
 mod throughput;
 
@@ -64,6 +65,7 @@ async fn measure(bench: &Bench) -> anyhow::Result<()> {
         }
         Command::Revocation(options) => revocation::run(&lab, options).await?,
         Command::Alarms(options) => alarms::run(&lab, options).await?,
+        Command::Subscribers(options) => subscribers::run(&lab, options).await?,
         Command::Reference(_) => {}
     }
     Ok(())

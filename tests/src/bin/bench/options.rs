@@ -56,6 +56,8 @@ pub(crate) enum Command {
     Revocation(Revocation),
     /// From an alarm's timestamp to a subscriber, at a steady load and in a surge. Not part of `all`.
     Alarms(Alarms),
+    /// Many subscribers, without and with one that takes nothing. Not part of `all`.
+    Subscribers(Subscribers),
     /// The first three.
     All(All),
     /// A bare TLS server, started by the measurement itself.
@@ -83,6 +85,7 @@ impl Command {
             }
             Self::Revocation(options) => options.quick(),
             Self::Alarms(options) => options.quick(),
+            Self::Subscribers(options) => options.quick(),
             Self::Reference(_) => {}
         }
         self
@@ -218,6 +221,31 @@ impl Alarms {
         self.rate = self.rate.min(50);
         self.alarming = self.alarming.min(10);
         self.seconds = self.seconds.min(6);
+    }
+}
+
+/// Options of `subscribers`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Subscribers {
+    /// Subscribers that take what comes.
+    #[arg(long, default_value_t = 499)]
+    pub(crate) subscribers: usize,
+    /// Devices that raise and end alarms.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) alarming: usize,
+    /// Rounds of each kind, in turns.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) rounds: usize,
+    /// Seconds of each round.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) seconds: u64,
+}
+
+impl Subscribers {
+    fn quick(&mut self) {
+        self.subscribers = self.subscribers.min(50);
+        self.rounds = self.rounds.min(2);
+        self.seconds = self.seconds.min(3);
     }
 }
 

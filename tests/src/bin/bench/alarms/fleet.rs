@@ -23,8 +23,8 @@ const CONNECTED_WAIT: Duration = Duration::from_secs(60);
 const JITTER_STEPS: u32 = 31;
 
 /// What all devices share.
-pub(super) struct Control {
-    pub(super) stop: AtomicBool,
+pub(crate) struct Control {
+    pub(crate) stop: AtomicBool,
     /// Microseconds between two publishes of one device.
     period_us: AtomicU32,
     /// Each rise costs every device its connection.
@@ -36,13 +36,13 @@ pub(super) struct Control {
 
 /// What one device or all of them did.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     /// Time to acknowledgement before the surge.
     pub(super) steady_us: Histogram<u64>,
     /// The same in it.
     pub(super) surge_us: Histogram<u64>,
     /// Alarm steps that were acknowledged.
-    pub(super) alarms: u64,
+    pub(crate) alarms: u64,
     pub(super) connects: u64,
     /// Connects that were refused or failed.
     pub(super) failed: u64,
@@ -51,20 +51,20 @@ pub(super) struct Tally {
 }
 
 /// One device.
-pub(super) struct Device {
-    pub(super) index: usize,
-    pub(super) client: Client,
-    pub(super) address: SocketAddr,
-    pub(super) control: Arc<Control>,
+pub(crate) struct Device {
+    pub(crate) index: usize,
+    pub(crate) client: Client,
+    pub(crate) address: SocketAddr,
+    pub(crate) control: Arc<Control>,
 }
 
 /// Returns the time now, unix microseconds.
-pub(super) fn now_us() -> i64 {
+pub(crate) fn now_us() -> i64 {
     i64::try_from(epoch_now()).unwrap_or(i64::MAX)
 }
 
 impl Control {
-    pub(super) fn new(per_second: u32, sessions: usize) -> Self {
+    pub(crate) fn new(per_second: u32, sessions: usize) -> Self {
         let period_us = 1_000_000 * sessions as u64 / u64::from(per_second.max(1));
         Self {
             stop: AtomicBool::new(false),
@@ -77,7 +77,7 @@ impl Control {
     }
 
     /// Waits until every device has connected once.
-    pub(super) async fn connected(&self, devices: usize) -> anyhow::Result<()> {
+    pub(crate) async fn connected(&self, devices: usize) -> anyhow::Result<()> {
         let until = Instant::now() + CONNECTED_WAIT;
         while self.connected.load(Ordering::Relaxed) < devices {
             ensure!(Instant::now() < until, "not every session is up in time");
@@ -87,7 +87,7 @@ impl Control {
     }
 
     /// Counts from here on.
-    pub(super) fn measure(&self) {
+    pub(crate) fn measure(&self) {
         self.measuring.store(true, Ordering::Relaxed);
     }
 
@@ -136,7 +136,7 @@ impl Device {
     }
 
     /// Raises and ends alarms in turn, each at its due time, until told to stop.
-    pub(super) async fn alarm(self, devices: usize) -> Tally {
+    pub(crate) async fn alarm(self, devices: usize) -> Tally {
         let mut tally = Tally::default();
         let mut link = Link::new(&self.control);
         let topic = self.client.topic.replace("/up/telemetry", "/up/alarm");
@@ -246,7 +246,7 @@ impl Default for Tally {
 }
 
 impl Tally {
-    pub(super) fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         // Equal bounds: nothing is out of range.
         let _ = self.steady_us.add(&other.steady_us);
         let _ = self.surge_us.add(&other.surge_us);

@@ -36,7 +36,7 @@ pub(super) struct Heard {
 }
 
 /// Issues the subscriber's certificate, before the gateway starts.
-pub(super) fn issue(place: &Place) -> anyhow::Result<PathBuf> {
+pub(crate) fn issue(place: &Place) -> anyhow::Result<PathBuf> {
     let certs = place.folder.join("ward");
     let mut command = binaries::command("wardline")?;
     command.args(["service", "issue", "--tenant", "bench", "--name", "ward", "--data-dir"]);
