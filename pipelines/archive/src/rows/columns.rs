@@ -1,42 +1,70 @@
 //! Column types that several tables share.
 
-use arrow_array::builder::{ArrayBuilder, StringDictionaryBuilder, TimestampMicrosecondBuilder};
-use arrow_array::types::Int32Type;
-use arrow_array::{ArrayRef, TimestampMicrosecondArray};
+use arrow_array::builder::{
+    ArrayBuilder, Int32Builder, PrimitiveBuilder, StringBuilder, TimestampMicrosecondBuilder,
+};
+use arrow_array::{ArrayRef, ArrowPrimitiveType, DictionaryArray, TimestampMicrosecondArray};
 use arrow_schema::{DataType, Field, TimeUnit};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 const UTC: &str = "UTC";
 
-/// A column of few distinct texts.
+/// A column of few distinct texts, which mostly come in runs.
 #[derive(Default)]
-pub(super) struct Terms(StringDictionaryBuilder<Int32Type>);
+pub(super) struct Terms {
+    keys: Int32Builder,
+    texts: StringBuilder,
+    known: HashMap<Box<str>, i32>,
+    /// The text that came last, and its key.
+    last: Option<(Box<str>, i32)>,
+}
 
 impl fmt::Debug for Terms {
     /// Shows the size only: a term may name a device.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Terms({})", self.0.len())
+        write!(f, "Terms({})", self.keys.len())
     }
 }
 
 impl Terms {
     pub(super) fn push(&mut self, term: Option<&str>) {
-        match term {
-            Some(term) => self.0.append_value(term),
-            None => self.0.append_null(),
-        }
+        self.push_many(term, 1);
     }
 
     pub(super) fn push_many(&mut self, term: Option<&str>, count: usize) {
         match term {
-            Some(term) => self.0.append_values(term, count),
-            None => self.0.append_nulls(count),
+            Some(term) => {
+                let key = self.key(term);
+                self.keys.append_value_n(key, count);
+            }
+            None => self.keys.append_nulls(count),
         }
     }
 
+    fn key(&mut self, term: &str) -> i32 {
+        if let Some((last, key)) = &self.last
+            && **last == *term
+        {
+            return *key;
+        }
+        let key = match self.known.get(term) {
+            Some(key) => *key,
+            None => {
+                // A file has far fewer rows than there are keys.
+                let key = self.known.len() as i32;
+                self.known.insert(term.into(), key);
+                self.texts.append_value(term);
+                key
+            }
+        };
+        self.last = Some((term.into(), key));
+        key
+    }
+
     pub(super) fn finish(mut self) -> ArrayRef {
-        Arc::new(self.0.finish())
+        Arc::new(DictionaryArray::new(self.keys.finish(), Arc::new(self.texts.finish())))
     }
 }
 
@@ -49,9 +77,25 @@ impl Times {
         self.0.append_option(micros);
     }
 
+    pub(super) fn push_many(&mut self, micros: Option<i64>, count: usize) {
+        repeat(&mut self.0, micros, count);
+    }
+
     pub(super) fn finish(mut self) -> ArrayRef {
         let times: TimestampMicrosecondArray = self.0.finish();
         Arc::new(times.with_timezone(UTC))
+    }
+}
+
+/// Adds a value so many times.
+pub(super) fn repeat<T: ArrowPrimitiveType>(
+    column: &mut PrimitiveBuilder<T>,
+    value: Option<T::Native>,
+    count: usize,
+) {
+    match value {
+        Some(value) => column.append_value_n(value, count),
+        None => column.append_nulls(count),
     }
 }
 

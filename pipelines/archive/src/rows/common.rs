@@ -1,6 +1,6 @@
 //! The columns that `numerics`, `waveforms`, `alarms` and `events` share: who, where in the stream, and when.
 
-use super::columns::{Terms, Times, number, optional, terms, time};
+use super::columns::{Terms, Times, number, optional, repeat, terms, time};
 use crate::intake::{Arrival, Arrived, Position};
 use arrow_array::ArrayRef;
 use arrow_array::builder::{Int64Builder, UInt16Builder, UInt32Builder, UInt64Builder};
@@ -111,22 +111,33 @@ pub(super) struct Common {
 }
 
 impl Common {
+    /// Adds a row.
     pub(super) fn push(&mut self, origin: &Origin<'_>, device_us: i64, status: u32) {
-        self.tenant.push(Some(origin.tenant));
-        self.device.push(Some(origin.device));
-        self.epoch.append_option(origin.position.map(|p| p.epoch));
-        self.lane.push(origin.position.and_then(|p| lane_name(p.lane)));
-        self.seq.append_option(origin.position.map(|p| p.seq));
+        self.begin(origin, 1);
+        self.row(device_us, status);
+    }
+
+    /// Adds what so many rows of one origin share; each is then to be given its own by [`row`](Self::row).
+    pub(super) fn begin(&mut self, origin: &Origin<'_>, rows: usize) {
+        self.tenant.push_many(Some(origin.tenant), rows);
+        self.device.push_many(Some(origin.device), rows);
+        repeat(&mut self.epoch, origin.position.map(|p| p.epoch), rows);
+        self.lane.push_many(origin.position.and_then(|p| lane_name(p.lane)), rows);
+        repeat(&mut self.seq, origin.position.map(|p| p.seq), rows);
+        self.edge_time.push_many(origin.edge_us, rows);
+        self.ingest_time.push_many(Some(origin.ingest_us), rows);
+        repeat(&mut self.clock_offset, origin.clock_offset_us, rows);
+        repeat(&mut self.clock_uncertainty, origin.clock_uncertainty_us, rows);
+        self.sync_state.push_many(Some(origin.sync_state), rows);
+        repeat(&mut self.partition, Some(origin.partition), rows);
+        repeat(&mut self.offset, Some(origin.offset), rows);
+        self.profile.push_many(origin.profile, rows);
+    }
+
+    /// Adds what a row has of its own.
+    pub(super) fn row(&mut self, device_us: i64, status: u32) {
         self.device_time.push(Some(device_us));
         self.status.append_value(status);
-        self.edge_time.push(origin.edge_us);
-        self.ingest_time.push(Some(origin.ingest_us));
-        self.clock_offset.append_option(origin.clock_offset_us);
-        self.clock_uncertainty.append_option(origin.clock_uncertainty_us);
-        self.sync_state.push(Some(origin.sync_state));
-        self.partition.append_value(origin.partition);
-        self.offset.append_value(origin.offset);
-        self.profile.push(origin.profile);
     }
 
     /// Ends the shared columns around a table's own.

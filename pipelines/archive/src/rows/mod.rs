@@ -97,7 +97,7 @@ impl Rows {
     pub(crate) fn push_body(&mut self, origin: &Origin<'_>, arrived: &Arrived) -> Added {
         let Ok(body) = &arrived.body else { return Added::default() };
         match self {
-            Self::Numerics(rows) => body.numerics.iter().map(|s| rows.push(origin, arrived, s)).sum(),
+            Self::Numerics(rows) => rows.push(origin, arrived, &body.numerics),
             Self::Waveforms(rows) => body.waveforms.iter().map(|w| rows.push(origin, arrived, w)).sum(),
             Self::Alarms(rows) => body.alarms.iter().map(|a| rows.push(origin, arrived, a)).sum(),
             Self::Events(rows) => body.events.iter().map(|e| rows.push(origin, arrived, e)).sum(),

@@ -9,7 +9,7 @@ use arrow_array::ArrayRef;
 use arrow_array::builder::{Float64Builder, UInt32Builder};
 use arrow_schema::{DataType, Field};
 use std::sync::Arc;
-use wardline_proto::codes::by_code;
+use wardline_proto::codes::{Metric, by_code};
 use wardline_proto::v1::NumericSeries;
 
 const OWN_BYTES: usize = 20;
@@ -33,19 +33,24 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    /// Adds a checked series.
-    pub(super) fn push(&mut self, origin: &Origin<'_>, arrived: &Arrived, series: &NumericSeries) -> Added {
-        let Some(metric) = by_code(series.mdc_code) else { return Added::default() };
+    /// Adds the checked series of a body.
+    pub(super) fn push(&mut self, origin: &Origin<'_>, arrived: &Arrived, all: &[NumericSeries]) -> Added {
+        let known = || all.iter().filter_map(|series| Some((by_code(series.mdc_code)?, series)));
+        self.common.begin(origin, known().map(|(_, series)| series.values.len()).sum());
+        known().map(|(metric, series)| self.series(arrived, metric, series)).sum()
+    }
+
+    fn series(&mut self, arrived: &Arrived, metric: &Metric, series: &NumericSeries) -> Added {
         let mut at_us = series.start_us;
-        for (index, (value, delta)) in series.values.iter().zip(&series.time_deltas_us).enumerate() {
+        let timed = series.values.iter().zip(&series.time_deltas_us);
+        for (index, (value, delta)) in timed.enumerate() {
             at_us = at_us.saturating_add(*delta);
             let given = series.statuses.get(index).copied().unwrap_or(0);
             let value_status = status_of_value(metric, arrived.profile.as_deref(), *value);
-            let status = given | value_status | arrived.time.status_of(at_us);
-            self.common.push(origin, at_us, status);
-            self.value.append_value(*value);
+            self.common.row(at_us, given | value_status | arrived.time.status_of(at_us));
         }
         let rows = series.values.len();
+        self.value.append_slice(&series.values);
         self.mdc_code.append_value_n(metric.mdc_code, rows);
         self.ref_id.push_many(Some(metric.ref_id), rows);
         self.unit.push_many(Some(metric.ucum_unit), rows);
