@@ -6,8 +6,9 @@
 //!        -> after a grace, for readers that listed the old ones: remove them
 //! ```
 //! A crash before the transaction leaves a file that no commit names: swept. A crash after it leaves retired files:
-//! removed later. Rows change neither in number nor in content; numerics and waveforms are put in the order of
-//! device, metric and time, in which they are asked for and pack best.
+//! removed later. Rows change neither in number nor in content; numerics are put in the order of device, time
+//! and metric, waveforms in that of device, metric and time, in which they pack best; so late rows lie where
+//! they belong.
 
 use crate::error::ArchiveError;
 use crate::file::encode;
@@ -24,6 +25,7 @@ use arrow_schema::{ArrowError, FieldRef, SchemaRef};
 use arrow_select::concat::concat_batches;
 use arrow_select::take::take_record_batch;
 use ring::digest::{SHA256, digest};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -111,18 +113,28 @@ fn choose(options: &ArchiveOptions, files: Vec<FileRow>, today: Day) -> Option<(
     let today = today.to_string();
     let is_worth =
         |day: &str, count: usize| count >= options.compact_files_min || (day < today.as_str() && count > 1);
-    let of_most = groups
-        .into_iter()
-        .filter(|((_, _, day, _), files)| is_worth(day, files.len()))
-        .max_by_key(|(_, files)| files.len());
-    let ((table, ..), files) = of_most?;
+    let mut worth: Vec<_> =
+        groups.into_iter().filter(|((_, _, day, _), files)| is_worth(day, files.len())).collect();
+    worth.sort_by_key(|(_, files)| Reverse(files.len()));
+    // A group whose first files are too large together does not stand in the way of the others.
+    worth.into_iter().find_map(|((table, ..), files)| {
+        let chosen = fitting(options, files);
+        (chosen.len() > 1).then_some((Table::from_name(&table)?, chosen))
+    })
+}
+
+/// Takes the smallest files while they fit into one.
+fn fitting(options: &ArchiveOptions, mut files: Vec<FileRow>) -> Vec<FileRow> {
+    files.sort_by_key(|file| file.rows);
     let (mut rows, mut bytes) = (0, 0);
     let within = |file: &FileRow| {
         (rows, bytes) = (rows + file.rows, bytes + file.bytes);
         rows <= options.compact_rows_max && bytes <= options.compact_bytes
     };
-    let chosen: Vec<_> = files.into_iter().take_while(within).take(options.compact_files_max).collect();
-    (chosen.len() > 1).then_some((Table::from_name(&table)?, chosen))
+    let mut chosen: Vec<_> = files.into_iter().take_while(within).take(options.compact_files_max).collect();
+    // What is not sorted stays in the order of the journal.
+    chosen.sort_by_key(|file| file.offset_first);
+    chosen
 }
 
 fn merged(
@@ -177,7 +189,8 @@ fn widened(rows: &RecordBatch, schema: &SchemaRef) -> Option<RecordBatch> {
     if lost { None } else { RecordBatch::try_new(schema.clone(), columns).ok() }
 }
 
-/// Puts numerics and waveforms in the order of device, metric and device time; the rest stays as it came.
+/// Puts numerics in the order of device, device time and metric, so that what a frame's readings share lies together,
+/// and waveforms in that of device, metric and device time; the rest stays as it came.
 fn sorted(table: Table, rows: &RecordBatch) -> Result<RecordBatch, ArchiveError> {
     if !matches!(table, Table::Numerics | Table::Waveforms) {
         return Ok(rows.clone());
@@ -193,7 +206,9 @@ fn sorted(table: Table, rows: &RecordBatch) -> Result<RecordBatch, ArchiveError>
     // Stable: equal rows keep the journal's order.
     order.sort_by_key(|row| {
         let row = *row as usize;
-        (devices[row], codes.value(row), times.value(row))
+        let (code, time) = (i64::from(codes.value(row)), times.value(row));
+        let (first, second) = if table == Table::Numerics { (time, code) } else { (code, time) };
+        (devices[row], first, second)
     });
     Ok(take_record_batch(rows, &UInt32Array::from(order))?)
 }
@@ -259,6 +274,18 @@ mod tests {
         assert!(chosen.iter().all(|file| file.bytes == 100));
         let few = ArchiveOptions { compact_rows_max: 35, ..options() };
         assert_eq!(choose(&few, files, today).unwrap().1.len(), 3);
+    }
+
+    #[test]
+    fn files_that_fit_into_none_together_do_not_stand_in_the_way() {
+        let today = Day::parse("2026-02-02").unwrap();
+        let of = |day: &str, rows: u64, name: u64| FileRow { rows, ..file(day, 100, name) };
+        let few = ArchiveOptions { compact_rows_max: 35, ..options() };
+        let mut files: Vec<_> = (0..3).map(|name| of("2026-02-01", 30, name)).collect();
+        assert!(choose(&few, files.clone(), today).is_none());
+        files.extend([of("2026-01-31", 20, 4), of("2026-01-31", 10, 5)]);
+        let (_, chosen) = choose(&few, files, today).unwrap();
+        assert_eq!(chosen.iter().map(|file| file.offset_first).collect::<Vec<_>>(), [4, 5]);
     }
 
     #[test]
