@@ -11,6 +11,7 @@ pub mod cli;
 pub mod conform;
 pub mod demo;
 pub mod enrol;
+pub mod erasure;
 pub mod front;
 pub mod node;
 pub mod operate;

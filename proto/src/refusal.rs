@@ -209,6 +209,14 @@ codes! {
     QueryOutput = "WL-QRY-009", 0;
     /// Query: it needs more memory than one statement may take.
     QueryMemory = "WL-QRY-010", 0;
+    /// Erasure: a legal hold forbids that anything of the tenant is destroyed.
+    ErasureHeld = "WL-ERA-001", 0;
+    /// Erasure: the subject was erased, and its name is not used again.
+    SubjectErased = "WL-ERA-002", 0;
+    /// Erasure: files do not read, or still hold rows: nothing is certified.
+    ErasureUnproven = "WL-ERA-003", 0;
+    /// Erasure: the certificate is not what the authority signed, or not what the audit trail knows.
+    ErasureCertificate = "WL-ERA-004", 0;
     /// Profile: not TOML, or larger than a profile may be.
     ProfileUnreadable = "WL-PRF-001", 0;
     /// Profile: a key that is unknown, missing or of the wrong type.

@@ -1,6 +1,8 @@
 //! `wardline archive`: what the archive holds, without a SQL engine and beside a running gateway.
 
+use super::archive_certificate::CertificateCommand;
 use super::archive_completeness::{CompletenessCommand, ReconcileCommand};
+use super::archive_erase::EraseCommand;
 use super::archive_export::ExportCommand;
 use super::archive_quarantine::QuarantineCommand;
 use super::archive_verify::VerifyCommand;
@@ -36,6 +38,10 @@ enum Action {
     Export(ExportCommand),
     /// List the frames of a device that never came.
     Reconcile(ReconcileCommand),
+    /// Erase a subject, and certify it.
+    Erase(EraseCommand),
+    /// List erasures, and check their certificates.
+    Certificate(CertificateCommand),
 }
 
 #[derive(Debug, Args)]
@@ -78,6 +84,8 @@ impl ArchiveCommand {
             Action::Completeness(completeness) => completeness.run().await,
             Action::Export(export) => export.run().await,
             Action::Reconcile(reconcile) => reconcile.run().await,
+            Action::Erase(erase) => erase.run().await,
+            Action::Certificate(certificate) => certificate.run().await,
         }
     }
 }
@@ -202,6 +210,7 @@ fn stream_json(stream: &StreamReport) -> serde_json::Value {
         "quarantined": counts.quarantined,
         "duplicates": counts.duplicates,
         "late": counts.late,
+        "erased": counts.erased,
         "last_seq": stream.last_seq,
         "missing": missing,
     })

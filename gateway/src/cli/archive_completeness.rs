@@ -59,7 +59,9 @@ impl CompletenessCommand {
         let is_of =
             |report: &&HourReport| self.tenant.as_ref().is_none_or(|tenant| *tenant == report.id.tenant);
         if !self.json {
-            println!("hour tenant/device epoch lane expected received missing duplicates late quarantined");
+            println!(
+                "hour tenant/device epoch lane expected received missing duplicates late quarantined erased"
+            );
         }
         for report in reports.iter().filter(is_of) {
             if self.json { println!("{}", hour_json(report)) } else { println!("{}", hour_text(report)) }
@@ -79,7 +81,7 @@ async fn open(data_dir: &std::path::Path, action: &str, device: &str) -> anyhow:
 fn hour_text(report: &HourReport) -> String {
     let (id, counts) = (&report.id, &report.counts);
     format!(
-        "{} {}/{} {} {} {} {} {} {} {} {}",
+        "{} {}/{} {} {} {} {} {} {} {} {} {}",
         time_text(report.hour_us),
         id.tenant,
         id.device,
@@ -91,6 +93,7 @@ fn hour_text(report: &HourReport) -> String {
         counts.duplicates,
         counts.late,
         counts.quarantined,
+        counts.erased,
     )
 }
 
@@ -109,6 +112,7 @@ fn hour_json(report: &HourReport) -> serde_json::Value {
         "duplicates": counts.duplicates,
         "late": counts.late,
         "quarantined": counts.quarantined,
+        "erased": counts.erased,
         "missing_ranges": ranges,
     })
 }

@@ -79,6 +79,12 @@ fn print_text(found: &Verification) {
         "{} files, {} rows, {} bytes, {} streams with {} holes, {} replaced files waiting to be removed",
         found.files, found.rows, found.bytes, found.streams, found.holes, found.retired
     );
+    if found.erased > 0 {
+        println!(
+            "{} rows of them are erased: no reader gets them, and their files are written again",
+            found.erased
+        );
+    }
     println!("{}", if found.is_clean() { "clean" } else { "DAMAGED" });
 }
 
@@ -102,6 +108,7 @@ fn print_json(found: &Verification) {
             "streams": found.streams,
             "holes": found.holes,
             "retired": found.retired,
+            "erased": found.erased,
             "discrepancies": discrepancies,
             "unlisted": found.unlisted,
         })

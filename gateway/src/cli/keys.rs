@@ -12,6 +12,7 @@ use wardline_archive::place::Place;
 use wardline_archive::read::{KEYRING, audit_read, local_actor};
 use wardline_journal::{KeyInfo, KeyPurpose, KeyState, Keyring};
 use wardline_proto::TenantId;
+use wardline_proto::refusal::Refusal;
 use wardline_store::Store;
 use wardline_store::registry::Change;
 
@@ -262,7 +263,7 @@ async fn shred(on: &On, yes: bool) -> anyhow::Result<()> {
     );
     let store = on.store().await?;
     if !store.begin_shred(&change(), &on.tenant).await? {
-        bail!("{} is under legal hold: nothing was destroyed", on.tenant);
+        bail!("{}: {} is under legal hold: nothing was destroyed", Refusal::ErasureHeld, on.tenant);
     }
     let gone: Vec<_> = keyring.shred(&on.tenant)?.iter().map(|key| key.as_str().to_owned()).collect();
     store.finish_shred(&change(), &on.tenant, &gone).await?;

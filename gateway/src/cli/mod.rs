@@ -2,7 +2,9 @@
 
 pub mod alerts;
 pub mod archive;
+pub mod archive_certificate;
 pub mod archive_completeness;
+pub mod archive_erase;
 pub mod archive_export;
 pub mod archive_quarantine;
 pub mod archive_verify;

@@ -184,6 +184,8 @@ fn refusal(error: StoreError) -> Refusal {
         | Reject::NotFound(_)
         | Reject::Conflict(_)
         | Reject::NotActive
+        | Reject::Held
+        | Reject::Erased
         | Reject::TenantSuspended => Refusal::EnrolDevice,
     }
 }

@@ -13,7 +13,9 @@ pub(super) fn status(refusal: Refusal, message: &str) -> Status {
         Refusal::RegistryInvalid => Code::InvalidArgument,
         Refusal::RegistryNotFound => Code::NotFound,
         Refusal::RegistryConflict => Code::AlreadyExists,
-        Refusal::RegistryNotActive => Code::FailedPrecondition,
+        Refusal::RegistryNotActive | Refusal::ErasureHeld | Refusal::SubjectErased => {
+            Code::FailedPrecondition
+        }
         Refusal::RegistryUnavailable | Refusal::CannotAudit => Code::Unavailable,
         _ => Code::PermissionDenied,
     };
@@ -46,6 +48,8 @@ pub(super) fn code_of(reject: Reject) -> Refusal {
         Reject::ClaimOtherDevice => Refusal::EnrolDevice,
         Reject::OtherMaker => Refusal::RegistryMaker,
         Reject::NotAllowed => Refusal::EnrolSerial,
+        Reject::Held => Refusal::ErasureHeld,
+        Reject::Erased => Refusal::SubjectErased,
         Reject::Revoked => Refusal::IdentityRevoked,
     }
 }

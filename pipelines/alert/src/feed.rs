@@ -5,6 +5,7 @@ mod shared;
 pub(crate) use shared::Rings;
 pub use shared::{Page, SharedFeed};
 
+use crate::erase::is_erased;
 use crate::limits::{FEED_PAGE_MAX, LIST_SCAN_MAX};
 use crate::progress::Progress;
 use crate::seal::{Sealers, event_aad};
@@ -61,8 +62,27 @@ impl AlertFeed {
         cursor: u64,
         limit: u32,
     ) -> Result<Vec<AlertEvent>, FeedError> {
-        let stored = self.store.alert_events(tenant, cursor, limit.min(FEED_PAGE_MAX)).await?;
-        stored.into_iter().map(|event| self.open(tenant, event)).collect()
+        let (mut cursor, limit) = (cursor, limit.min(FEED_PAGE_MAX));
+        let erased = self.store.erased_ranges().await?;
+        let mut events = Vec::new();
+        // A page that is not full says that the log has no more: what is left out is made up for.
+        while events.len() < limit as usize {
+            let rest = limit - u32::try_from(events.len()).unwrap_or(limit);
+            let stored = self.store.alert_events(tenant, cursor, rest).await?;
+            let Some(last) = stored.last() else { break };
+            cursor = last.cursor;
+            let is_all = stored.len() < rest as usize;
+            for event in stored {
+                let event = self.open(tenant, event)?;
+                if !event.alert.as_ref().is_some_and(|alert| is_erased(&erased, alert)) {
+                    events.push(event);
+                }
+            }
+            if is_all {
+                break;
+            }
+        }
+        Ok(events)
     }
 
     /// Returns the alerts of `tenant`, newest onset first.
@@ -84,6 +104,7 @@ impl AlertFeed {
         limit: u32,
     ) -> Result<Vec<Alert>, FeedError> {
         let (mut listed, mut seen, mut before) = (Vec::new(), 0, None);
+        let erased = self.store.erased_ranges().await?;
         while seen < LIST_SCAN_MAX && listed.len() < limit as usize {
             let last = before.as_ref().map(|(onset_us, id): &(i64, String)| (*onset_us, id.as_str()));
             let page = self.store.alerts(tenant, include_ended, last, FEED_PAGE_MAX).await?;
@@ -95,7 +116,7 @@ impl AlertFeed {
                 if let Some(signal) = &row.signal {
                     tell(&mut alert, signal);
                 }
-                if selection.wants(&alert) && listed.len() < limit as usize {
+                if selection.wants(&alert) && !is_erased(&erased, &alert) && listed.len() < limit as usize {
                     listed.push(alert);
                 }
             }
@@ -107,7 +128,12 @@ impl AlertFeed {
     pub async fn get(&self, tenant: &TenantId, alert_id: &str) -> Result<Option<Alert>, FeedError> {
         let stored = self.store.alert(tenant, alert_id).await?;
         let event = stored.map(|event| self.open(tenant, event)).transpose()?;
-        Ok(event.and_then(|event| event.alert))
+        let alert = event.and_then(|event| event.alert);
+        if alert.is_none() {
+            return Ok(None);
+        }
+        let erased = self.store.erased_ranges().await?;
+        Ok(alert.filter(|alert| !is_erased(&erased, alert)))
     }
 
     /// Returns the cursor of the tenant's last event; 0 before the first.

@@ -8,6 +8,7 @@
 mod decode;
 mod desk;
 pub mod engine;
+mod erase;
 mod feed;
 pub mod limits;
 mod metrics;
@@ -23,6 +24,7 @@ pub mod whatif;
 mod worker;
 
 pub use desk::{AlertDesk, Outcome};
+pub use erase::erase;
 pub use feed::{AlertFeed, FeedError, Page, SharedFeed};
 pub use metrics::{AlertMetrics, Skipped, SkippedLabel};
 pub use selection::Selection;

@@ -62,8 +62,8 @@ pub(crate) fn sealed_event(
     let condition_id = condition_id(alert);
     let condition = Condition { condition_id, phase: *phase, priority: alert.priority(), policy };
     let (onset_us, ended_us) = (alert.onset_us, alert.ended_us);
-    let alert_id = alert.alert_id.clone();
-    Ok(Some(NewEvent { tenant, alert_id, onset_us, ended_us, condition, sealed }))
+    let (alert_id, device) = (alert.alert_id.clone(), alert.device.clone());
+    Ok(Some(NewEvent { tenant, device, alert_id, onset_us, ended_us, condition, sealed }))
 }
 
 /// Binds an event to its alert.

@@ -12,22 +12,19 @@
 
 use crate::error::ArchiveError;
 use crate::file::encode;
-use crate::keys::ArchiveKeys;
 use crate::options::ArchiveOptions;
-use crate::read::verified;
+use crate::read::rows_of;
 use crate::shelf::{Shelf, new_path};
 use crate::table::{Day, Table};
 use crate::worker::{Parts, now_us};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, TimestampMicrosecondType, UInt32Type};
-use arrow_array::{Array, RecordBatch, UInt32Array, new_null_array};
-use arrow_schema::{ArrowError, FieldRef, SchemaRef};
+use arrow_array::{Array, RecordBatch, UInt32Array};
 use arrow_select::concat::concat_batches;
 use arrow_select::take::take_record_batch;
 use ring::digest::{SHA256, digest};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
 use wardline_store::catalog::FileRow;
@@ -82,23 +79,28 @@ pub(crate) async fn pass(
         bytes_before: chosen.iter().map(|file| file.bytes).sum(),
         bytes_after: into.bytes,
     };
+    crate::abort::at("merge.read");
     shelf.put(&into.path, bytes).await?;
+    crate::abort::at("merge.put");
     let (synced, path) = (shelf.clone(), into.path.clone());
     spawn_blocking(move || synced.sync([path.as_str()].into_iter())).await??;
+    crate::abort::at("merge.synced");
     let from = chosen.into_iter().map(|file| file.path).collect();
     parts.catalog.replace(&Replacement { lease, from, into, at_us: now_us() }).await?;
+    crate::abort::at("merge.committed");
     Ok(Some(done))
 }
 
 /// Removes retired files whose grace is over; returns how many.
 pub(crate) async fn remove_retired(parts: &Parts, shelf: &Arc<Shelf>) -> Result<u64, ArchiveError> {
     let grace_us = i64::try_from(parts.options.retired_grace.as_micros()).unwrap_or(i64::MAX);
-    let due = parts.catalog.retired(Some(now_us().saturating_sub(grace_us))).await?;
+    let due = parts.catalog.removable(now_us().saturating_sub(grace_us)).await?;
     if due.is_empty() {
         return Ok(0);
     }
     let (shelf, paths) = (shelf.clone(), due.clone());
     spawn_blocking(move || shelf.remove(&paths)).await??;
+    crate::abort::at("merge.removed");
     parts.catalog.forget_retired(&due).await?;
     Ok(due.len() as u64)
 }
@@ -115,6 +117,8 @@ fn choose(options: &ArchiveOptions, files: Vec<FileRow>, today: Day) -> Option<(
         |day: &str, count: usize| count >= options.compact_files_min || (day < today.as_str() && count > 1);
     let mut worth: Vec<_> =
         groups.into_iter().filter(|((_, _, day, _), files)| is_worth(day, files.len())).collect();
+    // Of equal ones the last by name, so that readings go before the audit of them.
+    worth.reverse();
     worth.sort_by_key(|(_, files)| Reverse(files.len()));
     // A group whose first files are too large together does not stand in the way of the others.
     worth.into_iter().find_map(|((table, ..), files)| {
@@ -156,37 +160,6 @@ fn merged(
         offset_last: from.iter().map(|file| file.offset_last).max().unwrap_or_default(),
         ..one.clone()
     })
-}
-
-/// Reads a file's rows with the columns of this version. Says which file it is that does not read.
-fn rows_of(
-    root: &Path,
-    file: &FileRow,
-    keys: &ArchiveKeys,
-    schema: &SchemaRef,
-) -> Result<Vec<RecordBatch>, ArchiveError> {
-    let unreadable = |why: String| ArchiveError::Unreadable(file.path.clone(), why);
-    let batches = verified(root, file, keys).map_err(|error| match error {
-        ArchiveError::Parquet(_) | ArchiveError::Key(_) => unreadable(error.to_string()),
-        other => other,
-    })?;
-    let widen = |batch: Result<RecordBatch, ArrowError>| {
-        let wide = widened(&batch.map_err(|error| unreadable(error.to_string()))?, schema);
-        wide.ok_or_else(|| ArchiveError::OtherColumns(file.path.clone()))
-    };
-    batches.map(widen).collect()
-}
-
-/// Gives rows of an earlier version the columns that came later, null as for every reader; none when that cannot be.
-fn widened(rows: &RecordBatch, schema: &SchemaRef) -> Option<RecordBatch> {
-    let column = |field: &FieldRef| match rows.column_by_name(field.name()) {
-        Some(column) => Some(column.clone()),
-        None if field.is_nullable() => Some(new_null_array(field.data_type(), rows.num_rows())),
-        None => None,
-    };
-    let columns: Vec<_> = schema.fields().iter().map(column).collect::<Option<_>>()?;
-    let lost = rows.schema_ref().fields().iter().any(|field| schema.field_with_name(field.name()).is_err());
-    if lost { None } else { RecordBatch::try_new(schema.clone(), columns).ok() }
 }
 
 /// Puts numerics in the order of device, device time and metric, so that what a frame's readings share lies together,
@@ -286,16 +259,5 @@ mod tests {
         files.extend([of("2026-01-31", 20, 4), of("2026-01-31", 10, 5)]);
         let (_, chosen) = choose(&few, files, today).unwrap();
         assert_eq!(chosen.iter().map(|file| file.offset_first).collect::<Vec<_>>(), [4, 5]);
-    }
-
-    #[test]
-    fn rows_of_an_earlier_version_are_merged_with_nulls_and_of_a_later_one_are_left() {
-        let schema = crate::rows::schema(Table::Quarantine);
-        let last = schema.fields().len() - 1;
-        let now = RecordBatch::new_empty(schema.clone());
-        let earlier = now.project(&(0..last).collect::<Vec<_>>()).unwrap();
-        assert_eq!(widened(&earlier, &schema), Some(now.clone()));
-        assert_eq!(widened(&now.project(&[1, 2]).unwrap(), &schema), None, "no tenant, no row");
-        assert_eq!(widened(&now, &earlier.schema()), None, "a column would be lost");
     }
 }

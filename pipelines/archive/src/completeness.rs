@@ -34,10 +34,12 @@ impl HourReport {
 
     /// Returns a digest of all that it says.
     pub(crate) fn digest(&self) -> Vec<u8> {
-        let Counts { archived, quarantined, duplicates, late } = self.counts;
+        let Counts { archived, quarantined, duplicates, late, erased } = self.counts;
         let numbers = [self.expected, archived, quarantined, duplicates, late].into_iter();
         let holes = self.missing.iter().flat_map(|hole| [*hole.start(), *hole.end()]);
-        let bytes: Vec<u8> = numbers.chain(holes).flat_map(u64::to_le_bytes).collect();
+        // An hour of before erasures has the digest that it had then.
+        let erased = Some(erased).filter(|erased| *erased > 0);
+        let bytes: Vec<u8> = numbers.chain(holes).chain(erased).flat_map(u64::to_le_bytes).collect();
         digest(&SHA256, &bytes).as_ref()[..16].to_vec()
     }
 }
@@ -69,6 +71,7 @@ fn empty(hour: &HourRow) -> HourReport {
         quarantined: hour.quarantined,
         duplicates: hour.duplicates,
         late: hour.late,
+        erased: hour.erased,
     };
     HourReport {
         id: hour.id.clone(),
@@ -97,6 +100,7 @@ mod tests {
             duplicates: 0,
             quarantined: 0,
             late: 0,
+            erased: 0,
             revision: 0,
             told: Vec::new(),
         }

@@ -21,6 +21,8 @@ use wardline_store::hours::Told;
 use wardline_store::replay::{FrameName, Outcome};
 
 const TAG_BYTES: usize = 8;
+/// What becomes of a frame of the quarantine that was erased.
+const ERASED: &str = "erased";
 
 /// Which file a row goes to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,6 +73,7 @@ enum Judgement {
     Good { late: bool },
     Refused(Refusal),
     Duplicate,
+    Erased,
 }
 
 impl Judgement {
@@ -82,13 +85,14 @@ impl Judgement {
             }
             Self::Refused(_) => counts.quarantined += 1,
             Self::Duplicate => counts.duplicates += 1,
+            Self::Erased => counts.erased += 1,
         }
     }
 
     /// Says whether a frame with a position takes it: also one that is not good, so that it is no hole.
     fn takes_place(&self) -> bool {
         match self {
-            Self::Good { .. } => true,
+            Self::Good { .. } | Self::Erased => true,
             Self::Refused(why) => !matches!(why, Refusal::SeqConflict | Refusal::StreamFragmented),
             Self::Duplicate => false,
         }
@@ -141,7 +145,7 @@ impl Desk {
                 self.pending.notices.add(QuarantineNotice { key: arrived.key.clone(), why, position });
                 self.refuse(arrival, arrived.key.tenant.as_str(), why);
             }
-            Judgement::Duplicate => {}
+            Judgement::Duplicate | Judgement::Erased => {}
         }
     }
 
@@ -163,6 +167,7 @@ impl Desk {
             }
         };
         match &arrived.body {
+            _ if arrived.erased => Judgement::Erased,
             Ok(_) => Judgement::Good { late },
             Err(why) => Judgement::Refused(*why),
         }
@@ -185,6 +190,9 @@ impl Desk {
 
     fn judge_again(&mut self, again: &Again, arrived: &Arrived) -> Outcome {
         let stays = |why: Refusal| Outcome::Stays(why.code().to_owned());
+        if arrived.erased {
+            return Outcome::Stays(ERASED.to_owned());
+        }
         if again.reason == Refusal::SeqConflict.code() {
             return stays(Refusal::SeqConflict);
         }
@@ -196,6 +204,7 @@ impl Desk {
                 Judgement::Good { .. } => {}
                 Judgement::Refused(why) => return stays(why),
                 Judgement::Duplicate => return Outcome::Duplicate,
+                Judgement::Erased => return Outcome::Stays(ERASED.to_owned()),
             }
         }
         let ingest_us = again.arrival.ingest_us;

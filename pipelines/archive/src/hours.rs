@@ -92,6 +92,11 @@ impl Hours {
         self.0.iter().filter(|(_, hour)| hour.changed).map(|(id, hour)| row(id, hour)).collect()
     }
 
+    /// Forgets all hours, of which nothing may wait for a commit: the catalog has changed behind them.
+    pub(crate) fn forget(&mut self) {
+        self.0.clear();
+    }
+
     /// Marks all hours as committed, and forgets them when they are more than `kept_max`.
     pub(crate) fn committed(&mut self, kept_max: usize) {
         if self.0.len() > kept_max {
@@ -111,6 +116,7 @@ async fn fetch((id, hour_us): &HourId, catalog: &Catalog) -> Result<Hour, Archiv
             quarantined: row.quarantined,
             duplicates: row.duplicates,
             late: row.late,
+            erased: row.erased,
         },
         changed: false,
     })
@@ -126,6 +132,7 @@ fn row((id, hour_us): &HourId, hour: &Hour) -> HourRow {
         duplicates: hour.counts.duplicates,
         quarantined: hour.counts.quarantined,
         late: hour.counts.late,
+        erased: hour.counts.erased,
         revision: 0,
         told: Vec::new(),
     }

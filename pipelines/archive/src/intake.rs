@@ -85,6 +85,8 @@ pub(crate) struct Arrived {
     pub(crate) profile: Option<Arc<InForce>>,
     /// How it breaks that profile.
     pub(crate) breach: Option<Breach>,
+    /// All that it held was erased.
+    pub(crate) erased: bool,
 }
 
 /// Reads one journal entry.
@@ -156,6 +158,7 @@ pub(crate) fn read_publish(publish: Publish, ingest_us: i64, bounds: ClockBounds
         time,
         profile: None,
         breach: None,
+        erased: false,
     })
 }
 

@@ -11,11 +11,14 @@
 //! stream state change in one transaction (ARC-1); no column, statistic or index is written in plaintext (SEC-3); no
 //! payload stops the ones behind it. The archive never reads the clock for a row.
 
+mod abort;
 mod commit;
 mod compact;
 mod completeness;
 pub mod dedup;
 mod desk;
+mod erase;
+mod erased;
 mod error;
 pub mod export;
 mod file;
@@ -29,6 +32,7 @@ mod notices;
 mod options;
 pub mod place;
 mod profiles;
+pub mod proof;
 pub mod read;
 mod replay;
 mod rows;
@@ -43,6 +47,7 @@ pub mod verify;
 mod worker;
 
 pub use completeness::HourReport;
+pub use erased::Erased;
 pub use error::{ArchiveError, ErrorKind};
 pub use handle::{ArchiveHandle, Progress};
 pub use keys::ArchiveKeys;

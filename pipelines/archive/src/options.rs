@@ -28,6 +28,8 @@ pub struct ArchiveOptions {
     pub profile_poll: Duration,
     /// Between two looks for frames of the quarantine that somebody asked to judge again.
     pub replay_poll: Duration,
+    /// Between two looks for what is to be erased.
+    pub erasure_poll: Duration,
     /// Between two looks for hours that have come to rest and are not archived.
     pub completeness_interval: Duration,
     /// Between two looks for small files to merge; none: they stay as they are.
@@ -62,6 +64,7 @@ impl Default for ArchiveOptions {
             epochs_max: 4096,
             profile_poll: Duration::from_secs(2),
             replay_poll: Duration::from_secs(2),
+            erasure_poll: Duration::from_secs(2),
             completeness_interval: Duration::from_secs(60),
             compact_interval: Some(Duration::from_secs(20)),
             compact_files_min: 24,

@@ -7,18 +7,24 @@ mod audit;
 mod audited;
 mod cells;
 mod columns;
+mod kept;
 mod measured;
 mod quarantine;
+mod widened;
 
 pub use audit::{AuditRow, audit_rows};
 pub use audited::{audit_query, audit_read, local_actor, query_target};
 pub use cells::{Row, newest_rows};
+pub(crate) use columns::Columns;
+pub use kept::Rows;
 pub use measured::{Measured, Said, measured_rows};
 pub(crate) use quarantine::quarantined;
 pub use quarantine::{Quarantined, quarantine_rows};
+pub(crate) use widened::rows_of;
 
 use crate::completeness::{HourReport, report};
 use crate::dedup::Intervals;
+use crate::erased::Erased;
 use crate::error::ArchiveError;
 use crate::keys::ArchiveKeys;
 use crate::place::Place;
@@ -29,9 +35,10 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 use ring::digest::{SHA256, digest};
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use wardline_journal::Keyring;
 use wardline_store::Store;
 use wardline_store::catalog::{AuditHead, Catalog, FileRow, StreamId, StreamRow};
@@ -60,6 +67,8 @@ pub struct ArchiveReader {
     root: PathBuf,
     catalog: Catalog,
     keys: Arc<ArchiveKeys>,
+    /// The erase list as it was before files were listed last.
+    erased: RwLock<Arc<Erased>>,
 }
 
 impl ArchiveReader {
@@ -72,11 +81,15 @@ impl ArchiveReader {
 
     /// Reads the files below `root` that the catalog in `store` names.
     pub fn new(root: PathBuf, store: Store, keyring: Arc<Keyring>) -> Self {
-        Self { root, catalog: Catalog::new(store), keys: Arc::new(ArchiveKeys::new(keyring)) }
+        let keys = Arc::new(ArchiveKeys::new(keyring));
+        Self { root, catalog: Catalog::new(store), keys, erased: RwLock::default() }
     }
 
-    /// Lists committed files of a table, or of all, in order of the journal.
+    /// Lists committed files of a table, or of all, in order of the journal. What was erased before this call is in none
+    /// of their rows as [`read`](Self::read) gives them.
     pub async fn files(&self, table: Option<Table>) -> Result<Vec<FileRow>, ArchiveError> {
+        let erased = Arc::new(Erased::new(&self.catalog.erased_ranges().await?));
+        *self.erased.write().unwrap_or_else(PoisonError::into_inner) = erased;
         Ok(self.catalog.files(table.map(Table::name)).await?)
     }
 
@@ -88,6 +101,16 @@ impl ArchiveReader {
     /// Returns the tenants whose keys were destroyed.
     pub(crate) async fn shredded(&self) -> Result<Vec<String>, ArchiveError> {
         Ok(self.catalog.shredded().await?)
+    }
+
+    /// Returns the tenants with an erasure, of which nothing is left to be rewritten.
+    pub(crate) async fn rewritten(&self) -> Result<BTreeSet<String>, ArchiveError> {
+        let ranges = self.catalog.erased_ranges().await?;
+        let of = |done: bool| {
+            let of = ranges.iter().filter(move |range| range.is_rewritten == done);
+            of.map(|range| range.tenant.clone()).collect::<BTreeSet<_>>()
+        };
+        Ok(&of(true) - &of(false))
     }
 
     /// Returns what the catalog keeps of all streams.
@@ -120,9 +143,14 @@ impl ArchiveReader {
         self.keys.clone()
     }
 
-    /// Opens a file's rows. Blocks; the file is read whole.
-    pub fn read(&self, file: &FileRow) -> Result<ParquetRecordBatchReader, ArchiveError> {
-        verified(&self.root, file, &self.keys)
+    /// Returns the erase list as it was before files were listed last.
+    pub fn erased(&self) -> Arc<Erased> {
+        self.erased.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Opens a file's rows, without those that were erased before it was listed. Blocks; the file is read whole.
+    pub fn read(&self, file: &FileRow) -> Result<Rows, ArchiveError> {
+        Ok(Rows::new(verified(&self.root, file, &self.keys)?, &file.table, self.erased()))
     }
 
     /// Reports streams: of a device name, or all.

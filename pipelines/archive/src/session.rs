@@ -13,6 +13,7 @@ use crate::streams::counts_of;
 use crate::table::Table;
 use crate::telling;
 use crate::worker::{Parts, now_us, stopped};
+use erasing::Erasing;
 use prost::Message;
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -24,6 +25,8 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until};
 use wardline_journal::{DurableWatch, Entry, KeyError, KeyPurpose, Offset, Reader, Sealer};
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
+
+mod erasing;
 
 /// Name, and additional data, of the sealed key that tags content.
 const TAG_KEY: &str = "content-tag";
@@ -53,6 +56,7 @@ pub(crate) struct Session<'a> {
     compacted_at: Instant,
     damaged: BTreeSet<String>,
     profiles: Profiles,
+    erasing: Erasing,
     replayed_at: Instant,
     told_at: Instant,
 }
@@ -68,6 +72,7 @@ impl<'a> Session<'a> {
             if *shutdown.borrow() || shutdown.has_changed().is_err() {
                 return session.flush().await;
             }
+            session.erase().await?;
             session.replay().await?;
             let caught_up = !session.step().await?;
             if session.must_flush(caught_up) {
@@ -106,6 +111,7 @@ impl<'a> Session<'a> {
             compacted_at: Instant::now(),
             damaged: BTreeSet::new(),
             profiles: Profiles::default(),
+            erasing: Erasing::start(parts).await?,
             replayed_at: Instant::now(),
             told_at: Instant::now(),
             parts,
@@ -156,6 +162,7 @@ impl<'a> Session<'a> {
         self.arrivals = arrivals;
         let (store, poll) = (&self.parts.store, self.parts.options.profile_poll);
         self.profiles.judge(self.arrivals.iter_mut(), store, poll).await?;
+        self.arrivals.iter_mut().for_each(|arrival| self.erasing.list.prune(&mut arrival.content));
         Ok(!self.arrivals.is_empty())
     }
 
@@ -175,6 +182,7 @@ impl<'a> Session<'a> {
         let due =
             self.waiting_since.map_or(Instant::now() + IDLE, |at| at + self.parts.options.flush_interval);
         let due = due.min(self.replayed_at + self.parts.options.replay_poll);
+        let due = due.min(self.erasing.due(self.parts.options.erasure_poll));
         let closed = self.journal_closed;
         tokio::select! {
             () = stopped(shutdown) => {}
@@ -202,6 +210,7 @@ impl<'a> Session<'a> {
         let (store, poll) = (&self.parts.store, self.parts.options.profile_poll);
         let arrivals = waiting.frames.iter_mut().map(|frame| &mut frame.arrival);
         self.profiles.judge(arrivals, store, poll).await?;
+        waiting.frames.iter_mut().for_each(|frame| self.erasing.list.prune(&mut frame.arrival.content));
         let (catalog, epochs_max) = (&self.parts.catalog, self.parts.options.epochs_max);
         self.desk
             .streams
@@ -259,6 +268,8 @@ impl<'a> Session<'a> {
         let (metrics, shelf) = (&self.parts.metrics, &self.shelf);
         let removed = compact::remove_retired(self.parts, shelf).await;
         let done = match removed {
+            // What is rewritten was listed.
+            Ok(_) if self.erasing.is_under_way() => Ok(None),
             Ok(_) => compact::pass(self.parts, shelf, self.lease, &self.damaged).await,
             Err(error) => Err(error),
         };

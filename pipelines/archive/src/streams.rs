@@ -18,6 +18,8 @@ pub struct Counts {
     pub duplicates: u64,
     /// Archived, and came after a later one.
     pub late: u64,
+    /// Of which nothing is kept any more: what they held was erased.
+    pub erased: u64,
 }
 
 impl Counts {
@@ -27,6 +29,7 @@ impl Counts {
         self.quarantined += other.quarantined;
         self.duplicates += other.duplicates;
         self.late += other.late;
+        self.erased += other.erased;
     }
 }
 
@@ -103,6 +106,11 @@ impl Streams {
         changed.map(|(id, stream)| row(id, stream)).collect()
     }
 
+    /// Forgets all streams, of which nothing may wait for a commit: the catalog has changed behind them.
+    pub(crate) fn forget(&mut self) {
+        self.0.clear();
+    }
+
     /// Marks all streams as committed, and forgets them when they are more than `kept_max`.
     pub(crate) fn committed(&mut self, kept_max: usize) {
         if self.0.len() > kept_max {
@@ -138,6 +146,7 @@ pub(crate) fn counts_of(row: &StreamRow) -> Counts {
         quarantined: row.quarantined,
         duplicates: row.duplicates,
         late: row.late,
+        erased: row.erased,
     }
 }
 
@@ -150,5 +159,6 @@ fn row(id: &StreamId, stream: &Stream) -> StreamRow {
         duplicates: stream.counts.duplicates,
         quarantined: stream.counts.quarantined,
         late: stream.counts.late,
+        erased: stream.counts.erased,
     }
 }

@@ -39,6 +39,8 @@ pub enum Discrepancy {
     Catalog(String),
     /// A file of a tenant whose keys were destroyed does not decrypt, as it must not.
     Shredded(String),
+    /// A file holds rows of an erasure whose files were all rewritten: path, rows.
+    Unerased(String, u64),
     /// A file that no commit names. A running gateway may be writing it.
     Stray(String),
 }
@@ -67,6 +69,7 @@ impl fmt::Display for Discrepancy {
             }
             Self::Catalog(what) => write!(f, "catalog: {what} does not read"),
             Self::Shredded(path) => write!(f, "shredded: {path} is of a tenant whose keys were destroyed"),
+            Self::Unerased(path, rows) => write!(f, "unerased: {path} has {rows} rows that were erased"),
             Self::Stray(path) => {
                 write!(f, "stray: {path} is in no commit (a running gateway may be writing it)")
             }
@@ -87,6 +90,8 @@ pub struct Verification {
     pub streams: u64,
     /// Frames that never came, below the greatest position of each stream.
     pub holes: u64,
+    /// Rows that were erased and are in files that are not rewritten yet: no reader gets them.
+    pub erased: u64,
     /// Files that were replaced and wait to be removed.
     pub retired: u64,
     /// What does not agree, at most [`DISCREPANCIES_MAX`] of it.
@@ -121,6 +126,8 @@ pub struct Verifier {
     files: std::vec::IntoIter<FileRow>,
     known: BTreeSet<String>,
     shredded: Vec<String>,
+    /// Tenants of which nothing is left to be rewritten.
+    rewritten: BTreeSet<String>,
     found: Verification,
 }
 
@@ -128,6 +135,8 @@ impl Verifier {
     /// Lists what the catalog knows.
     pub async fn start(reader: ArchiveReader) -> Result<Self, ArchiveError> {
         let mut found = Verification::default();
+        // Before files are listed: what was rewritten then is in none of them.
+        let rewritten = reader.rewritten().await?;
         let files = reader.files(None).await?;
         let retired = reader.retired().await?;
         found.retired = retired.len() as u64;
@@ -147,7 +156,7 @@ impl Verifier {
         }
         let shredded = reader.shredded().await?;
         let known = files.iter().map(|file| file.path.clone()).chain(retired).collect();
-        Ok(Self { reader, seen, files: files.into_iter(), known, shredded, found })
+        Ok(Self { reader, seen, files: files.into_iter(), known, shredded, rewritten, found })
     }
 
     /// Returns how many files are left.
@@ -198,7 +207,8 @@ impl Verifier {
             return Ok(());
         };
         let (mut rows, mut times_agree, mut tenants_agree) = (0, true, true);
-        for batch in self.reader.read(file)? {
+        let mut batches = self.reader.read(file)?;
+        for batch in batches.by_ref() {
             let batch = batch?;
             rows += batch.num_rows() as u64;
             times_agree &= times_are_within(&batch, table, file);
@@ -209,6 +219,12 @@ impl Verifier {
             }
         }
         self.found.rows += rows;
+        let struck = batches.struck();
+        if struck > 0 && self.rewritten.contains(&file.tenant) {
+            self.found.say(Discrepancy::Unerased(file.path.clone(), struck));
+        }
+        self.found.erased += struck;
+        rows += struck;
         if rows != file.rows {
             self.found.say(Discrepancy::Rows(file.path.clone(), rows, file.rows));
         }

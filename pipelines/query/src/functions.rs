@@ -29,7 +29,7 @@ pub(crate) fn time() -> DataType {
 type Terms<'a> = datafusion::arrow::array::TypedDictionaryArray<'a, Int32Type, StringArray>;
 
 /// Makes a function of arrays of equal length.
-fn function(
+pub(crate) fn function(
     name: &str,
     takes: Vec<DataType>,
     gives: DataType,

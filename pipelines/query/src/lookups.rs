@@ -1,9 +1,8 @@
 //! What the registry knows of devices and of who wore them, read when a statement starts.
 
-use crate::ledger::Ledger;
 use std::collections::HashMap;
 use wardline_proto::TenantId;
-use wardline_store::registry::DeviceFilter;
+use wardline_store::registry::{DeviceFilter, Ledger};
 use wardline_store::{Store, StoreError};
 
 /// Devices asked for at a time.

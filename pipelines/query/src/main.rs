@@ -5,7 +5,6 @@
 mod ask;
 mod error;
 mod functions;
-mod ledger;
 mod lookups;
 mod mask;
 mod output;
@@ -13,6 +12,7 @@ mod prune;
 mod pseudonyms;
 mod serve;
 mod snapshot;
+mod struck;
 mod table;
 mod views;
 

@@ -4,6 +4,7 @@
 //! and of the files that are opened only the row groups and pages that a filter can be true in are read.
 
 use crate::prune::survivors;
+use crate::struck::Strike;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use datafusion::catalog::{Session, TableProvider};
@@ -24,7 +25,7 @@ use parquet::encryption::decrypt::FileDecryptionProperties;
 use parquet::encryption::encrypt::FileEncryptionProperties;
 use std::sync::Arc;
 use wardline_archive::read::ArchiveReader;
-use wardline_archive::{ArchiveKeys, Table, schema};
+use wardline_archive::{ArchiveKeys, Erased, Table, schema};
 use wardline_store::catalog::FileRow;
 
 /// Keys of this session's files. It only reads.
@@ -60,6 +61,8 @@ pub(crate) struct ArchiveTable {
     rows: Vec<FileRow>,
     files: Vec<PartitionedFile>,
     keys: Arc<Keys>,
+    /// What files may still hold and nobody gets.
+    erased: Arc<Erased>,
 }
 
 impl ArchiveTable {
@@ -73,7 +76,8 @@ impl ArchiveTable {
             Ok(PartitionedFile::new(path.to_string(), file.bytes).with_statistics(Arc::new(statistics)))
         };
         let files = rows.iter().map(partitioned).collect::<anyhow::Result<_>>()?;
-        Ok(Self { table, schema, rows, files, keys: Arc::new(Keys(reader.keys())) })
+        let erased = Arc::new(reader.erased().pending());
+        Ok(Self { table, schema, rows, files, keys: Arc::new(Keys(reader.keys())), erased })
     }
 }
 
@@ -124,12 +128,20 @@ impl TableProvider for ArchiveTable {
         let schema = DFSchema::try_from(self.schema.clone())?;
         let open = survivors(state, self.table, &schema, &self.rows, filters)?;
         let files = self.files.iter().zip(open).filter_map(|(file, open)| open.then(|| file.clone()));
+        let strike = Strike::new(self.table, &self.erased, &self.schema, projection)?;
+        // Of rows that are left out a limit would be reached too early.
+        let (projection, limit) =
+            strike.as_ref().map_or((projection, limit), |strike| (Some(&strike.read), None));
         let groups = FileGroup::new(files.collect()).split_files(state.config().target_partitions());
         let scan = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
             .with_file_groups(groups)
             .with_projection_indices(projection.cloned())?
             .with_limit(limit)
             .build();
-        Ok(DataSourceExec::from_data_source(scan))
+        let scan = DataSourceExec::from_data_source(scan);
+        match strike {
+            None => Ok(scan),
+            Some(strike) => strike.over(state, scan),
+        }
     }
 }

@@ -71,6 +71,7 @@ impl Store {
         let condition = Condition { condition_id, phase: AlarmPhase::Unspecified, priority, policy };
         let event = NewEvent {
             tenant: tenant.clone(),
+            device: String::new(),
             alert_id: alert_id.to_owned(),
             onset_us: row.int("onset_us")?,
             ended_us: by.at_us,

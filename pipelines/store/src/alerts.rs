@@ -17,6 +17,8 @@ use wardline_proto::{DeviceId, DeviceKey, TenantId};
 pub struct NewEvent {
     /// Whose log it goes to.
     pub tenant: TenantId,
+    /// The device that it is about; empty: none. Not stored: it is in what is sealed.
+    pub device: String,
     /// The alert, hex.
     pub alert_id: String,
     /// Event time of the alert's onset.
@@ -124,6 +126,9 @@ impl Store {
             return Err(AlertCommitError::Fenced { found, expected: commit.generation });
         }
         for event in &commit.events {
+            if crate::alert_erase::is_erased(&mut tx, event).await? {
+                continue;
+            }
             alert_log::append(&mut tx, event, commit.stored_at_us).await?;
         }
         for (key, sealed) in &commit.devices {

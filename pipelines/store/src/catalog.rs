@@ -79,6 +79,8 @@ pub struct StreamRow {
     pub quarantined: u64,
     /// Frames that came after a later one.
     pub late: u64,
+    /// Frames of which nothing is kept any more.
+    pub erased: u64,
 }
 
 /// How far a node's audit chain is archived.
@@ -227,7 +229,7 @@ impl Catalog {
 
     /// Returns a stream, when it was ever committed.
     pub async fn stream(&self, id: &StreamId) -> Result<Option<StreamRow>, StoreError> {
-        let select = "SELECT tenant, device, epoch, lane, seen, recent, archived, duplicates, quarantined, late \
+        let select = "SELECT tenant, device, epoch, lane, seen, recent, archived, duplicates, quarantined, late, erased \
                       FROM archive_stream WHERE tenant = $1 AND device = $2 AND epoch = $3 AND lane = $4";
         let values = args![&id.tenant, &id.device, signed(id.epoch)?, i64::from(id.lane)];
         self.store.db().one(select, values).await?.as_ref().map(stream_row).transpose()
@@ -235,7 +237,7 @@ impl Catalog {
 
     /// Returns all streams, or those of a device name, in order.
     pub async fn streams(&self, device: Option<&str>) -> Result<Vec<StreamRow>, StoreError> {
-        let select = "SELECT tenant, device, epoch, lane, seen, recent, archived, duplicates, quarantined, late \
+        let select = "SELECT tenant, device, epoch, lane, seen, recent, archived, duplicates, quarantined, late, erased \
                       FROM archive_stream WHERE $1 IS NULL OR device = $1 ORDER BY tenant, device, epoch, lane";
         self.store.db().all(select, args![device]).await?.iter().map(stream_row).collect()
     }
@@ -288,10 +290,11 @@ pub(crate) async fn insert_file(tx: &mut Tx, file: &FileRow, at_us: i64) -> Resu
 
 async fn upsert_stream(tx: &mut Tx, stream: &StreamRow, at_us: i64) -> Result<(), StoreError> {
     let upsert = "INSERT INTO archive_stream (tenant, device, epoch, lane, seen, recent, archived, duplicates, \
-                  quarantined, late, updated_at_us) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+                  quarantined, late, updated_at_us, erased) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
                   ON CONFLICT (tenant, device, epoch, lane) DO UPDATE SET seen = excluded.seen, \
                   recent = excluded.recent, archived = excluded.archived, duplicates = excluded.duplicates, \
-                  quarantined = excluded.quarantined, late = excluded.late, updated_at_us = excluded.updated_at_us";
+                  quarantined = excluded.quarantined, late = excluded.late, updated_at_us = excluded.updated_at_us, \
+                  erased = excluded.erased";
     let values = args![
         &stream.id.tenant,
         &stream.id.device,
@@ -304,6 +307,7 @@ async fn upsert_stream(tx: &mut Tx, stream: &StreamRow, at_us: i64) -> Result<()
         signed(stream.quarantined)?,
         signed(stream.late)?,
         at_us,
+        signed(stream.erased)?,
     ];
     tx.run(upsert, values).await.map(drop)
 }
@@ -362,5 +366,6 @@ fn stream_row(row: &Record) -> Result<StreamRow, StoreError> {
         duplicates: row.unsigned("duplicates")?,
         quarantined: row.unsigned("quarantined")?,
         late: row.unsigned("late")?,
+        erased: row.unsigned("erased")?,
     })
 }

@@ -25,6 +25,8 @@ pub struct HourRow {
     pub quarantined: u64,
     /// Frames that came after a later one.
     pub late: u64,
+    /// Frames of which nothing is kept any more.
+    pub erased: u64,
     /// How often the hour was archived.
     pub revision: u64,
     /// Digest of what was archived of it last; empty before.
@@ -47,7 +49,7 @@ pub struct Told {
 }
 
 const COLUMNS: &str = "SELECT tenant, device, epoch, lane, hour_us, seen, placed, archived, duplicates, quarantined, \
-                       late, revision, told FROM archive_hour WHERE tenant = $1 AND device = $2 AND epoch = $3 \
+                       late, erased, revision, told FROM archive_hour WHERE tenant = $1 AND device = $2 AND epoch = $3 \
                        AND lane = $4 AND hour_us >= $5 AND hour_us <= $6 ORDER BY hour_us";
 
 impl Catalog {
@@ -62,7 +64,7 @@ impl Catalog {
     /// were archived with holes. No other hour's report can change, however old the stream is.
     pub async fn unsettled_hours(&self, id: &StreamId) -> Result<Vec<HourRow>, StoreError> {
         let select = "SELECT tenant, device, epoch, lane, hour_us, seen, placed, archived, duplicates, quarantined, \
-                      late, revision, told FROM archive_hour WHERE tenant = $1 AND device = $2 AND epoch = $3 \
+                      late, erased, revision, told FROM archive_hour WHERE tenant = $1 AND device = $2 AND epoch = $3 \
                       AND lane = $4 AND (is_told = 0 OR holes > 0) ORDER BY hour_us";
         let values = args![&id.tenant, &id.device, signed(id.epoch)?, i64::from(id.lane)];
         self.store().db().all(select, values).await?.iter().map(hour_row).collect()
@@ -80,11 +82,11 @@ impl Catalog {
 /// Writes the counts of an hour in the transaction of a commit.
 pub(crate) async fn upsert_hour(tx: &mut Tx, hour: &HourRow) -> Result<(), StoreError> {
     let upsert = "INSERT INTO archive_hour (tenant, device, epoch, lane, hour_us, seen, placed, archived, duplicates, \
-                  quarantined, late, is_told, revision, told) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, \
-                  0, 0, $12) ON CONFLICT (tenant, device, epoch, lane, hour_us) DO UPDATE SET \
+                  quarantined, late, is_told, revision, told, erased) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, \
+                  0, 0, $12, $13) ON CONFLICT (tenant, device, epoch, lane, hour_us) DO UPDATE SET \
                   seen = excluded.seen, placed = excluded.placed, archived = excluded.archived, \
                   duplicates = excluded.duplicates, quarantined = excluded.quarantined, late = excluded.late, \
-                  is_told = 0";
+                  erased = excluded.erased, is_told = 0";
     let values = args![
         &hour.id.tenant,
         &hour.id.device,
@@ -98,6 +100,7 @@ pub(crate) async fn upsert_hour(tx: &mut Tx, hour: &HourRow) -> Result<(), Store
         signed(hour.quarantined)?,
         signed(hour.late)?,
         &hour.told[..],
+        signed(hour.erased)?,
     ];
     tx.run(upsert, values).await.map(drop)
 }
@@ -140,6 +143,7 @@ fn hour_row(row: &Record) -> Result<HourRow, StoreError> {
         duplicates: row.unsigned("duplicates")?,
         quarantined: row.unsigned("quarantined")?,
         late: row.unsigned("late")?,
+        erased: row.unsigned("erased")?,
         revision: row.unsigned("revision")?,
         told: row.bytes("told")?,
     })

@@ -5,6 +5,7 @@
 //! here (SEC-3). All of it runs on both databases by one SQL text.
 
 pub mod alert_acts;
+pub mod alert_erase;
 pub mod alert_ledger;
 mod alert_log;
 pub mod alert_signal;
@@ -12,6 +13,7 @@ pub mod alert_watch;
 pub mod alerts;
 pub mod catalog;
 mod db;
+pub mod erasure;
 pub mod holds;
 pub mod hours;
 pub mod outbox;

@@ -2,7 +2,7 @@
 
 use crate::StoreError;
 use crate::catalog::{Catalog, CommitError, FileRow};
-use crate::db::{args, signed};
+use crate::db::{Tx, args, signed};
 
 /// One file in place of several, with the same rows.
 #[derive(Debug, Clone)]
@@ -21,16 +21,9 @@ impl Catalog {
     /// Puts one file in the place of others, or changes nothing.
     pub async fn replace(&self, replacement: &Replacement) -> Result<(), CommitError> {
         let mut tx = self.store().db().begin().await?;
-        let held = "UPDATE archive_position SET committed_at_us = $1 WHERE id = 1 AND lease = $2";
-        if tx.run(held, args![replacement.at_us, signed(replacement.lease)?]).await? != 1 {
-            return Err(CommitError::Fenced);
-        }
+        hold_lease(&mut tx, replacement.lease, replacement.at_us).await?;
         for path in &replacement.from {
-            if tx.run("DELETE FROM archive_file WHERE path = $1", args![path]).await? != 1 {
-                return Err(CommitError::Fenced);
-            }
-            let insert = "INSERT INTO archive_retired (path, retired_at_us) VALUES ($1, $2)";
-            tx.run(insert, args![path, replacement.at_us]).await?;
+            retire(&mut tx, path, "", replacement.at_us).await?;
         }
         crate::catalog::insert_file(&mut tx, &replacement.into, replacement.at_us).await?;
         Ok(tx.commit().await?)
@@ -43,6 +36,17 @@ impl Catalog {
         rows.iter().map(|row| row.text("path")).collect()
     }
 
+    /// Lists retired files that may be removed: those retired at or before a time, and all of them while an erasure
+    /// stands that waits for no reader. A legal hold keeps what an erasure has replaced.
+    pub async fn removable(&self, until_us: i64) -> Result<Vec<String>, StoreError> {
+        let select = "SELECT path FROM archive_retired WHERE (retired_at_us <= $1 OR EXISTS (SELECT 1 FROM erasure \
+                      WHERE at_once = 1 AND certified_at_us IS NULL)) AND NOT EXISTS (SELECT 1 FROM erasure e \
+                      JOIN legal_hold h ON h.tenant = e.tenant WHERE e.erasure_id = archive_retired.erasure_id) \
+                      ORDER BY path";
+        let rows = self.store().db().all(select, args![until_us]).await?;
+        rows.iter().map(|row| row.text("path")).collect()
+    }
+
     /// Forgets retired files, after they were removed.
     pub async fn forget_retired(&self, paths: &[String]) -> Result<(), StoreError> {
         let mut tx = self.store().db().begin().await?;
@@ -51,4 +55,20 @@ impl Catalog {
         }
         tx.commit().await
     }
+}
+
+/// Takes the row of the position, if the lease is still the caller's: of two workers one waits here, and is refused.
+pub(crate) async fn hold_lease(tx: &mut Tx, lease: u64, at_us: i64) -> Result<(), CommitError> {
+    let held = "UPDATE archive_position SET committed_at_us = $1 WHERE id = 1 AND lease = $2";
+    let is_held = tx.run(held, args![at_us, signed(lease)?]).await? == 1;
+    if is_held { Ok(()) } else { Err(CommitError::Fenced) }
+}
+
+/// Takes a file out of the catalog and keeps it among the retired.
+pub(crate) async fn retire(tx: &mut Tx, path: &str, erasure: &str, at_us: i64) -> Result<(), CommitError> {
+    if tx.run("DELETE FROM archive_file WHERE path = $1", args![path]).await? != 1 {
+        return Err(CommitError::Fenced);
+    }
+    let insert = "INSERT INTO archive_retired (path, retired_at_us, erasure_id) VALUES ($1, $2, $3)";
+    Ok(tx.run(insert, args![path, at_us, erasure]).await.map(drop)?)
 }

@@ -5,6 +5,7 @@ mod archive;
 mod bad_input;
 mod clients;
 mod compromise;
+mod erase;
 mod flood;
 mod frames;
 mod kill;

@@ -5,6 +5,7 @@
 //! behind the ring reads the log by itself, a few at a time, so that catching up costs those in front nothing.
 
 use super::{AlertFeed, FeedError};
+use crate::erase::is_erased;
 use crate::limits::{
     BEHIND_READS_MAX, RING_BYTES_MAX, RING_BYTES_MIN, RING_EVENTS_MAX, RINGS_BYTES_MAX, SHARED_PAGE,
 };
@@ -15,9 +16,14 @@ use std::fmt;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore};
 use wardline_proto::TenantId;
 use wardline_proto::v1::AlertEvent;
+use wardline_store::erasure::ErasedRange;
+
+/// An erased alert is in no ring for longer than this.
+const ERASED_POLL: Duration = Duration::from_secs(1);
 
 /// The rings of a node, one per tenant that has subscribers.
 #[derive(Clone)]
@@ -65,6 +71,8 @@ struct Held {
     as_of_us: i64,
     /// Version of the wards that the events were opened with.
     wards: i64,
+    /// When the erase list was looked at last.
+    struck_at: Option<Instant>,
 }
 
 /// What a subscriber asks for.
@@ -134,6 +142,7 @@ impl SharedFeed {
     pub async fn after(&self, cursor: u64, not_before_us: i64) -> Result<Page, FeedError> {
         let generation = *self.feed.changed.borrow();
         let wanted = Wanted { cursor, generation, not_before_us, wards: self.feed.wards.version() };
+        self.strike().await?;
         loop {
             match self.ring.find(wanted) {
                 Found::Page(page) => return Ok(page),
@@ -152,6 +161,23 @@ impl SharedFeed {
                 self.read_on(end).await?;
             }
         }
+    }
+
+    /// Takes erased alerts out of the ring: what is read from the log comes without them.
+    async fn strike(&self) -> Result<(), FeedError> {
+        {
+            let mut held = self.ring.lock();
+            let is_fresh = held.struck_at.is_some_and(|at| at.elapsed() < ERASED_POLL);
+            if is_fresh || held.events.is_empty() {
+                return Ok(());
+            }
+            held.struck_at = Some(Instant::now());
+        }
+        let erased = self.feed.store.erased_ranges().await?;
+        if !erased.is_empty() {
+            self.ring.lock().strike(&erased);
+        }
+        Ok(())
     }
 
     async fn read_log(&self, cursor: u64) -> Result<Page, FeedError> {
@@ -240,6 +266,12 @@ impl Held {
             self.bytes -= event.encoded_len();
             self.begin = event.cursor;
         }
+    }
+
+    fn strike(&mut self, erased: &[ErasedRange]) {
+        let is_kept = |event: &Arc<AlertEvent>| !event.alert.as_ref().is_some_and(|a| is_erased(erased, a));
+        self.events.retain(is_kept);
+        self.bytes = self.events.iter().map(|event| event.encoded_len()).sum();
     }
 
     fn clear(&mut self) {

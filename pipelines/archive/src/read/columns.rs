@@ -52,6 +52,13 @@ impl Columns<'_> {
         column.map_or_else(Vec::new, |bytes| bytes.value(row).to_vec())
     }
 
+    /// Returns the text of a column of terms where it is not null.
+    pub(crate) fn term(&self, name: &str, row: usize) -> Option<&str> {
+        let terms = self.0.column_by_name(name)?.as_dictionary_opt::<Int32Type>()?;
+        let values = terms.values().as_string_opt::<i32>()?;
+        terms.key(row).filter(|key| *key < values.len()).map(|key| values.value(key))
+    }
+
     /// Returns a text; an empty one for null.
     pub(crate) fn text(&self, name: &str, row: usize) -> String {
         let text = self.column(name, row).and_then(|column| match column.data_type() {

@@ -3,7 +3,8 @@
 use super::ArchiveReader;
 use super::columns::Columns;
 use crate::error::ArchiveError;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
+use arrow_array::RecordBatch;
+use arrow_schema::ArrowError;
 use wardline_store::catalog::FileRow;
 use wardline_store::replay::FrameName;
 
@@ -48,7 +49,7 @@ pub fn quarantine_rows(reader: &ArchiveReader, file: &FileRow) -> Result<Vec<Qua
 
 /// Reads the publishes of an open file.
 pub(crate) fn quarantined(
-    batches: ParquetRecordBatchReader,
+    batches: impl Iterator<Item = Result<RecordBatch, ArrowError>>,
     file: &FileRow,
 ) -> Result<Vec<Quarantined>, ArchiveError> {
     let mut rows = Vec::new();

@@ -57,6 +57,12 @@ pub(crate) fn lane_name(lane: Lane) -> Option<&'static str> {
     }
 }
 
+/// Finds the lane of a name in the archive.
+pub(crate) fn lane_of_name(name: &str) -> Option<Lane> {
+    let lanes = [Lane::Alarm, Lane::Numerics, Lane::Waveforms, Lane::Events];
+    lanes.into_iter().find(|lane| lane_name(*lane) == Some(name))
+}
+
 fn sync_state(state: SyncState) -> &'static str {
     match state {
         SyncState::Unspecified => "unknown",

@@ -40,11 +40,12 @@ pub(super) fn fields() -> Vec<Field> {
         time("hour"),
         number("revision", DataType::UInt64),
     ];
-    let tail = [
+    let tail = vec![
         number("missing_ranges", DataType::List(Arc::new(range_field()))),
         time("ingest_time"),
         number("partition", DataType::UInt16),
         number("journal_offset", DataType::UInt64),
+        optional(number("erased", DataType::UInt64)),
     ];
     head.into_iter().chain(COUNTS.map(|name| number(name, DataType::UInt64))).chain(tail).collect()
 }
@@ -62,6 +63,7 @@ pub(crate) struct Builder {
     as_of: Times,
     partition: UInt16Builder,
     offset: UInt64Builder,
+    erased: UInt64Builder,
 }
 
 impl Default for Builder {
@@ -79,6 +81,7 @@ impl Default for Builder {
             as_of: Times::default(),
             partition: UInt16Builder::default(),
             offset: UInt64Builder::default(),
+            erased: UInt64Builder::default(),
         }
     }
 }
@@ -114,6 +117,7 @@ impl Builder {
         self.as_of.push(Some(made.as_of_us));
         self.partition.append_value(made.partition);
         self.offset.append_value(made.offset);
+        self.erased.append_value(counts.erased);
         Added::rows(1, ROW_BYTES + report.missing.len() * RANGE_BYTES, report.hour_us, report.hour_us)
     }
 
@@ -126,11 +130,12 @@ impl Builder {
             self.hour.finish(),
             Arc::new(self.revision.finish()),
         ];
-        let tail: [ArrayRef; 4] = [
+        let tail: [ArrayRef; 5] = [
             Arc::new(self.ranges.finish()),
             self.as_of.finish(),
             Arc::new(self.partition.finish()),
             Arc::new(self.offset.finish()),
+            Arc::new(self.erased.finish()),
         ];
         let counts = self.counts.map(|mut column| Arc::new(column.finish()) as ArrayRef);
         head.into_iter().chain(counts).chain(tail).collect()

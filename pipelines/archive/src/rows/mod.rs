@@ -11,7 +11,7 @@ mod numerics;
 mod records;
 mod waveforms;
 
-pub(crate) use common::{Origin, lane_name};
+pub(crate) use common::{Origin, lane_name, lane_of_name};
 pub(crate) use completeness::Made;
 pub(crate) use records::channel_of;
 

@@ -4,6 +4,7 @@
 mod compact;
 mod completeness;
 mod crash;
+mod erase;
 mod export;
 mod foreign;
 mod intake;

@@ -4,7 +4,7 @@ use crate::rig::{Rig, readings};
 use wardline_archive::Table;
 use wardline_archive::verify::{Discrepancy, Verification, Verifier};
 
-async fn verify(rig: &Rig) -> Verification {
+pub(crate) async fn verify(rig: &Rig) -> Verification {
     let mut verifier = Verifier::start(rig.reader()).await.unwrap();
     while verifier.step() {}
     verifier.finish().await.unwrap()

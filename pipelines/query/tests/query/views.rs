@@ -192,3 +192,40 @@ async fn the_deidentified_views_name_nobody_and_agree_with_the_identified_ones()
     let raw = query(archive.path(), &["SELECT * FROM numerics", "--tenant", "demo", "--deidentified"]);
     assert!(!raw.status.success());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_erased_is_in_no_table_and_no_view_while_files_still_hold_it() {
+    let mut archive = Archive::new().await;
+    archive.register("demo/mon-1", "").await;
+    archive.bind("demo/mon-1", "p-1", NOW_US - DAY_US, Some(NOW_US + SECOND_US)).await;
+    archive.bind("demo/mon-1", "p-2", NOW_US + SECOND_US, None).await;
+    for second in 0..4 {
+        archive.reading("demo/mon-1", NOW_US + second * SECOND_US, 90.0 + second as f64);
+        archive.reading("other/mon-1", NOW_US + second * SECOND_US, 50.0);
+    }
+    archive.json("demo/mon-1", NOW_US, "{\"readings\":[]}");
+    archive.json("demo/mon-1", NOW_US + 2 * SECOND_US, "{\"readings\":[]}");
+    archive.flush().await;
+    archive.stop().await;
+    let files = archive.files();
+    assert_eq!(archive.rows("SELECT count(*) FROM quarantine"), ["2"]);
+    let change = wardline_store::registry::Change::new("os:test@here", NOW_US + DAY_US);
+    let demo = wardline_proto::TenantId::new("demo").unwrap();
+    archive.store.ask_erasure(&change, &demo, "p-1", false).await.unwrap();
+    for (sql, rows) in [
+        ("SELECT value FROM vitals WHERE tenant = 'demo' ORDER BY value", &["91.0", "92.0", "93.0"][..]),
+        ("SELECT count(*) FROM numerics", &["7"]),
+        ("SELECT max(seq), sum(value) FROM numerics WHERE tenant = 'demo'", &[",276.0"]),
+        ("SELECT value FROM numerics WHERE tenant = 'demo' AND device_time < '2026-10-18T05:06:41Z'", &[]),
+        ("SELECT count(*) FROM (SELECT device FROM numerics LIMIT 100)", &["7"]),
+        ("SELECT subject, count(*) FROM vitals WHERE tenant = 'demo' GROUP BY subject", &["p-2,3"]),
+        ("SELECT count(*) FROM vitals WHERE subject = 'p-1'", &["0"]),
+        ("SELECT value FROM latest ORDER BY value", &["50.0", "93.0"]),
+        ("SELECT count(*), count(payload) FROM quarantine", &["1,1"]),
+    ] {
+        assert_eq!(archive.rows(sql), rows, "{sql}");
+    }
+    let masked = ["SELECT count(*) FROM vitals", "--tenant", "demo", "--deidentified", "--format", "csv"];
+    assert_eq!(text(&query(archive.path(), &masked)).lines().last(), Some("3"));
+    assert_eq!(archive.files(), files, "nothing was rewritten for it");
+}

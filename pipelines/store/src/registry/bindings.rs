@@ -2,7 +2,7 @@
 //!
 //! An entry says that a subject wore a device from one time until another, or that nobody did. Of the entries that
 //! cover a time, the one that was recorded last holds: so one entry mends a wrong binding, and what was believed
-//! before it can still be asked. A subject is a pseudonym.
+//! before it can still be asked. A subject is a pseudonym. The one exception: entries of an erased subject lose its name.
 
 use super::tenants::{device_id, tenant_id};
 use super::{Change, Reject, audit, next_number, usable};
@@ -47,6 +47,7 @@ impl Store {
         let (tenant, device) = (binding.device.tenant.as_str(), binding.device.device.as_str());
         let known = "SELECT device FROM device WHERE tenant = $1 AND device = $2";
         tx.one(known, args![tenant, device]).await?.ok_or(Reject::NotFound("device"))?;
+        super::erase::refuse_erased(&mut tx, tenant, &binding.subject).await?;
         let id = next_number(&mut tx, "binding").await?;
         let insert = "INSERT INTO binding (binding_id, tenant, device, subject, from_us, until_us, recorded_at_us, \
                       recorded_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
@@ -99,7 +100,7 @@ impl Store {
     }
 }
 
-fn binding(row: &Record) -> Result<Binding, StoreError> {
+pub(super) fn binding(row: &Record) -> Result<Binding, StoreError> {
     let until_us = row.int("until_us")?;
     Ok(Binding {
         binding_id: row.int("binding_id")?,

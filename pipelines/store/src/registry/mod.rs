@@ -9,7 +9,9 @@ mod certificates;
 mod change;
 mod claims;
 mod devices;
+mod erase;
 mod factory;
+mod ledger;
 mod models;
 mod principals;
 mod profiles;
@@ -23,7 +25,9 @@ pub use certificates::{CertificateRow, IssuedCertificate, Revocation, RevokeBy};
 pub use change::VERSIONS_KEPT;
 pub use claims::{CLAIMS_MAX, Claim, NewClaims, Redeem, Redeemed};
 pub use devices::{DeviceFilter, DeviceRow, Imported, NewDevice, Peripheral};
+pub use erase::Asked;
 pub use factory::{ManufacturerCa, RedeemFactory, SERIALS_MAX};
+pub use ledger::Ledger;
 pub use models::{Model, PROFILE_BYTES_MAX};
 pub use principals::{Principal, PrincipalKind, Role};
 pub use serial::{SERIAL_BYTES_MAX, Serial};
@@ -80,6 +84,12 @@ pub enum Reject {
     /// The device or its model is another maker's, or nobody's.
     #[error("the device or its model is not of this maker")]
     OtherMaker,
+    /// Nothing of the tenant is destroyed while a legal hold stands.
+    #[error("the tenant is under legal hold")]
+    Held,
+    /// The subject was erased: its name is not used again.
+    #[error("the subject was erased")]
+    Erased,
     /// The tenant is suspended.
     #[error("the tenant is suspended")]
     TenantSuspended,

@@ -10,6 +10,7 @@ pub(crate) fn event(alert_id: &str, ended_us: i64) -> NewEvent {
     let phase = if ended_us == 0 { AlarmPhase::Start } else { AlarmPhase::End };
     let (condition_id, policy) = (format!("of-{alert_id}"), Policy::default());
     NewEvent {
+        device: "mon-1".into(),
         tenant: tenant("st-mary"),
         alert_id: alert_id.into(),
         onset_us: 5,

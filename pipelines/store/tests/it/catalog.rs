@@ -31,6 +31,7 @@ fn stream(epoch: u64, archived: u64) -> StreamRow {
         duplicates: 1,
         quarantined: 0,
         late: 0,
+        erased: 0,
     }
 }
 

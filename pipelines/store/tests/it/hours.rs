@@ -18,6 +18,7 @@ fn hour(device: &str, hour_us: i64, archived: u64) -> HourRow {
         duplicates: 2,
         quarantined: 1,
         late: 3,
+        erased: 0,
         revision: 0,
         told: Vec::new(),
     }

@@ -7,6 +7,7 @@ mod alerts;
 mod catalog;
 mod changes;
 mod enrolment;
+mod erasure;
 mod holds;
 mod hours;
 mod import;

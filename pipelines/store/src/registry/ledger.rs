@@ -4,22 +4,22 @@
 //! is laid flat, per device, so that a reading finds its subject by one search. It is read when a statement starts:
 //! a binding that was mended shows in the next statement, and no file is written again for it.
 
+use super::Binding;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use wardline_store::registry::Binding;
 
 /// From when on who wears a device, until the next; `None`: nobody.
 type Wearers = BTreeMap<i64, Option<String>>;
 
 /// The ledger of some tenants.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger {
+pub struct Ledger {
     /// By tenant, then by device.
     devices: HashMap<String, HashMap<String, Wearers>>,
 }
 
 impl Ledger {
     /// Lays entries flat; they come in the order of recording.
-    pub(crate) fn new(entries: &[Binding]) -> Self {
+    pub fn new(entries: &[Binding]) -> Self {
         let mut ledger = Self::default();
         for entry in entries {
             let key = &entry.binding.device;
@@ -32,16 +32,31 @@ impl Ledger {
     }
 
     /// Returns who wore a device at a time.
-    pub(crate) fn wearer(&self, tenant: &str, device: &str, at_us: i64) -> Option<&str> {
+    pub fn wearer(&self, tenant: &str, device: &str, at_us: i64) -> Option<&str> {
         let wearers = self.devices.get(tenant)?.get(device)?;
         wearers.range(..=at_us).next_back()?.1.as_deref()
     }
 
     /// Returns the devices that a subject wore at any time.
-    pub(crate) fn devices_of(&self, subject: &str) -> BTreeSet<&str> {
+    pub fn devices_of(&self, subject: &str) -> BTreeSet<&str> {
         let wore = |wearers: &Wearers| wearers.values().any(|wearer| wearer.as_deref() == Some(subject));
         let of_all = self.devices.values().flatten();
         of_all.filter(|(_, wearers)| wore(wearers)).map(|(device, _)| device.as_str()).collect()
+    }
+
+    /// Returns when a subject wore which devices of a tenant: device, from, and until, exclusive; none while it goes on.
+    pub fn spans_of(&self, tenant: &str, subject: &str) -> Vec<(String, i64, Option<i64>)> {
+        let mut spans = Vec::new();
+        for (device, wearers) in self.devices.get(tenant).into_iter().flatten() {
+            let mut changes = wearers.iter().peekable();
+            while let Some((from_us, wearer)) = changes.next() {
+                if wearer.as_deref() == Some(subject) {
+                    spans.push((device.clone(), *from_us, changes.peek().map(|(until_us, _)| **until_us)));
+                }
+            }
+        }
+        spans.sort();
+        spans
     }
 }
 
@@ -64,8 +79,8 @@ fn lay(wearers: &mut Wearers, from_us: i64, until_us: Option<i64>, subject: Opti
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::NewBinding;
     use wardline_proto::{DeviceId, DeviceKey, TenantId};
-    use wardline_store::registry::NewBinding;
 
     fn entry(subject: &str, from_us: i64, until_us: Option<i64>) -> Binding {
         let device =
@@ -117,5 +132,9 @@ mod tests {
         assert_eq!(ledger.wearer("other", "mon-1", 2), None);
         assert_eq!(ledger.devices_of("a").into_iter().collect::<Vec<_>>(), ["mon-1"]);
         assert!(ledger.devices_of("c").is_empty());
+        let device = || "mon-1".to_owned();
+        assert_eq!(ledger.spans_of("demo", "a"), [(device(), 1, Some(2))]);
+        assert_eq!(ledger.spans_of("demo", "b"), [(device(), 2, None)]);
+        assert!(ledger.spans_of("other", "a").is_empty());
     }
 }

@@ -1,0 +1,107 @@
+//! What is asked to be erased stands in one transaction, is found again, and is refused under a hold.
+
+use crate::rig::{NOW_US, at, audited, change, key, on_both};
+use wardline_proto::TenantId;
+use wardline_store::catalog::{Catalog, FileRow, StreamId};
+use wardline_store::erasure::{ErasedFile, ErasedFrames, SignedCertificate};
+use wardline_store::registry::{NewBinding, NewDevice, Reject};
+use wardline_store::{Store, StoreError};
+
+fn file(path: &str) -> FileRow {
+    FileRow {
+        path: path.into(),
+        table: "numerics".into(),
+        tenant: "st-mary".into(),
+        day: "2026-02-02".into(),
+        partition: 0,
+        rows: 3,
+        bytes: 100,
+        sha256: vec![1],
+        time_min_us: 1,
+        time_max_us: 2,
+        offset_first: 0,
+        offset_last: 4,
+    }
+}
+
+/// One device, worn by p-1, by p-2, and by p-1 again.
+async fn wear(store: &Store) -> TenantId {
+    let device = key("mon-1");
+    store.register_device(&change(), &NewDevice::bare(device.clone())).await.unwrap();
+    for (subject, from_us) in [("p-1", 10), ("p-2", 20), ("p-1", 30)] {
+        let device = device.clone();
+        let binding = NewBinding { device, subject: subject.into(), from_us, until_us: None };
+        store.bind(&change(), &binding).await.unwrap();
+    }
+    device.tenant
+}
+
+#[test]
+fn an_erasure_is_recorded_rewritten_and_certified_once() {
+    on_both(|store| async move {
+        let demo = wear(&store).await;
+        store.set_hold(&change(), &demo, "case 17").await.unwrap();
+        let held = store.ask_erasure(&at(NOW_US), &demo, "p-1", false).await;
+        assert!(matches!(held, Err(StoreError::Reject(Reject::Held))), "{held:?}");
+        assert!(store.erased_ranges().await.unwrap().is_empty());
+        store.release_hold(&change(), &demo).await.unwrap();
+        let asked = store.ask_erasure(&at(NOW_US), &demo, "p-1", false).await.unwrap();
+        let ranges = store.erased_ranges().await.unwrap();
+        let spans: Vec<_> = ranges.iter().map(|r| (r.device.as_str(), r.from_us, r.until_us)).collect();
+        assert_eq!(spans, [("mon-1", 10, 20), ("mon-1", 30, NOW_US)], "what goes on ends with the request");
+        let told = audited(&store).await;
+        assert_eq!(told.iter().filter(|(action, _)| action == "erasure_asked").count(), 2, "{told:?}");
+
+        let catalog = Catalog::new(store.clone());
+        let lease = catalog.take_over(0, 0).await.unwrap();
+        let commit = wardline_store::catalog::Commit {
+            lease: lease.number,
+            next_offset: 5,
+            files: vec![file("a"), file("b")],
+            ..wardline_store::catalog::Commit::default()
+        };
+        catalog.commit(&commit).await.unwrap();
+        let id = StreamId { tenant: "st-mary".into(), device: "mon-1".into(), epoch: 1, lane: 2 };
+        let struck = |from: &str, into| ErasedFile {
+            lease: lease.number,
+            from: from.into(),
+            into,
+            table: "numerics".into(),
+            tenant: "st-mary".into(),
+            rows: vec![(asked.erasure_id.clone(), 2)],
+            frames: vec![ErasedFrames { id: id.clone(), hour_us: 0, archived: 1, quarantined: 0 }],
+            at_us: 7,
+        };
+        assert!(catalog.erase_file(&struck("a", Some(file("c")))).await.unwrap());
+        assert!(
+            catalog.erase_file(&struck("a", None)).await.is_err(),
+            "it is gone: nothing is counted twice"
+        );
+        assert!(catalog.erase_file(&struck("b", None)).await.unwrap());
+        let paths: Vec<_> = catalog.files(None).await.unwrap().into_iter().map(|file| file.path).collect();
+        assert_eq!(
+            (paths, catalog.retired(None).await.unwrap()),
+            (vec!["c".into()], vec!["a".into(), "b".into()])
+        );
+        assert_eq!(catalog.removable(6).await.unwrap(), Vec::<String>::new(), "readers may still have them");
+        store.ask_erasure(&change(), &demo, "p-1", true).await.unwrap();
+        assert_eq!(catalog.removable(6).await.unwrap(), ["a", "b"]);
+        store.set_hold(&change(), &demo, "case 18").await.unwrap();
+        assert!(catalog.removable(i64::MAX).await.unwrap().is_empty(), "a hold keeps them");
+        store.release_hold(&change(), &demo).await.unwrap();
+
+        let certificate = SignedCertificate { document: vec![1], signature: vec![2] };
+        let other = SignedCertificate { document: vec![3], signature: vec![4] };
+        store.certify_erasure(&change(), &asked.erasure_id, &other, "early").await.unwrap();
+        assert_eq!(store.erasure_certificate(&asked.erasure_id).await.unwrap(), None, "not rewritten");
+        catalog.end_erasing(lease.number, &asked.erasure_id, 9).await.unwrap();
+        for given in [&certificate, &other] {
+            store.certify_erasure(&change(), &asked.erasure_id, given, "st-mary").await.unwrap();
+        }
+        assert_eq!(store.erasure_certificate(&asked.erasure_id).await.unwrap(), Some(certificate));
+        let erasure = store.erasures(Some("st-mary")).await.unwrap().remove(0);
+        assert_eq!((erasure.counts[0].files, erasure.counts[0].rows), (2, 4));
+        assert!(erasure.ranges.iter().all(|range| range.is_rewritten));
+        assert!(catalog.open_erasures().await.unwrap().is_empty());
+    });
+}
