@@ -235,6 +235,22 @@ codes! {
     ProfileVersion = "WL-PRF-008", 0;
     /// Profile: advice; the profile is usable.
     ProfileAdvice = "WL-PRF-009", 0;
+    /// Rules: not TOML, or larger than a rules file may be.
+    RulesUnreadable = "WL-RUL-001", 0;
+    /// Rules: a key that is unknown, missing or of the wrong type, or a version that is not read.
+    RulesKey = "WL-RUL-002", 0;
+    /// Rules: reference id, code, kind and unit that do not belong together.
+    RulesMetric = "WL-RUL-003", 0;
+    /// Rules: a limit that no plausible value crosses and clears.
+    RulesLimit = "WL-RUL-004", 0;
+    /// Rules: a number, word or name outside its bounds.
+    RulesBound = "WL-RUL-005", 0;
+    /// Rules: nobody says where it comes from.
+    RulesSource = "WL-RUL-006", 0;
+    /// Rules: a second rule for what there is one of.
+    RulesTwice = "WL-RUL-007", 0;
+    /// Rules: it names a rule that is not there, or that may not be named.
+    RulesReference = "WL-RUL-008", 0;
 }
 
 impl fmt::Display for Refusal {

@@ -1,17 +1,26 @@
 //! The rules linter: every finding of a file at once, each with the rule that it is about.
 
 use super::file::{Missing, RulesFile, Threshold, VERSION};
+use super::position::{Positions, position};
 use super::{Limit, LiveWindow, MissingRule, Rules, Scope, ThresholdRule};
 use crate::limits::{RULE_SECONDS_MAX, RULES_BYTES_MAX, RULES_MAX};
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 use wardline_proto::codes::{self, Metric, MetricKind};
+use wardline_proto::refusal::Refusal;
 use wardline_proto::v1::Priority;
 use wardline_proto::{DeviceId, TenantId};
 
 /// One thing that is wrong with a rules file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
+    /// Line of the file, from 1.
+    pub line: u32,
+    /// Column of the line, characters from 1.
+    pub column: u32,
+    /// Stable code with a page in `docs/errors`.
+    pub code: Refusal,
     /// The rule, or the part of the file.
     pub place: String,
     /// What is wrong and what would be right.
@@ -20,18 +29,15 @@ pub struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.message)
+        let Self { line, column, code, place, message } = self;
+        write!(f, "line {line}, column {column}: {} {place}: {message}", code.code())
     }
 }
 
 /// Checks a file's text.
 pub fn check(text: &str) -> Result<Rules, Vec<Finding>> {
-    let whole = |message: String| vec![Finding { place: "file".into(), message }];
-    if text.len() > RULES_BYTES_MAX {
-        return Err(whole(format!("larger than {RULES_BYTES_MAX} bytes")));
-    }
-    let file: RulesFile = toml::from_str(text).map_err(|e| whole(e.to_string().trim_end().to_owned()))?;
-    let mut lint = Lint::default();
+    let file = read(text).map_err(|finding| vec![finding])?;
+    let mut lint = Lint { positions: Positions::of(text), ..Lint::default() };
     lint.file(&file);
     let thresholds: Vec<_> = file.threshold.iter().filter_map(|rule| lint.threshold(rule)).collect();
     let missing = file.missing.iter().filter_map(|rule| lint.missing(rule)).collect();
@@ -59,6 +65,7 @@ pub fn check(text: &str) -> Result<Rules, Vec<Finding>> {
             composites,
             suppressions,
             overrides,
+            orders: Arc::default(),
             policy,
             policies,
         })
@@ -67,20 +74,45 @@ pub fn check(text: &str) -> Result<Rules, Vec<Finding>> {
     }
 }
 
+/// Reads a file's grammar.
+fn read(text: &str) -> Result<RulesFile, Finding> {
+    let finding = |code, at: usize, message: String| {
+        let (line, column) = position(text, at);
+        Finding { line, column, code, place: "file".into(), message }
+    };
+    if text.len() > RULES_BYTES_MAX {
+        let message = format!("larger than {RULES_BYTES_MAX} bytes");
+        return Err(finding(Refusal::RulesUnreadable, 0, message));
+    }
+    toml::from_str(text).map_err(|error: toml::de::Error| {
+        let is_toml = toml::de::DeTable::parse(text).is_ok();
+        let code = if is_toml { Refusal::RulesKey } else { Refusal::RulesUnreadable };
+        finding(code, error.span().map_or(0, |span| span.start), error.message().to_owned())
+    })
+}
+
 #[derive(Default)]
 pub(super) struct Lint {
     findings: Vec<Finding>,
+    positions: Positions,
     pub(super) ids: BTreeSet<String>,
 }
 
 impl Lint {
-    pub(super) fn say(&mut self, place: &str, message: impl Into<String>) {
-        self.findings.push(Finding { place: place.to_owned(), message: message.into() });
+    /// Notes what is wrong with a key of a place.
+    pub(super) fn say(&mut self, code: Refusal, (place, key): (&str, &str), message: impl Into<String>) {
+        let (line, column) = self.positions.find(place, key);
+        let (place, message) = (place.to_owned(), message.into());
+        self.findings.push(Finding { line, column, code, place, message });
     }
 
     fn file(&mut self, file: &RulesFile) {
         if file.version != VERSION {
-            self.say("file", format!("version is {}, this build reads {VERSION}", file.version));
+            self.say(
+                Refusal::RulesKey,
+                ("file", "version"),
+                format!("version is {}, this build reads {VERSION}", file.version),
+            );
         }
         let kinds = [
             file.threshold.len(),
@@ -92,7 +124,7 @@ impl Lint {
             file.overrides.len(),
         ];
         if kinds.into_iter().sum::<usize>() > RULES_MAX {
-            self.say("file", format!("more than {RULES_MAX} rules"));
+            self.say(Refusal::RulesBound, ("file", ""), format!("more than {RULES_MAX} rules"));
         }
     }
 
@@ -108,10 +140,10 @@ impl Lint {
         let clear_delay_us = self.seconds(place, "clear_delay_s", rule.clear_delay_s);
         let max_gap_us = self.seconds(place, "max_gap_s", rule.max_gap_s);
         if max_gap_us == 0 {
-            self.say(place, "max_gap_s must be at least 1");
+            self.say(Refusal::RulesBound, (place, "max_gap_s"), "max_gap_s must be at least 1");
         }
         if !(rule.hysteresis.is_finite() && rule.hysteresis >= 0.0) {
-            self.say(place, "hysteresis must be a number of at least 0");
+            self.say(Refusal::RulesBound, (place, "hysteresis"), "hysteresis must be a number of at least 0");
         }
         let (metric, limit, priority) = (metric?, limit?, priority?);
         self.fits(place, rule, metric, limit);
@@ -138,7 +170,7 @@ impl Lint {
         let cadence_us = self.seconds(place, "expect_every_s", rule.expect_every_s);
         let grace_us = self.seconds(place, "grace_s", rule.grace_s);
         if cadence_us == 0 {
-            self.say(place, "expect_every_s must be at least 1");
+            self.say(Refusal::RulesBound, (place, "expect_every_s"), "expect_every_s must be at least 1");
         }
         let overdue_after_us = cadence_us + grace_us;
         let mdc_code = metric?.mdc_code;
@@ -148,32 +180,40 @@ impl Lint {
     pub(super) fn id(&mut self, id: &str) {
         // An id of the device grammar also keeps clear of `device/` and `system/`, which are the engine's own.
         if DeviceId::new(id).is_err() {
-            self.say(id, "an id is 1 to 64 of a-z 0-9 . _ - and starts and ends with a letter or digit");
+            self.say(
+                Refusal::RulesBound,
+                (id, "id"),
+                "an id is 1 to 64 of a-z 0-9 . _ - and starts and ends with a letter or digit",
+            );
         }
         if !self.ids.insert(id.to_owned()) {
-            self.say(id, "a second rule with this id");
+            self.say(Refusal::RulesTwice, (id, "id"), "a second rule with this id");
         }
     }
 
     pub(super) fn source(&mut self, place: &str, source: &str) {
         if source.trim().is_empty() {
-            self.say(place, "source is empty: say where the limit comes from");
+            self.say(
+                Refusal::RulesSource,
+                (place, "source"),
+                "source is empty: say where the limit comes from",
+            );
         }
     }
 
     pub(super) fn scope(&mut self, place: &str, tenants: &[String], devices: &[String]) -> Scope {
-        let bad = tenants
-            .iter()
-            .filter(|t| TenantId::new(t).is_err())
-            .chain(devices.iter().filter(|d| DeviceId::new(d).is_err()));
-        for name in bad {
-            self.say(place, format!("{name:?} is no id"));
+        let tenants_bad = tenants.iter().filter(|t| TenantId::new(t).is_err()).map(|t| ("tenants", t));
+        let devices_bad = devices.iter().filter(|d| DeviceId::new(d).is_err()).map(|d| ("devices", d));
+        for (key, name) in tenants_bad.chain(devices_bad) {
+            self.say(Refusal::RulesBound, (place, key), format!("{name:?} is no id"));
         }
         Scope { tenants: tenants.to_vec(), devices: devices.to_vec() }
     }
 
     pub(super) fn metric(&mut self, place: &str, ref_id: &str, mdc_code: u32) -> Option<&'static Metric> {
-        codes::lint(ref_id, mdc_code).map_err(|message| self.say(place, message)).ok()
+        codes::lint(ref_id, mdc_code)
+            .map_err(|message| self.say(Refusal::RulesMetric, (place, "mdc_code"), message))
+            .ok()
     }
 
     fn limit(&mut self, place: &str, rule: &Threshold) -> Option<Limit> {
@@ -183,29 +223,28 @@ impl Lint {
             _ => None,
         };
         if limit.is_none() {
-            self.say(place, "give either below or above");
+            self.say(Refusal::RulesKey, (place, ""), "give either below or above");
         }
         limit
     }
 
     fn fits(&mut self, place: &str, rule: &Threshold, metric: &Metric, limit: Limit) {
         if rule.unit != metric.ucum_unit {
-            self.say(place, format!("unit is {:?}, {} has {:?}", rule.unit, metric.ref_id, metric.ucum_unit));
+            self.say(
+                Refusal::RulesMetric,
+                (place, "unit"),
+                format!("unit is {:?}, {} has {:?}", rule.unit, metric.ref_id, metric.ucum_unit),
+            );
         }
         if metric.kind != MetricKind::Numeric {
-            self.say(place, "a waveform has no threshold");
+            self.say(Refusal::RulesMetric, (place, "metric"), "a waveform has no threshold");
         }
-        let cleared_at = match limit {
-            Limit::Below(limit) => limit + rule.hysteresis,
-            Limit::Above(limit) => limit - rule.hysteresis,
-        };
-        let possible = metric.is_plausible(limit.value()) && metric.is_plausible(cleared_at);
-        let reachable = match limit {
-            Limit::Below(limit) => limit > metric.plausible_min,
-            Limit::Above(limit) => limit < metric.plausible_max,
-        };
-        if !possible || !reachable {
-            self.say(place, "no plausible value crosses and clears this limit");
+        if !is_reachable(metric, limit, rule.hysteresis) {
+            self.say(
+                Refusal::RulesLimit,
+                (place, side(limit)),
+                "no plausible value crosses and clears this limit",
+            );
         }
     }
 
@@ -217,14 +256,18 @@ impl Lint {
             _ => None,
         };
         if priority.is_none() {
-            self.say(place, format!("priority is low, medium or high, not {word:?}"));
+            self.say(
+                Refusal::RulesBound,
+                (place, "priority"),
+                format!("priority is low, medium or high, not {word:?}"),
+            );
         }
         priority
     }
 
     pub(super) fn seconds(&mut self, place: &str, key: &str, seconds: u32) -> i64 {
         if seconds > RULE_SECONDS_MAX {
-            self.say(place, format!("{key} is more than {RULE_SECONDS_MAX}"));
+            self.say(Refusal::RulesBound, (place, key), format!("{key} is more than {RULE_SECONDS_MAX}"));
         }
         i64::from(seconds) * 1_000_000
     }
@@ -239,10 +282,35 @@ impl Lint {
                     && meet(&other.scope.devices, &rule.scope.devices)
             };
             if let Some(other) = rules[..i].iter().find(same_side) {
-                self.say(&rule.id, format!("watches the same side of the same metric as {}", other.id));
+                self.say(
+                    Refusal::RulesTwice,
+                    (&rule.id, "id"),
+                    format!("watches the same side of the same metric as {}", other.id),
+                );
             }
         }
     }
+}
+
+fn side(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Below(_) => "below",
+        Limit::Above(_) => "above",
+    }
+}
+
+/// Says whether plausible values cross a limit and clear it.
+pub(super) fn is_reachable(metric: &Metric, limit: Limit, hysteresis: f64) -> bool {
+    let cleared_at = match limit {
+        Limit::Below(limit) => limit + hysteresis,
+        Limit::Above(limit) => limit - hysteresis,
+    };
+    let possible = metric.is_plausible(limit.value()) && metric.is_plausible(cleared_at);
+    let reachable = match limit {
+        Limit::Below(limit) => limit > metric.plausible_min,
+        Limit::Above(limit) => limit < metric.plausible_max,
+    };
+    possible && reachable
 }
 
 fn meet(a: &[String], b: &[String]) -> bool {

@@ -6,6 +6,7 @@ use super::{CompositeRule, Limit, RateRule, SuppressRule, ThresholdRule};
 use crate::limits::MEMBERS_MAX;
 use toml::value::{Datetime, Offset};
 use wardline_proto::codes::MetricKind;
+use wardline_proto::refusal::Refusal;
 
 /// Alarms of devices, as a member or a cause.
 const DEVICE_PREFIX: &str = "device/";
@@ -24,10 +25,10 @@ impl Lint {
             _ => None,
         };
         if change.is_none() {
-            self.say(place, "give either rises_by or falls_by");
+            self.say(Refusal::RulesKey, (place, ""), "give either rises_by or falls_by");
         }
         if rule.within_s == 0 || rule.max_gap_s == 0 {
-            self.say(place, "within_s and max_gap_s must be at least 1");
+            self.say(Refusal::RulesBound, (place, "within_s"), "within_s and max_gap_s must be at least 1");
         }
         let within_us = self.seconds(place, "within_s", rule.within_s);
         let onset_delay_us = self.seconds(place, "onset_delay_s", rule.onset_delay_s);
@@ -35,12 +36,20 @@ impl Lint {
         let max_gap_us = self.seconds(place, "max_gap_s", rule.max_gap_s);
         let (metric, (by, falls), priority) = (metric?, change?, priority?);
         if rule.unit != metric.ucum_unit {
-            self.say(place, format!("unit is {:?}, {} has {:?}", rule.unit, metric.ref_id, metric.ucum_unit));
+            self.say(
+                Refusal::RulesMetric,
+                (place, "unit"),
+                format!("unit is {:?}, {} has {:?}", rule.unit, metric.ref_id, metric.ucum_unit),
+            );
         }
         let span = metric.plausible_max - metric.plausible_min;
         let hysteresis_fits = rule.hysteresis >= 0.0 && rule.hysteresis < by;
         if metric.kind != MetricKind::Numeric || by <= 0.0 || by >= span || !hysteresis_fits {
-            self.say(place, "no plausible change crosses and clears this limit");
+            self.say(
+                Refusal::RulesLimit,
+                (place, if falls { "falls_by" } else { "rises_by" }),
+                "no plausible change crosses and clears this limit",
+            );
         }
         let change = ThresholdRule {
             id: rule.id.clone(),
@@ -63,7 +72,7 @@ impl Lint {
             (false, true) => (rule.all_of.clone(), true),
             (true, false) => (rule.any_of.clone(), false),
             _ => {
-                self.say(place, "give either all_of or any_of");
+                self.say(Refusal::RulesKey, (place, ""), "give either all_of or any_of");
                 return None;
             }
         };
@@ -90,7 +99,7 @@ impl Lint {
         // What is held back must not hold back others: it would be a way to lose an alarm that nobody sees.
         let is_held = |id: &String| file.suppress.iter().any(|other| other.rules.contains(id));
         if is_held(&rule.cause) {
-            self.say(&place, "the cause is itself held back");
+            self.say(Refusal::RulesReference, (&place, "cause"), "the cause is itself held back");
         }
         let scope = self.scope(&place, &rule.tenants, &rule.devices);
         let settle_us = self.seconds(&place, "settle_s", rule.settle_s);
@@ -105,7 +114,7 @@ impl Lint {
         let place = format!("override {}", other.rule);
         self.source(&place, &other.source);
         if other.author.trim().is_empty() {
-            self.say(&place, "author is empty: say who decided it");
+            self.say(Refusal::RulesSource, (&place, "author"), "author is empty: say who decided it");
         }
         let scope = self.scope(&place, &other.tenants, &other.devices);
         let rule = thresholds.iter().find(|rule| rule.id == other.rule);
@@ -115,15 +124,23 @@ impl Lint {
             _ => None,
         };
         if limit.is_none() {
-            self.say(&place, "name a threshold, and give its side: below or above");
+            self.say(
+                Refusal::RulesReference,
+                (&place, "rule"),
+                "name a threshold, and give its side: below or above",
+            );
         }
         let times = (unix_us(&other.from), unix_us(&other.until));
         let (Some(from_us), Some(until_us)) = times else {
-            self.say(&place, "from and until are times in UTC: 2026-11-21T08:00:00Z");
+            self.say(
+                Refusal::RulesBound,
+                (&place, "from"),
+                "from and until are times in UTC: 2026-11-21T08:00:00Z",
+            );
             return None;
         };
         if from_us >= until_us {
-            self.say(&place, "until must be after from");
+            self.say(Refusal::RulesBound, (&place, "until"), "until must be after from");
         }
         let (rule, author) = (other.rule.clone(), other.author.clone());
         Some(super::Override { rule, limit: limit?, valid_us: from_us..until_us, author, scope })
@@ -131,11 +148,15 @@ impl Lint {
 
     fn members(&mut self, place: &str, members: &[String]) {
         if members.is_empty() || members.len() > MEMBERS_MAX {
-            self.say(place, format!("1 to {MEMBERS_MAX} rules are named"));
+            self.say(Refusal::RulesBound, (place, ""), format!("1 to {MEMBERS_MAX} rules are named"));
         }
         for member in members {
             if !member.starts_with(DEVICE_PREFIX) && !self.ids.contains(member) {
-                self.say(place, format!("{member:?} is no rule before it, and no alarm of a device"));
+                self.say(
+                    Refusal::RulesReference,
+                    (place, ""),
+                    format!("{member:?} is no rule before it, and no alarm of a device"),
+                );
             }
         }
     }

@@ -5,6 +5,7 @@ use super::lint::Lint;
 use super::{Breathing, Consciousness, News2Rule};
 use crate::engine::FROM_BAND_MIN;
 use crate::news2::{Band, SpO2Scale};
+use wardline_proto::refusal::Refusal;
 
 const POPULATION: &str = "adult-not-pregnant";
 
@@ -16,7 +17,11 @@ impl Lint {
         let scope = self.scope(place, &rule.tenants, &rule.devices);
         if rule.population != POPULATION {
             let why = "NEWS2 is not for people under 16 or in pregnancy";
-            self.say(place, format!("population must be {POPULATION:?}: {why}"));
+            self.say(
+                Refusal::RulesBound,
+                (place, "population"),
+                format!("population must be {POPULATION:?}: {why}"),
+            );
         }
         let scale = self.word(
             place,
@@ -34,7 +39,11 @@ impl Lint {
         let from_band = self.word(place, "from_band", &rule.from_band, &bands);
         debug_assert!(bands.iter().all(|(_, band)| *band >= FROM_BAND_MIN), "lower bands make no alert");
         if rule.stale_after_s == 0 || rule.spot_stale_after_s == 0 {
-            self.say(place, "stale_after_s and spot_stale_after_s must be at least 1");
+            self.say(
+                Refusal::RulesBound,
+                (place, "stale_after_s"),
+                "stale_after_s and spot_stale_after_s must be at least 1",
+            );
         }
         let stale_after_us = self.seconds(place, "stale_after_s", rule.stale_after_s);
         let spot_stale_after_us = self.seconds(place, "spot_stale_after_s", rule.spot_stale_after_s);
@@ -58,7 +67,11 @@ impl Lint {
         let found = words.iter().find(|(name, _)| *name == word).map(|(_, value)| *value);
         if found.is_none() {
             let names: Vec<&str> = words.iter().map(|(name, _)| *name).collect();
-            self.say(place, format!("{key} is one of {}, not {word:?}", names.join(", ")));
+            self.say(
+                Refusal::RulesBound,
+                (place, key),
+                format!("{key} is one of {}, not {word:?}", names.join(", ")),
+            );
         }
         found
     }

@@ -4,6 +4,7 @@ use super::file::{Escalation, RulesFile};
 use super::lint::Lint;
 use crate::limits::{ESCALATION_SECONDS_MIN, ESCALATIONS_MAX};
 use std::collections::BTreeMap;
+use wardline_proto::refusal::Refusal;
 use wardline_store::alert_signal::Policy;
 
 const PLACE: &str = "escalation";
@@ -12,10 +13,18 @@ impl Lint {
     /// Reads `[escalation]`.
     pub(super) fn escalation(&mut self, file: &Escalation) -> Policy {
         if file.times_max > ESCALATIONS_MAX {
-            self.say(PLACE, format!("times_max is more than {ESCALATIONS_MAX}"));
+            self.say(
+                Refusal::RulesBound,
+                (PLACE, "times_max"),
+                format!("times_max is more than {ESCALATIONS_MAX}"),
+            );
         }
         if file.after_s != 0 && file.after_s < ESCALATION_SECONDS_MIN {
-            self.say(PLACE, format!("after_s is 0 or at least {ESCALATION_SECONDS_MIN}"));
+            self.say(
+                Refusal::RulesBound,
+                (PLACE, "after_s"),
+                format!("after_s is 0 or at least {ESCALATION_SECONDS_MIN}"),
+            );
         }
         Policy {
             escalate_after_us: self.seconds(PLACE, "after_s", file.after_s),

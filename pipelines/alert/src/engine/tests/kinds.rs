@@ -205,7 +205,7 @@ fn each_mistake_is_named() {
         let text = RULES.replacen(from, to, 1);
         assert_ne!(text, RULES, "{from}");
         let Err(RulesError::Invalid(found)) = Rules::parse(&text) else { panic!("{to} passes") };
-        assert!(found.iter().any(|finding| finding.to_string() == expected), "{to}: {found:?}");
+        assert!(found.iter().any(|finding| finding.to_string().ends_with(expected)), "{to}: {found:?}");
     }
 }
 

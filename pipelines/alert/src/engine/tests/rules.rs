@@ -51,7 +51,7 @@ fn each_mistake_is_named() {
     ];
     for (from, to, expected) in table {
         let found = findings(&GOOD.replacen(from, to, 1));
-        assert!(found.iter().any(|f| f == expected), "{to}: {found:?}");
+        assert!(found.iter().any(|f| f.ends_with(expected)), "{to}: {found:?}");
     }
     let misspelt = findings(&GOOD.replacen("hysteresis", "hysterisis", 1));
     assert!(misspelt[0].contains("unknown field `hysterisis`"), "{misspelt:?}");
@@ -61,7 +61,9 @@ fn each_mistake_is_named() {
 fn two_limits_on_one_side_are_refused_unless_they_are_for_others() {
     let rule = GOOD.split_once("[[threshold]]").unwrap().1;
     let second = format!("{GOOD}\n[[threshold]]{}", rule.replace("spo2-low", "spo2-very-low"));
-    assert_eq!(findings(&second), ["spo2-very-low: watches the same side of the same metric as spo2-low"]);
+    let twice =
+        "line 17, column 1: WL-RUL-007 spo2-very-low: watches the same side of the same metric as spo2-low";
+    assert_eq!(findings(&second), [twice]);
     let apart = format!(
         "{}\ntenants = [\"a\"]\n[[threshold]]{}\ntenants = [\"b\"]",
         GOOD,
@@ -69,5 +71,97 @@ fn two_limits_on_one_side_are_refused_unless_they_are_for_others() {
     );
     assert_eq!(findings(&apart), [""; 0]);
     let twice = format!("{GOOD}\n[[threshold]]{rule}");
-    assert!(findings(&twice).iter().any(|f| f == "spo2-low: a second rule with this id"));
+    assert!(findings(&twice).iter().any(|f| f.ends_with("spo2-low: a second rule with this id")));
+}
+
+#[test]
+fn each_mistake_has_a_code_and_a_place() {
+    let table = [
+        ("[[threshold]]", "[[threshold", "WL-RUL-001", 3),
+        ("hysteresis", "hysterisis", "WL-RUL-002", 9),
+        ("below = 88", "", "WL-RUL-002", 4),
+        ("version = 1", "version = 2", "WL-RUL-002", 2),
+        ("150456", "150448", "WL-RUL-003", 6),
+        ("\"%\"", "\"1\"", "WL-RUL-003", 7),
+        ("below = 88", "below = 0", "WL-RUL-004", 8),
+        ("max_gap_s = 5", "max_gap_s = 0", "WL-RUL-005", 12),
+        ("\"high\"", "\"urgent\"", "WL-RUL-005", 13),
+        ("\"ward 7\"", "\" \"", "WL-RUL-006", 14),
+        (
+            "\"ward 7\"",
+            "\"x\"\n[[suppress]]\ncause = \"spo2-low\"\nrules = [\"no-rule\"]\nsettle_s = 1\nsource = \"x\"",
+            "WL-RUL-008",
+            16,
+        ),
+    ];
+    for (from, to, code, line) in table {
+        let found = findings(&GOOD.replacen(from, to, 1));
+        let wanted = format!("line {line}, column ");
+        assert!(found.iter().any(|f| f.starts_with(&wanted) && f.contains(code)), "{to}: {found:?}");
+    }
+    let column = findings(&GOOD.replacen("max_gap_s = 5", "  max_gap_s = 0", 1));
+    assert!(column[0].starts_with("line 12, column 3: "), "{column:?}");
+}
+
+#[test]
+fn every_default_says_where_it_comes_from() {
+    let file: toml::Table = Rules::defaults_text().parse().unwrap();
+    let mut rules = 0;
+    for rule in file.values().filter_map(toml::Value::as_array).flatten() {
+        let source = rule["source"].as_str().unwrap();
+        let cites = ["WHO", "RCP", "BTS", "Ours"].iter().any(|who| source.contains(who));
+        assert!(cites && source.len() > 20, "{source}");
+        rules += 1;
+    }
+    assert_eq!(rules, Rules::defaults().unwrap().count());
+}
+
+/// The schema knows the keys that the grammar knows, and wants those that it wants.
+#[test]
+fn the_schema_is_the_grammars() {
+    let schema: serde_json::Value = serde_json::from_str(crate::rules::schema()).unwrap();
+    let root = schema["properties"].as_object().unwrap();
+    assert_eq!(keys_of("version = 1\nno_such_key = 1"), names(root.keys()));
+    for (kind, told) in root.iter().filter(|(kind, _)| *kind != "version") {
+        let is_list = told["type"] == "array";
+        let to = if is_list { &told["items"]["$ref"] } else { &told["$ref"] };
+        let table = &schema["$defs"][to.as_str().unwrap().trim_start_matches("#/$defs/")];
+        let head =
+            if is_list { format!("version = 1\n[[{kind}]]\n") } else { format!("version = 1\n[{kind}]\n") };
+        let keys = table["properties"].as_object().unwrap();
+        assert_eq!(keys_of(&format!("{head}no_such_key = 1")), names(keys.keys()), "{kind}");
+        let required: Vec<&str> =
+            table["required"].as_array().unwrap().iter().filter_map(|k| k.as_str()).collect();
+        for left_out in keys.keys() {
+            let others = keys.iter().filter(|(key, _)| *key != left_out);
+            let lines = others.map(|(key, told)| format!("{key} = {}\n", sample(told)));
+            let found = findings(&format!("{head}{}", lines.collect::<String>()));
+            let missed = found.iter().any(|f| f.contains(&format!("missing field `{left_out}`")));
+            assert_eq!(missed, required.contains(&left_out.as_str()), "{kind}.{left_out}: {found:?}");
+        }
+    }
+}
+
+/// Returns the keys that the grammar would have known.
+fn keys_of(text: &str) -> Vec<String> {
+    let found = findings(text);
+    let (_, expected) = found[0].split_once("expected").unwrap_or_else(|| panic!("{found:?}"));
+    names(expected.split('`').skip(1).step_by(2))
+}
+
+fn names(keys: impl Iterator<Item = impl AsRef<str>>) -> Vec<String> {
+    let mut names: Vec<String> = keys.map(|key| key.as_ref().to_owned()).collect();
+    names.sort();
+    names
+}
+
+fn sample(told: &serde_json::Value) -> &'static str {
+    match (told["type"].as_str(), told["format"].as_str()) {
+        (Some("integer"), _) => "1",
+        (Some("number"), _) => "1.5",
+        (Some("boolean"), _) => "true",
+        (Some("array"), _) => "[]",
+        (_, Some("date-time")) => "2026-11-21T08:00:00Z",
+        _ => "\"x\"",
+    }
 }
