@@ -10,6 +10,7 @@ mod error;
 mod ledger;
 mod listener;
 mod lists;
+mod overrides;
 mod subscription;
 #[cfg(test)]
 mod tests;
@@ -222,5 +223,17 @@ impl AlertService for Alerts {
 
     async fn list_listeners(&self, request: Request<ListListenersRequest>) -> Answer<ListListenersResponse> {
         lists::listeners(self, request).await
+    }
+
+    async fn set_override(&self, request: Request<SetOverrideRequest>) -> Answer<SetOverrideResponse> {
+        overrides::set(self, request).await
+    }
+
+    async fn end_override(&self, request: Request<EndOverrideRequest>) -> Answer<EndOverrideResponse> {
+        overrides::end(self, request).await
+    }
+
+    async fn list_overrides(&self, request: Request<ListOverridesRequest>) -> Answer<ListOverridesResponse> {
+        overrides::list(self, request).await
     }
 }

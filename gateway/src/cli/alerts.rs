@@ -6,6 +6,8 @@ mod board;
 mod follow;
 mod ledger;
 mod line;
+mod lint;
+mod overrides;
 mod replay;
 
 use anyhow::{Context, bail};
@@ -46,6 +48,12 @@ enum Action {
     Listeners(ledger::Listeners),
     /// Say that a listener will not come back: nobody misses it any more.
     Release(ledger::Release),
+    /// Set, list and end other values of rules for a tenant, a ward or a patient.
+    Override(overrides::Override),
+    /// Tell everything that is wrong with rules files.
+    Lint(lint::Lint),
+    /// Print the JSON schema of rules files.
+    Schema,
     /// Run other rules over the archive, and print the difference in alarms per patient-day.
     Replay(replay::Replay),
 }
@@ -139,6 +147,12 @@ impl AlertsCommand {
             Action::Deliveries(deliveries) => deliveries.run().await,
             Action::Listeners(listeners) => listeners.run().await,
             Action::Release(release) => release.run().await,
+            Action::Override(other) => other.run().await,
+            Action::Lint(lint) => lint.run(),
+            Action::Schema => {
+                println!("{}", wardline_alert::rules::schema());
+                Ok(ExitCode::SUCCESS)
+            }
             Action::Replay(replay) => replay.run().await,
         }
     }

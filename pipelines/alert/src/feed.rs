@@ -8,6 +8,7 @@ pub use shared::{Page, SharedFeed};
 use crate::erase::is_erased;
 use crate::limits::{FEED_PAGE_MAX, LIST_SCAN_MAX};
 use crate::progress::Progress;
+use crate::rules::Rules;
 use crate::seal::{Sealers, event_aad};
 use crate::selection::Selection;
 use crate::wards::Wards;
@@ -52,9 +53,15 @@ pub struct AlertFeed {
     pub(crate) progress: Arc<Progress>,
     pub(crate) wards: Wards,
     pub(crate) rings: Rings,
+    pub(crate) rules: Arc<Rules>,
 }
 
 impl AlertFeed {
+    /// Returns the rules in force.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
     /// Returns at most `limit` (and [`FEED_PAGE_MAX`]) events of `tenant` after `cursor`, in order.
     pub async fn since(
         &self,

@@ -14,6 +14,7 @@ pub mod limits;
 mod metrics;
 pub mod news2;
 pub mod observation;
+pub mod orders;
 mod progress;
 pub mod rules;
 mod seal;

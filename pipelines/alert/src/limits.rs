@@ -61,6 +61,8 @@ pub const DELIVERIES_KEEP_US: i64 = 30 * 24 * 3600 * 1_000_000;
 const _: () = assert!(BEHIND_SECONDS <= BEHIND_SECONDS_MAX && LEASE_SECONDS_MIN < LEASE_SECONDS_MAX);
 /// Slots of a window in which a rate of change is looked for.
 pub const RATE_SLOTS: i64 = 32;
+/// Overrides that were over before this are not looked at any more, microseconds: 30 days.
+pub const ORDERS_KEEP_US: i64 = 30 * 24 * 3600 * 1_000_000;
 /// Most conditions in a composite or a suppression.
 pub const MEMBERS_MAX: usize = 16;
 /// Events that subscribers are given at a time.

@@ -3,7 +3,12 @@
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::macros::format_description;
-use wardline_proto::v1::{AlarmKind, AlarmPhase, Alert, AlertEvent, AlertState, News2Score, Priority};
+use wardline_proto::v1::{
+    AlarmKind, AlarmPhase, Alert, AlertEvent, AlertState, News2Score, Priority, SignalEvidence,
+};
+
+/// An alarm of missing data that was told later than this was due while nothing ran.
+const LATE_US: i64 = 2_000_000;
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,12 +32,13 @@ impl Style {
             })
             .to_string(),
             Self::Text { coloured } => format!(
-                "{} #{} {:<10} {}{}",
+                "{} #{} {:<10} {}{}{}",
                 clock(event.at_us),
                 event.cursor,
                 phase(event.phase()),
                 describe(&alert, coloured && event.phase() != AlarmPhase::End),
                 done(event, &alert),
+                late(event),
             ),
         }
     }
@@ -72,7 +78,8 @@ fn describe(alert: &Alert, coloured: bool) -> String {
     let limit = alert.limit.map_or_else(String::new, |limit| format!(" (limit {limit})"));
     let score = alert.news2.as_ref().map(score).unwrap_or_default();
     let id = alert.alert_id.get(..12).unwrap_or_default();
-    format!("{priority} {device} {}{metric}{value}{limit}{score} [{id}]", alert.rule_id)
+    let evidence = alert.evidence.as_ref().map(evidence).unwrap_or_default();
+    format!("{priority} {device} {}{metric}{value}{limit}{score}{evidence} [{id}]", alert.rule_id)
 }
 
 /// Says what was done about an alert, when that is what the event is about.
@@ -96,6 +103,22 @@ fn state(state: AlertState) -> &'static str {
         AlertState::Paused => "paused",
         AlertState::Unspecified => "unknown",
     }
+}
+
+/// What another signal says; nothing when it says nothing.
+fn evidence(evidence: &SignalEvidence) -> String {
+    let SignalEvidence { verdict, signal, pulses, rate_per_minute, .. } = evidence;
+    match verdict.as_str() {
+        "unavailable" => String::new(),
+        verdict => format!(" ({verdict}: {signal} shows {pulses} pulses, {rate_per_minute:.0} /min)"),
+    }
+}
+
+/// Says how late an event of time was told: nobody looked in between.
+fn late(event: &AlertEvent) -> String {
+    let late_us = event.stored_at_us - event.at_us;
+    let told = event.reason == "data_missing" && late_us > LATE_US;
+    if told { format!(" told {} s late: the gateway was away", late_us / 1_000_000) } else { String::new() }
 }
 
 /// A total, or what it cannot be below: never one in place of the other.
@@ -137,6 +160,14 @@ fn alert_json(alert: &Alert) -> Value {
             "total": news2.total,
             "band": news2.band,
             "missing": news2.missing,
+        })),
+        "evidence": alert.evidence.as_ref().map(|seen| json!({
+            "verdict": seen.verdict,
+            "signal": seen.signal,
+            "from_us": seen.from_us,
+            "to_us": seen.to_us,
+            "pulses": seen.pulses,
+            "rate_per_minute": seen.rate_per_minute,
         })),
         "onset_us": alert.onset_us,
         "ended_us": (alert.ended_us != 0).then_some(alert.ended_us),

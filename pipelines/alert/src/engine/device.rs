@@ -5,15 +5,17 @@ use super::composite::{self, CompositeState};
 use super::contested::{self, ContestedState};
 use super::dedup::SeenStream;
 use super::device_alarm::{self, ConditionState, Ignored};
+use super::evidence;
 use super::late::{self, LateState};
 use super::missing::{self, MissingState};
 use super::news2::{self, News2State};
+use super::pulse::{self, PLETH, PulseState};
 use super::rate::{self, RateState};
 use super::suppress::{self, SuppressState};
 use super::threshold::{self, ThresholdState};
 use super::transition::Transition;
 use crate::observation::{Observation, Reading, readings};
-use crate::rules::Rules;
+use crate::rules::{Limit, Rules};
 use wardline_proto::DeviceKey;
 use wardline_proto::codes::{self, status};
 use wardline_proto::v1::{Alert, NumericSeries};
@@ -57,6 +59,9 @@ pub struct DeviceState {
     /// Runs in what came late.
     #[prost(message, repeated, tag = "12")]
     pub late: Vec<LateState>,
+    /// Pulses in the plethysmogram.
+    #[prost(message, optional, tag = "13")]
+    pub pulse: Option<PulseState>,
 }
 
 /// The time of a metric's last live, usable reading.
@@ -79,16 +84,42 @@ pub(crate) struct Sink<'a> {
 impl DeviceState {
     /// Feeds one publish that was not seen before.
     pub(crate) fn observe(&mut self, rules: &Rules, seen: &Observation, sink: &mut Sink<'_>) {
+        let mark = sink.out.len();
         for series in &seen.body.numerics {
             self.series(rules, seen, series, sink);
         }
         for block in &seen.body.waveforms {
             let live = rules.live.holds(seen.edge_time(block.start_us), seen.ingested_at_us);
+            if live && block.mdc_code == PLETH {
+                pulse::feed(&mut self.pulse, block, seen.edge_time(block.start_us));
+            }
             self.arrived(rules, &seen.key, block.mdc_code, (seen.ingested_at_us, live), sink.out);
         }
         if rules.pass_device_alarms {
             self.alarms(rules, seen, sink);
         }
+        self.qualify(rules, seen, &mut sink.out[mark..]);
+    }
+
+    /// Says what the plethysmogram knows of alarms of the heart rate that began with this publish.
+    fn qualify(&mut self, rules: &Rules, seen: &Observation, began: &mut [Transition]) {
+        let of_device = |alert: &Alert| {
+            let id = alert.rule_id.strip_prefix("device/")?;
+            let alarm = seen.body.alarms.iter().find(|alarm| alarm.condition_id == id)?;
+            evidence::claimed(alarm.source_mdc_code, alarm.mdc_code, alarm.limit)
+        };
+        let of_rule = |alert: &Alert| {
+            let rule = rules.thresholds.iter().find(|rule| rule.id == alert.rule_id)?;
+            Some(match (rule.limit, alert.limit) {
+                (Limit::Below(_), Some(limit)) => Limit::Below(limit),
+                (Limit::Above(_), Some(limit)) => Limit::Above(limit),
+                (limit, None) => limit,
+            })
+        };
+        let limits = self.thresholds.iter_mut().filter_map(|state| state.alert.as_mut());
+        let remembered = limits.chain(self.conditions.iter_mut().filter_map(|state| state.alert.as_mut()));
+        let limit_of = |alert: &Alert| of_device(alert).or_else(|| of_rule(alert));
+        evidence::qualify(self.pulse.as_ref(), began, limit_of, remembered);
     }
 
     /// Raises what is due at `now_us`.
@@ -206,12 +237,12 @@ impl DeviceState {
             if !rules.live.holds(reading.at_us, seen.ingested_at_us) {
                 sink.counts.not_live += 1;
                 if reading.at_us < seen.ingested_at_us {
-                    self.late(rules, &seen.key, (series.mdc_code, reading), sink.out);
+                    self.late(rules, seen, (series.mdc_code, reading), sink.out);
                 }
                 continue;
             }
-            usable |= self.reading(rules, &seen.key, series.mdc_code, reading, sink);
-            self.score(rules, &seen.key, (series.mdc_code, reading), sink.out);
+            usable |= self.reading(rules, seen, (series.mdc_code, reading), sink);
+            self.score(rules, seen, (series.mdc_code, reading), sink.out);
         }
         if came {
             self.arrived(rules, &seen.key, series.mdc_code, (seen.ingested_at_us, usable), sink.out);
@@ -222,11 +253,11 @@ impl DeviceState {
     fn reading(
         &mut self,
         rules: &Rules,
-        key: &DeviceKey,
-        mdc_code: u32,
-        reading: Reading,
+        from: &Observation,
+        (mdc_code, reading): (u32, Reading),
         sink: &mut Sink<'_>,
     ) -> bool {
+        let (key, now_us) = (&from.key, from.ingested_at_us);
         if !rules.limits().any(|r| r.mdc_code == mdc_code && r.scope.covers(key)) {
             return true;
         }
@@ -245,7 +276,7 @@ impl DeviceState {
         let previous_us = std::mem::replace(&mut clock.last_us, reading.at_us);
         let seen = (reading, previous_us);
         for rule in rules.thresholds.iter().filter(|r| r.mdc_code == mdc_code && r.scope.covers(key)) {
-            let rule = rules.in_force(rule, key, reading.at_us);
+            let rule = rules.in_force(rule, key, (reading.at_us, now_us));
             threshold::step(&rule, key, &mut self.thresholds, seen, sink.out);
         }
         let rates =
@@ -260,21 +291,29 @@ impl DeviceState {
     fn late(
         &mut self,
         rules: &Rules,
-        key: &DeviceKey,
+        from: &Observation,
         (mdc_code, reading): (u32, Reading),
         out: &mut Vec<Transition>,
     ) {
+        let (key, now_us) = (&from.key, from.ingested_at_us);
         for rule in rules.thresholds.iter().filter(|r| r.mdc_code == mdc_code && r.scope.covers(key)) {
-            let rule = rules.in_force(rule, key, reading.at_us);
+            let rule = rules.in_force(rule, key, (reading.at_us, now_us));
             late::step(&rule, key, &mut self.late, reading, out);
         }
     }
 
     /// Feeds one live, usable reading to the scores that use its metric.
-    fn score(&mut self, rules: &Rules, key: &DeviceKey, reading: (u32, Reading), out: &mut Vec<Transition>) {
+    fn score(
+        &mut self,
+        rules: &Rules,
+        from: &Observation,
+        reading: (u32, Reading),
+        out: &mut Vec<Transition>,
+    ) {
         if news2::uses(reading.0) {
-            for rule in rules.news2.iter().filter(|r| r.scope.covers(key)) {
-                news2::step(rule, key, &mut self.news2, reading, out);
+            for rule in rules.news2.iter().filter(|r| r.scope.covers(&from.key)) {
+                let rule = rules.scored(rule, &from.key, from.ingested_at_us);
+                news2::step(&rule, &from.key, &mut self.news2, reading, out);
             }
         }
     }

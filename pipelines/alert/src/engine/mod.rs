@@ -16,9 +16,11 @@ mod contested;
 mod dedup;
 mod device;
 mod device_alarm;
+mod evidence;
 mod late;
 mod missing;
 mod news2;
+mod pulse;
 mod rate;
 mod suppress;
 mod system;
@@ -28,10 +30,12 @@ mod wheel;
 
 use crate::limits::{DEVICES_MAX, EVICTION_INTERVAL_US, IDLE_US, TENANTS_MAX};
 use crate::observation::Observation;
+use crate::orders::Orders;
 use crate::rules::Rules;
 use device::Sink;
 use prost::Message;
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use wardline_proto::{DeviceKey, TenantId};
 use wheel::Wheel;
 
@@ -44,6 +48,7 @@ pub use late::LateState;
 pub use missing::MissingState;
 pub(crate) use news2::FROM_BAND_MIN;
 pub use news2::{LatestReading, News2State};
+pub use pulse::PulseState;
 pub use rate::RateState;
 pub use suppress::{CauseState, SuppressState};
 pub use system::{SystemCondition, SystemState};
@@ -155,6 +160,11 @@ impl Engine {
             engine.devices.insert(key, state);
         }
         Ok(engine)
+    }
+
+    /// Takes what the store says about rules from here on.
+    pub fn set_orders(&mut self, orders: Arc<Orders>) {
+        self.rules.orders = orders;
     }
 
     /// Feeds one publish. Time moves on to its ingest time first.

@@ -4,15 +4,18 @@
 //! are `defaults.toml`. A [`Rules`] can only be had through the linter.
 
 pub mod file;
+mod in_force;
 pub mod lint;
 mod lint_kinds;
 mod lint_news2;
 mod lint_signal;
+mod position;
 
 use crate::news2::{Band, Parameter, SpO2Scale};
-use std::borrow::Cow;
+use crate::orders::Orders;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use wardline_proto::DeviceKey;
 use wardline_proto::v1::Priority;
 use wardline_store::alert_signal::Policy;
@@ -20,6 +23,12 @@ use wardline_store::alert_signal::Policy;
 pub use lint::Finding;
 
 const DEFAULTS: &str = include_str!("defaults.toml");
+const SCHEMA: &str = include_str!("schema.json");
+
+/// Returns the JSON schema of a rules file: for editors, which then know every key. What it cannot say the linter does.
+pub fn schema() -> &'static str {
+    SCHEMA.trim_end()
+}
 
 /// Says why a rules file was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -281,6 +290,8 @@ pub struct Rules {
     pub(crate) composites: Vec<CompositeRule>,
     pub(crate) suppressions: Vec<SuppressRule>,
     pub(crate) overrides: Vec<Override>,
+    /// What the store says besides.
+    pub(crate) orders: Arc<Orders>,
     /// How signals behave when their rule does not say otherwise.
     pub(crate) policy: Policy,
     /// By rule id, of the rules that do.
@@ -293,26 +304,15 @@ impl Rules {
         self.thresholds.iter().chain(self.rates.iter().map(|rate| &rate.change))
     }
 
-    /// Returns a rule with the limit that is in force for a device at a time. Of two overrides the later one in the
-    /// file counts.
-    pub(crate) fn in_force<'a>(
-        &self,
-        rule: &'a ThresholdRule,
-        key: &DeviceKey,
-        at_us: i64,
-    ) -> Cow<'a, ThresholdRule> {
-        let found = self.overrides.iter().rev().find(|other| {
-            other.rule == rule.id && other.valid_us.contains(&at_us) && other.scope.covers(key)
-        });
-        match found {
-            Some(other) => Cow::Owned(ThresholdRule { limit: other.limit, ..rule.clone() }),
-            None => Cow::Borrowed(rule),
-        }
-    }
-
     /// Returns how the signal of a rule's alerts behaves; alarms of devices and of the system have the file's policy.
     pub fn policy(&self, rule_id: &str) -> Policy {
         self.policies.get(rule_id).copied().unwrap_or(self.policy)
+    }
+
+    /// Returns how many rules there are.
+    pub fn count(&self) -> usize {
+        let watched = self.thresholds.len() + self.missing.len() + self.news2.len() + self.rates.len();
+        watched + self.composites.len() + self.suppressions.len() + self.overrides.len()
     }
 
     /// Returns Wardline's own rules.

@@ -3,7 +3,9 @@
 use crate::decode::{Decoded, decode};
 use crate::engine::{Changes, Engine, EngineCounts, SystemCondition, Transition};
 use crate::limits::{CHECKPOINT_RECORDS_MAX, STEP_BYTES_MAX};
+use crate::orders::Orders;
 use bytes::Bytes;
+use std::sync::Arc;
 use wardline_journal::{DurableState, Entry, Journal, Offset, ReadError, Reader};
 
 /// A transition and when the record that caused it was accepted.
@@ -42,6 +44,8 @@ pub(super) struct Core {
     records_open: usize,
     last_entry_us: i64,
     caught_up_us: i64,
+    /// Journal time up to which the overrides are known that are in force.
+    good_until_us: i64,
 }
 
 impl Core {
@@ -63,6 +67,7 @@ impl Core {
             records_open: 0,
             last_entry_us: caused_us,
             caught_up_us: 0,
+            good_until_us: i64::MIN,
         }
     }
 
@@ -75,8 +80,15 @@ impl Core {
                 self.idle(now_us);
             }
             Ok(batch) => {
-                stepped.records = batch.len() as u64;
-                batch.into_iter().for_each(|entry| self.feed(entry, &mut stepped));
+                for entry in batch {
+                    if entry.time_us >= self.good_until_us {
+                        // What is in force by then is not known yet: this record is read again.
+                        self.reader = None;
+                        break;
+                    }
+                    stepped.records += 1;
+                    self.feed(entry, &mut stepped);
+                }
                 // It ends when the engine has caught up, so that it does not flap at the bound.
                 if now_us - self.last_entry_us > lag_max_us {
                     self.say(SystemCondition::EngineLag, true, now_us);
@@ -89,6 +101,14 @@ impl Core {
         }
         stepped.after = self.engine.counts();
         stepped
+    }
+
+    /// Takes what the store says about rules. Nothing is decided that lies behind what is known.
+    pub(super) fn know(&mut self, orders: Option<Arc<Orders>>, good_until_us: i64) {
+        if let Some(orders) = orders {
+            self.engine.set_orders(orders);
+        }
+        self.good_until_us = good_until_us;
     }
 
     /// Returns the first offset that is not decided.
@@ -158,7 +178,7 @@ impl Core {
             return;
         }
         let mut out = Vec::new();
-        self.engine.advance(tick_us, &mut out);
+        self.engine.advance(tick_us.min(self.good_until_us), &mut out);
         self.events.extend(out.into_iter().map(|transition| Decision { transition, caused_us: tick_us }));
         self.caught_up_us = now_us;
         let failed = self.journal.durable().current() == DurableState::Failed;

@@ -15,6 +15,7 @@ use self::checkpoint::Checkpoints;
 use self::core::{Core, Stepped};
 use crate::feed::{AlertFeed, Rings};
 use crate::metrics::{AlertMetrics, Skipped};
+use crate::orders::Orders;
 use crate::progress::{Progress, TICK_US, now_us};
 use crate::rules::{Rules, RulesError};
 use crate::seal::Sealers;
@@ -86,7 +87,7 @@ pub enum AlertError {
 /// Feeds the engine from the journal.
 pub struct AlertWorker {
     options: AlertOptions,
-    rules: Rules,
+    rules: Arc<Rules>,
     journal: Journal,
     store: Store,
     sealers: Arc<Sealers>,
@@ -105,7 +106,7 @@ impl AlertWorker {
         keyring: Arc<Keyring>,
         metrics: Arc<AlertMetrics>,
     ) -> Result<Self, AlertError> {
-        let rules = options.rules.as_deref().map_or_else(Rules::defaults, Rules::load)?;
+        let rules = Arc::new(options.rules.as_deref().map_or_else(Rules::defaults, Rules::load)?);
         Ok(Self {
             options,
             rules,
@@ -128,6 +129,7 @@ impl AlertWorker {
             progress: self.progress.clone(),
             wards: self.wards.clone(),
             rings: Rings::default(),
+            rules: self.rules.clone(),
         }
     }
 
@@ -149,18 +151,20 @@ impl AlertWorker {
     /// Runs until `shutdown` turns true; commits what was decided before it returns.
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) -> Result<(), AlertError> {
         let consumer = self.options.consumer.clone();
-        let rules = self.rules.clone();
+        let rules = Rules::clone(&self.rules);
         let mut checkpoints = Checkpoints::new(self.store.clone(), self.sealers.clone(), consumer, rules);
         let (engine, position, raised) = checkpoints.load().await?;
         let engine = engine.with_devices_max(self.options.devices_max);
         let mut core = Box::new(Core::new(engine, self.journal.clone(), position, raised));
         let mut durable = self.journal.durable();
         let mut committed = Instant::now();
+        let mut orders = Orders::default();
         tracing::info!(offset = core.next().get(), devices = core.devices(), "alarm engine started");
         loop {
             self.progress.beat();
             let stopping = *shutdown.borrow();
             let lag_max_us = i64::try_from(self.options.lag_max.as_micros()).unwrap_or(i64::MAX);
+            self.ask(&mut orders, &mut core).await;
             let stepped;
             (core, stepped) = step(core, lag_max_us).await?;
             self.count(&core, &stepped);
@@ -177,6 +181,24 @@ impl AlertWorker {
             }
             if stepped.caught_up || stepped.failed {
                 wait(&mut durable, core.next(), &mut shutdown).await;
+            }
+        }
+    }
+
+    /// Asks the store which overrides there are, when that was a while ago. Without an answer the engine goes no
+    /// further than what it knows.
+    async fn ask(&self, orders: &mut Orders, core: &mut Core) {
+        // Of a wall clock that was set back the journal knows nothing: it never waits for it, and nor does this.
+        let time_us = now_us().max(self.journal.promise_time(0));
+        if !orders.is_old(time_us) {
+            return;
+        }
+        match orders.refresh(&self.store, time_us).await {
+            Ok(changed) => core.know(changed.then(|| Arc::new(orders.clone())), orders.good_until_us()),
+            Err(error) => {
+                self.metrics.commit_failures.inc();
+                tracing::error!(%error, "overrides cannot be read, trying again");
+                tokio::time::sleep(RETRY_FIRST).await;
             }
         }
     }

@@ -13,6 +13,7 @@ mod hours;
 mod import;
 mod ledger;
 mod makers;
+mod overrides;
 mod profiles;
 mod registry;
 mod replay;

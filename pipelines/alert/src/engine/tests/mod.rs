@@ -9,10 +9,13 @@
 //! ```
 
 mod contested;
+mod evidence;
 mod kinds;
 mod limits;
 mod news2;
 mod order;
+mod orders;
+mod pages;
 mod restart;
 mod rules;
 mod silence;
@@ -44,6 +47,11 @@ pub(super) fn us(seconds: f64) -> i64 {
 
 pub(super) fn defaults() -> Rules {
     Rules::defaults().unwrap()
+}
+
+/// Wardline's own rules, and more.
+pub(super) fn rules_with(more: &str) -> Rules {
+    Rules::parse(&format!("{}{more}", Rules::defaults_text())).unwrap()
 }
 
 /// Reads a script; frames are numbered as they stand.

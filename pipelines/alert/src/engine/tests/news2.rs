@@ -5,7 +5,7 @@ use crate::engine::{Engine, Transition};
 use crate::rules::Rules;
 use wardline_proto::v1::Priority;
 
-const RULE: &str = r#"
+pub(super) const RULE: &str = r#"
 version = 1
 [[news2]]
 id = "news2"
@@ -119,4 +119,43 @@ fn the_linter_asks_for_an_attested_population_and_known_words() {
     ] {
         assert!(Rules::parse(&RULE.replacen(from, to, 1)).is_err(), "{to}");
     }
+}
+
+/// Scale 2 is one patient's: prescribed in the store, it follows who wears the device.
+#[test]
+fn scale_2_is_a_patients() {
+    use crate::orders::Orders;
+    use wardline_proto::v1::OverrideSetting;
+    use wardline_store::registry::{Binding, NewBinding, NewOverride, OverrideRow};
+    let us = super::us;
+    let device = super::key("mon-1");
+    let said = NewOverride {
+        tenant: device.tenant.clone(),
+        site: String::new(),
+        subject: "p-1".into(),
+        rule_id: "news2".into(),
+        setting: OverrideSetting::Spo2Scale.into(),
+        value: 2.0,
+        from_us: us(0.0),
+        until_us: None,
+        reason: "COPD, 88 to 92 % prescribed".into(),
+    };
+    let row = OverrideRow { override_id: 1, said, set_by: "dr".into(), set_at_us: us(0.0), ended: None };
+    let binding = NewBinding { device, subject: "p-1".into(), from_us: us(20.0), until_us: Some(us(60.0)) };
+    let binding = Binding { binding_id: 1, binding, recorded_at_us: us(20.0), recorded_by: "dr".into() };
+    let orders = Orders::new(us(0.0), vec![row], Default::default(), vec![binding]);
+    let mut engine = Engine::new(rules(&[("\"medium\"", "\"low-medium\"")]));
+    engine.set_orders(std::sync::Arc::new(orders));
+    let mut out = Vec::new();
+    // 89 % scores 3 on scale 1, nothing on scale 2.
+    for input in script(&format!("{WELL}1-10 spo2 89\n26-60 spo2 89\n64 hr 80\n64 rr 16\n66-80 spo2 89")) {
+        feed(&mut engine, &input, &mut out);
+    }
+    let lines = told(&out);
+    let expected = [
+        "start news2 onset 1 at 4 score",
+        "end news2 onset 1 at 29 cleared",
+        "start news2 onset 66 at 69 score",
+    ];
+    assert_eq!(lines, expected);
 }
