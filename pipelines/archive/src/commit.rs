@@ -36,16 +36,16 @@ pub(crate) async fn write(
 ) -> Result<Outcome, ArchiveError> {
     let Pending { groups, devices, refusals, heads, notices, replays, told, .. } =
         std::mem::take(&mut desk.pending);
-    crate::abort::at("commit.begin");
+    wardline_journal::abort::at("commit.begin");
     let mut files = Vec::with_capacity(groups.len());
     for (key, group) in groups {
         files.push(write_file(parts, shelf, key, group).await?);
     }
-    crate::abort::at("commit.put");
+    wardline_journal::abort::at("commit.put");
     let paths: Vec<String> = files.iter().map(|(_, file)| file.path.clone()).collect();
     let synced = shelf.clone();
     spawn_blocking(move || synced.sync(paths.iter().map(String::as_str))).await??;
-    crate::abort::at("commit.synced");
+    wardline_journal::abort::at("commit.synced");
     let written = files.iter().map(|(table, file)| (*table, file.rows, file.bytes)).collect();
     let commit = Commit {
         lease,
@@ -60,7 +60,7 @@ pub(crate) async fn write(
         at_us: now_us(),
     };
     parts.catalog.commit(&commit).await?;
-    crate::abort::at("commit.committed");
+    wardline_journal::abort::at("commit.committed");
     Ok(Outcome { files: written, devices, refusals, notices })
 }
 

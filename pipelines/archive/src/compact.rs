@@ -79,15 +79,15 @@ pub(crate) async fn pass(
         bytes_before: chosen.iter().map(|file| file.bytes).sum(),
         bytes_after: into.bytes,
     };
-    crate::abort::at("merge.read");
+    wardline_journal::abort::at("merge.read");
     shelf.put(&into.path, bytes).await?;
-    crate::abort::at("merge.put");
+    wardline_journal::abort::at("merge.put");
     let (synced, path) = (shelf.clone(), into.path.clone());
     spawn_blocking(move || synced.sync([path.as_str()].into_iter())).await??;
-    crate::abort::at("merge.synced");
+    wardline_journal::abort::at("merge.synced");
     let from = chosen.into_iter().map(|file| file.path).collect();
     parts.catalog.replace(&Replacement { lease, from, into, at_us: now_us() }).await?;
-    crate::abort::at("merge.committed");
+    wardline_journal::abort::at("merge.committed");
     Ok(Some(done))
 }
 
@@ -100,7 +100,7 @@ pub(crate) async fn remove_retired(parts: &Parts, shelf: &Arc<Shelf>) -> Result<
     }
     let (shelf, paths) = (shelf.clone(), due.clone());
     spawn_blocking(move || shelf.remove(&paths)).await??;
-    crate::abort::at("merge.removed");
+    wardline_journal::abort::at("merge.removed");
     parts.catalog.forget_retired(&due).await?;
     Ok(due.len() as u64)
 }

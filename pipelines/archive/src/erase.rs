@@ -106,7 +106,7 @@ impl Job {
         (lease, erased): (u64, &Arc<Erased>),
     ) -> Result<bool, ArchiveError> {
         let Some(file) = self.files.pop() else { return Ok(false) };
-        crate::abort::at("erase.read");
+        wardline_journal::abort::at("erase.read");
         let looked = Look { file: file.clone(), erased: erased.clone(), keys: parts.keys.clone() };
         let (root, replayed) = (shelf.root().to_owned(), self.replayed.clone());
         let counted = std::mem::take(&mut self.counted);
@@ -144,11 +144,11 @@ impl Job {
         let Struck { mut change, bytes } = struck;
         if let (Some(into), Some(bytes)) = (&change.into, bytes) {
             shelf.put(&into.path, bytes).await?;
-            crate::abort::at("erase.put");
+            wardline_journal::abort::at("erase.put");
             let (synced, path) = (shelf.clone(), into.path.clone());
             spawn_blocking(move || synced.sync([path.as_str()].into_iter())).await??;
         }
-        crate::abort::at("erase.synced");
+        wardline_journal::abort::at("erase.synced");
         change.lease = lease;
         if !parts.catalog.erase_file(&change).await? {
             self.is_held = true;
@@ -156,14 +156,14 @@ impl Job {
             let shelf = shelf.clone();
             spawn_blocking(move || shelf.remove(&unused)).await??;
         }
-        crate::abort::at("erase.committed");
+        wardline_journal::abort::at("erase.committed");
         self.tell(parts).await
     }
 
     /// Ends the erasures, or tells what is in their way. `true`: they are rewritten.
     pub(crate) async fn end(self, parts: &Parts, lease: u64) -> Result<bool, ArchiveError> {
         let problem = self.problem();
-        crate::abort::at("erase.end");
+        wardline_journal::abort::at("erase.end");
         for erasure_id in &self.erasures {
             if problem.is_empty() {
                 parts.catalog.end_erasing(lease, erasure_id, now_us()).await?;

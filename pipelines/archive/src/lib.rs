@@ -11,7 +11,6 @@
 //! stream state change in one transaction (ARC-1); no column, statistic or index is written in plaintext (SEC-3); no
 //! payload stops the ones behind it. The archive never reads the clock for a row.
 
-mod abort;
 mod commit;
 mod compact;
 mod completeness;

@@ -19,6 +19,7 @@
 //! **Invariant:** this crate has no async runtime and never interprets a payload. It does not replicate, and it
 //! does not decide who may read: it seals (SEC-3) and the key provider decides.
 
+pub mod abort;
 mod admission;
 mod durable;
 mod error;

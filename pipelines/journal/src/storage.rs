@@ -159,6 +159,7 @@ pub(crate) fn private_file(path: &Path) -> io::Result<File> {
 
 /// Replaces a file by `bytes`, durably: beside it, sync, rename, sync the folder. Mode 0600.
 pub(crate) fn durable_replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    crate::abort::at("replace.begin");
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let beside = PathBuf::from(name);
@@ -169,7 +170,9 @@ pub(crate) fn durable_replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
+    crate::abort::at("replace.beside");
     fs::rename(&beside, path)?;
+    crate::abort::at("replace.renamed");
     let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(dir)?.sync_all()
 }

@@ -26,8 +26,17 @@ use wardline_store::Store;
 pub(crate) const NOW_US: i64 = 1_792_300_000_000_000;
 pub(crate) const EPOCH: u64 = 1_792_000_000_000_000;
 
+/// A folder that goes with its rig, or one of another process.
+pub(crate) struct Folder(PathBuf, Option<TempDir>);
+
+impl Folder {
+    pub(crate) fn path(&self) -> &Path {
+        self.1.as_ref().map_or(&self.0, TempDir::path)
+    }
+}
+
 pub(crate) struct Rig {
-    pub(crate) folder: TempDir,
+    pub(crate) folder: Folder,
     pub(crate) journal: Journal,
     pub(crate) store: Store,
     pub(crate) keyring: Arc<Keyring>,
@@ -36,6 +45,15 @@ pub(crate) struct Rig {
 impl Rig {
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        Self::open(Folder(folder.path().to_owned(), Some(folder))).await
+    }
+
+    /// Opens what is in a folder of another process.
+    pub(crate) async fn at(folder: &Path) -> Self {
+        Self::open(Folder(folder.to_owned(), None)).await
+    }
+
+    async fn open(folder: Folder) -> Self {
         let path = |name| folder.path().join(name);
         let keyring = Arc::new(Keyring::create_or_open(&path("keyring.json")).unwrap());
         let options = JournalOptions::for_dir(path("journal"));

@@ -1,0 +1,172 @@
+//! A process of its own dies at each named point of each step, as by kill -9; what comes after it finds every row once.
+
+use crate::erase::{at, change, eager, rewrite, tenant, values, wear};
+use crate::rig::{NOW_US, Rig, files_below, readings};
+use crate::verify::verify;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use wardline_archive::{ArchiveOptions, Table};
+use wardline_journal::KeyPurpose;
+use wardline_store::catalog::Catalog;
+use wardline_store::registry::Change;
+
+/// Frames of each round.
+const FRAMES: u64 = 40;
+const STEP: &str = "WARDLINE_KILL_STEP";
+const PLACE: &str = "WARDLINE_KILL_PLACE";
+
+/// Where the keyring's file is replaced.
+const KEYRING: [&str; 3] = ["replace.begin", "replace.beside", "replace.renamed"];
+
+fn busy(rig: &Rig) -> ArchiveOptions {
+    ArchiveOptions { flush_rows_max: 5, ..eager(rig) }
+}
+
+fn merging(rig: &Rig) -> ArchiveOptions {
+    ArchiveOptions { compact_interval: Some(Duration::ZERO), compact_files_min: 4, ..busy(rig) }
+}
+
+/// Runs in a process of its own, and only there.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_one_that_dies() {
+    let (Ok(step), Ok(place)) = (std::env::var(STEP), std::env::var(PLACE)) else { return };
+    let rig = Rig::at(Path::new(&place)).await;
+    match step.as_str() {
+        "commit" => rig.run(busy(&rig)).finish(rig.end()).await.unwrap(),
+        "merge" => {
+            let running = rig.run(merging(&rig));
+            for _ in 0..20 {
+                running.handle.flush_to(rig.end()).await.unwrap();
+            }
+            running.stop().await.unwrap();
+        }
+        "erase" => rewrite(&rig).await,
+        "rotate" => drop(rig.keyring.rotate(KeyPurpose::Measurements, Some(&tenant())).unwrap()),
+        _ => {
+            assert!(rig.store.begin_shred(&change(), &tenant()).await.unwrap());
+            let gone = rig.keyring.shred(&tenant()).unwrap();
+            let gone: Vec<_> = gone.iter().map(|key| key.as_str().to_owned()).collect();
+            rig.store.finish_shred(&change(), &tenant(), &gone).await.unwrap();
+        }
+    }
+}
+
+/// Lets a process do a step in a folder and die at a point of it.
+fn die(step: &str, point: &str, place: &Path) {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "kill::the_one_that_dies"]).env(STEP, step).env(PLACE, place);
+    let ended =
+        child.env("WARDLINE_ABORT_AT", point).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+    use std::os::unix::process::ExitStatusExt;
+    assert_eq!(ended.signal(), Some(6), "{step} was to die at {point}: {ended}");
+}
+
+/// Journals frames of two patients and leaves the folder to others.
+async fn prepared(step: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::at(folder.path()).await;
+    if step == "erase" {
+        wear(&rig).await;
+    }
+    for seq in 1..=FRAMES {
+        rig.frame(seq, &at(seq as i64 - FRAMES as i64 / 2, &[seq as f64]));
+    }
+    if step != "commit" {
+        rig.run(busy(&rig)).finish(rig.end()).await.unwrap();
+    }
+    if step == "erase" {
+        rig.store.ask_erasure(&change(), &tenant(), "p-ada", false).await.unwrap();
+    }
+    rig.store.close().await;
+    folder
+}
+
+/// Goes on after the kill, and counts.
+async fn recovered(step: &str, place: &Path) -> (usize, u64) {
+    let rig = Rig::at(place).await;
+    match step {
+        "commit" => rig.run(busy(&rig)).finish(rig.end()).await.unwrap(),
+        "erase" => rewrite(&rig).await,
+        "shred" => {
+            // Asked again: a later request.
+            let later = Change::new("os:test@here", NOW_US + 1);
+            rig.store.begin_shred(&later, &tenant()).await.unwrap();
+            rig.keyring.shred(&tenant()).unwrap();
+            rig.store.finish_shred(&change(), &tenant(), &[]).await.unwrap();
+        }
+        "rotate" => {
+            let before = rig.keyring.list().len();
+            rig.keyring.rotate(KeyPurpose::Measurements, Some(&tenant())).unwrap();
+            assert_eq!(rig.keyring.list().len(), before + 1);
+            rig.frame(FRAMES + 1, &readings(&[1.0]));
+            rig.run(busy(&rig)).finish(rig.end()).await.unwrap();
+        }
+        _ => rig.run(merging(&rig)).finish(rig.end()).await.unwrap(),
+    }
+    let found = verify(&rig).await;
+    assert!(found.is_clean(), "{step}: {found:?}");
+    let catalog = Catalog::new(rig.store.clone());
+    let known: BTreeSet<_> = catalog.files(None).await.unwrap().into_iter().map(|file| file.path).collect();
+    let retired = catalog.retired(None).await.unwrap().len();
+    let present = files_below(&rig.archive_dir()).iter().filter(|file| file.extension().is_some()).count();
+    assert_eq!(present, known.len() + retired, "{step}: nothing uncommitted is left");
+    let rows = if step == "shred" { 0 } else { values(&rig).await.len() };
+    if step != "shred" {
+        let streams = rig.reader().streams(Some("mon-1")).await.unwrap();
+        let stream = streams.iter().find(|stream| stream.id.epoch > 0).unwrap();
+        assert!(stream.missing.is_empty() && stream.counts.duplicates == 0, "{step}: {stream:?}");
+        assert_eq!(stream.counts.archived as usize, rows, "{step}: counted once");
+        if step == "erase" {
+            assert_eq!(stream.counts.erased, FRAMES / 2 - 1);
+        }
+    } else {
+        let shredded = found.discrepancies.len() as u64;
+        let files = rig.reader().files(Some(Table::Numerics)).await.unwrap().len() as u64;
+        assert!(shredded >= files && files > 0, "{shredded} of {files}");
+    }
+    rig.store.close().await;
+    (rows, found.files)
+}
+
+/// Kills a process at each point of a step; each time `rows` are there once.
+async fn killed(step: &str, points: &[&str], rows: u64) {
+    for point in points {
+        let folder = prepared(step).await;
+        let place = folder.path().to_owned();
+        tokio::task::block_in_place(|| die(step, point, &place));
+        let (found, files) = recovered(step, &place).await;
+        println!("{step} killed at {point}: {found} rows once in {files} files, clean");
+        assert_eq!(found as u64, rows, "{step} at {point}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_it_flushes_and_commits() {
+    killed("commit", &["commit.begin", "commit.put:3", "commit.synced", "commit.committed:2"], FRAMES).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_it_merges() {
+    let points =
+        ["merge.read", "merge.put", "merge.synced", "merge.committed", "merge.committed:2", "merge.removed"];
+    killed("merge", &points, FRAMES).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_it_erases() {
+    let points =
+        ["erase.read:2", "erase.put", "erase.synced:2", "erase.committed", "erase.committed:3", "erase.end"];
+    killed("erase", &points, FRAMES / 2 + 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_a_key_is_rotated() {
+    killed("rotate", &KEYRING, FRAMES + 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_keys_are_shredded() {
+    killed("shred", &KEYRING, 0).await;
+}
