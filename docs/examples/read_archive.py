@@ -4,7 +4,7 @@
     pip install pyarrow cryptography
     python read_archive.py --data-dir DIR --table numerics --newest 5
 
-Each file is encrypted Parquet with key-tools material. PyArrow's CryptoFactory asks `KeyringClient` below to unwrap
+The files lie in the data directory, or in the bucket that its wardline.toml names. Each file is encrypted Parquet with key-tools material. PyArrow's CryptoFactory asks `KeyringClient` below to unwrap
 its keys; any other key service is the same two methods. Without the keyring nothing is readable, not even a
 column's name. A keyring that holds only some keys reads only the columns under those keys: pass --columns.
 """
@@ -12,11 +12,14 @@ column's name. A keyring that holds only some keys reads only the columns under 
 import argparse
 import base64
 import json
+import os
 import sqlite3
 import sys
+import tomllib
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.fs as pfs
 import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as pe
 from cryptography.exceptions import InvalidTag
@@ -49,23 +52,49 @@ class KeyringClient(pe.KmsClient):
             raise PermissionError(f"key {master_key_identifier} is not the one that wrapped this") from error
 
 
-def files(data_dir: Path, table: str) -> list[Path]:
+def place(data_dir: Path) -> tuple[pfs.FileSystem, str]:
+    """Returns the file system of the archive and its root there: a folder, or a bucket and a prefix."""
+    settings = data_dir / "wardline.toml"
+    text = settings.read_text() if settings.exists() else ""
+    bucket = tomllib.loads(text).get("archive", {}).get("bucket")
+    if bucket is None:
+        return pfs.LocalFileSystem(), str(data_dir / "archive")
+    keys = {name: os.environ.get(f"AWS_{name.upper()}") for name in ["access_key_id", "secret_access_key", "session_token"]}
+    if not (keys["access_key_id"] and keys["secret_access_key"]):
+        keys = tomllib.loads((data_dir / bucket["credentials_file"]).read_text())
+    scheme, _, host = bucket.get("endpoint", "").rpartition("://")
+    path_style = bucket.get("path_style", bool(host))
+    ca_file = bucket.get("ca_file")
+    return pfs.S3FileSystem(
+        access_key=keys["access_key_id"],
+        secret_key=keys["secret_access_key"],
+        session_token=keys.get("session_token"),
+        region=bucket.get("region", "us-east-1"),
+        scheme=scheme or "https",
+        endpoint_override=host or None,
+        force_virtual_addressing=not path_style and bool(host),
+        tls_ca_file_path=str(data_dir / ca_file) if ca_file else None,
+    ), bucket["url"].removeprefix("s3://").rstrip("/")
+
+
+def files(data_dir: Path, table: str) -> list[str]:
     """Lists the committed files of a table: what the catalog does not name is no part of the archive."""
     database = f"{(data_dir / 'wardline.db').resolve().as_uri()}?mode=rw"
     with sqlite3.connect(database, uri=True) as catalog:
         catalog.execute("PRAGMA query_only = ON")
         query = "SELECT path FROM archive_file WHERE table_name = ? ORDER BY offset_first"
-        return [data_dir / "archive" / path for (path,) in catalog.execute(query, (table,))]
+        return [path for (path,) in catalog.execute(query, (table,))]
 
 
 def read(data_dir: Path, table: str, keyring: Path, columns: list[str] | None = None) -> pa.Table | None:
     """Reads a whole table; None when it has no rows. For more than fits in memory, go file by file."""
     factory = pe.CryptoFactory(lambda _config: KeyringClient(keyring))
-    parts = []
+    (store, root), parts = place(data_dir), []
     for path in files(data_dir, table):
         decryption = factory.file_decryption_properties(pe.KmsConnectionConfig())
         # Without background threads: one that still holds a decryptor when Python ends aborts the process.
-        with pq.ParquetFile(path, decryption_properties=decryption, pre_buffer=False) as file:
+        source = store.open_input_file(f"{root}/{path}")
+        with source, pq.ParquetFile(source, decryption_properties=decryption, pre_buffer=False) as file:
             parts.append(file.read(columns=columns, use_threads=False))
     # A column that came with a later version is null in files from before it.
     return pa.concat_tables(parts, promote_options="default") if parts else None

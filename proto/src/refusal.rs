@@ -135,6 +135,12 @@ codes! {
     QueryNotAudited = "WL-AUD-002", 0x00;
     /// The audit trail does not verify: events are missing, altered or repeated.
     AuditTrailBroken = "WL-AUD-003", 0x00;
+    /// The bucket of the archive cannot be reached or fails; the journal keeps what was acknowledged.
+    ArchiveAway = "WL-ARC-001", 0;
+    /// The bucket of the archive refuses: it does not exist, or the credentials may not.
+    ArchiveRefused = "WL-ARC-002", 0;
+    /// The bucket holds the files of another archive.
+    ArchiveNotOurs = "WL-ARC-003", 0;
     /// Certificate files on disk are not usable, or no better than those in force, which stay.
     TlsFiles = "WL-TLS-001", 0x00;
     /// Bus: the engine cannot be reached or does not answer; fronts go on into their logs.

@@ -70,6 +70,7 @@ struct Archive {
     flush_interval_ms: Option<u64>,
     compact_interval_ms: Option<u64>,
     compact_files_min: Option<usize>,
+    bucket: Option<toml::Value>,
 }
 
 #[derive(Default, Deserialize)]
@@ -137,6 +138,10 @@ fn apply(text: &str, options: &mut NodeOptions) -> Result<(), ConfigErrors> {
     options.archive.compact_files_min =
         archive.compact_files_min.unwrap_or(options.archive.compact_files_min);
     file.check(options.archive.compact_files_min >= 2, || "archive.compact_files_min: at least 2".to_owned());
+    match wardline_archive::place::bucket(archive.bucket, &options.data_dir) {
+        Ok(bucket) => options.archive.bucket = bucket,
+        Err(error) => file.check(false, || error.to_string()),
+    }
     let store = StoreSettings::read(file.table.remove("store")).map_err(ToOwned::to_owned);
     match store.and_then(|store| store.resolve(&options.data_dir).map_err(|error| error.to_string())) {
         Ok(store) => options.store = store,

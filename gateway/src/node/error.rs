@@ -8,6 +8,7 @@ use crate::operate::OperateError;
 use crate::pki::PkiError;
 use std::net::SocketAddr;
 use wardline_alert::AlertError;
+use wardline_archive::ArchiveError;
 use wardline_journal::{KeyError, OpenError};
 use wardline_store::StoreError;
 
@@ -45,6 +46,9 @@ pub enum NodeError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The place of the archive's files.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// The audit chain.
     #[error("audit: {0}")]
     Audit(#[from] AuditError),

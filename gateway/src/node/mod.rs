@@ -247,7 +247,7 @@ impl Parts {
         // Made before the archive: what it quarantines first is told too.
         let (notices, told) = mpsc::channel(NOTICES_PER_COMMIT_MAX);
         let notices = roles.has(Role::Front).then_some(notices);
-        let archive = roles.has(Role::Archive).then(|| self.archive(notices));
+        let archive = if roles.has(Role::Archive) { Some(self.archive(notices).await?) } else { None };
         // The engine notes the journal's end before the front can move it.
         let alert = if roles.has(Role::Alert) { Some(self.alert()?) } else { None };
         if roles.has(Role::Api) {
@@ -274,7 +274,10 @@ impl Parts {
         Ok(Node { addrs, journal, store, auditor, tls, front, archive, feed, drain, draining, tasks })
     }
 
-    fn archive(&mut self, notices: Option<mpsc::Sender<QuarantineNotice>>) -> ArchiveHandle {
+    async fn archive(
+        &mut self,
+        notices: Option<mpsc::Sender<QuarantineNotice>>,
+    ) -> Result<ArchiveHandle, NodeError> {
         let metrics = Arc::new(ArchiveMetrics::default());
         metrics.register(self.registry.sub_registry_with_prefix("wardline"));
         let mut options = self.options.archive.clone();
@@ -284,11 +287,12 @@ impl Parts {
         if let Some(notices) = notices {
             service = service.with_notices(notices);
         }
+        service.probe().await?;
         let handle = service.handle();
         self.tasks.spawn(TaskKind::Archive, |stop| async move {
             service.run(stop).await.map_err(|error| error.to_string())
         });
-        handle
+        Ok(handle)
     }
 
     fn alert(&mut self) -> Result<(AlertFeed, Arc<AlertMetrics>), NodeError> {

@@ -11,7 +11,7 @@ use crate::worker::{Parts, now_us};
 use ring::digest::{SHA256, digest};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinSet, spawn_blocking};
 use wardline_proto::DeviceKey;
 use wardline_proto::refusal::Refusal;
 use wardline_store::catalog::{Commit, FileRow};
@@ -38,13 +38,21 @@ pub(crate) async fn write(
         std::mem::take(&mut desk.pending);
     wardline_journal::abort::at("commit.begin");
     let mut files = Vec::with_capacity(groups.len());
+    let mut puts = JoinSet::new();
     for (key, group) in groups {
-        files.push(write_file(parts, shelf, key, group).await?);
+        let (table, file, bytes) = encode_file(parts, key, group).await?;
+        while puts.len() >= shelf.puts_max() {
+            puts.join_next().await.transpose()?.transpose()?;
+        }
+        let (shelf, path) = (shelf.clone(), file.path.clone());
+        puts.spawn(async move { shelf.put(&path, bytes).await });
+        files.push((table, file));
+    }
+    while let Some(done) = puts.join_next().await {
+        done??;
     }
     wardline_journal::abort::at("commit.put");
-    let paths: Vec<String> = files.iter().map(|(_, file)| file.path.clone()).collect();
-    let synced = shelf.clone();
-    spawn_blocking(move || synced.sync(paths.iter().map(String::as_str))).await??;
+    shelf.sync(files.iter().map(|(_, file)| file.path.clone()).collect()).await?;
     wardline_journal::abort::at("commit.synced");
     let written = files.iter().map(|(table, file)| (*table, file.rows, file.bytes)).collect();
     let commit = Commit {
@@ -64,12 +72,11 @@ pub(crate) async fn write(
     Ok(Outcome { files: written, devices, refusals, notices })
 }
 
-async fn write_file(
+async fn encode_file(
     parts: &Parts,
-    shelf: &Arc<Shelf>,
     key: GroupKey,
     group: Group,
-) -> Result<(Table, FileRow), ArchiveError> {
+) -> Result<(Table, FileRow, Vec<u8>), ArchiveError> {
     let path = new_path(key.table, &key.tenant, key.day, key.partition)?;
     let (table, tenant, keys) = (key.table, key.tenant.clone(), parts.keys.clone());
     let Group { rows, count, time_us, offsets } = group;
@@ -93,6 +100,5 @@ async fn write_file(
         offset_first: offsets.0,
         offset_last: offsets.1,
     };
-    shelf.put(&file.path, bytes).await?;
-    Ok((table, file))
+    Ok((table, file, bytes))
 }

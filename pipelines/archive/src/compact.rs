@@ -54,11 +54,11 @@ pub(crate) async fn pass(
     let Some((table, chosen)) = choose(&parts.options, files, Day::of_micros(now_us())) else {
         return Ok(None);
     };
-    let (root, keys, sources) = (shelf.root().to_owned(), parts.keys.clone(), chosen.clone());
+    let (at, keys, sources) = (shelf.files().clone(), parts.keys.clone(), chosen.clone());
     let merge = move || {
         let (schema, mut batches) = (crate::rows::schema(table), Vec::with_capacity(sources.len()));
         for file in &sources {
-            batches.extend(rows_of(&root, file, &keys, &schema)?);
+            batches.extend(rows_of(&at, file, &keys, &schema)?);
         }
         let rows = sorted(table, &concat_batches(&schema, &batches)?)?;
         drop(batches);
@@ -82,8 +82,7 @@ pub(crate) async fn pass(
     wardline_journal::abort::at("merge.read");
     shelf.put(&into.path, bytes).await?;
     wardline_journal::abort::at("merge.put");
-    let (synced, path) = (shelf.clone(), into.path.clone());
-    spawn_blocking(move || synced.sync([path.as_str()].into_iter())).await??;
+    shelf.sync(vec![into.path.clone()]).await?;
     wardline_journal::abort::at("merge.synced");
     let from = chosen.into_iter().map(|file| file.path).collect();
     parts.catalog.replace(&Replacement { lease, from, into, at_us: now_us() }).await?;
@@ -98,8 +97,7 @@ pub(crate) async fn remove_retired(parts: &Parts, shelf: &Arc<Shelf>) -> Result<
     if due.is_empty() {
         return Ok(0);
     }
-    let (shelf, paths) = (shelf.clone(), due.clone());
-    spawn_blocking(move || shelf.remove(&paths)).await??;
+    shelf.remove(due.clone()).await?;
     wardline_journal::abort::at("merge.removed");
     parts.catalog.forget_retired(&due).await?;
     Ok(due.len() as u64)

@@ -12,6 +12,7 @@
 use crate::erased::{Erased, told};
 use crate::error::ArchiveError;
 use crate::file::encode;
+use crate::files::Files;
 use crate::hours::hour_of_publish;
 use crate::keys::ArchiveKeys;
 use crate::read::{Columns, rows_of};
@@ -108,11 +109,11 @@ impl Job {
         let Some(file) = self.files.pop() else { return Ok(false) };
         wardline_journal::abort::at("erase.read");
         let looked = Look { file: file.clone(), erased: erased.clone(), keys: parts.keys.clone() };
-        let (root, replayed) = (shelf.root().to_owned(), self.replayed.clone());
+        let (at, replayed) = (shelf.files().clone(), self.replayed.clone());
         let counted = std::mem::take(&mut self.counted);
         let (struck, counted) = spawn_blocking(move || {
             let mut counted = counted;
-            (looked.strike(&root, &replayed, &mut counted), counted)
+            (looked.strike(&at, &replayed, &mut counted), counted)
         })
         .await?;
         self.counted = counted;
@@ -145,16 +146,14 @@ impl Job {
         if let (Some(into), Some(bytes)) = (&change.into, bytes) {
             shelf.put(&into.path, bytes).await?;
             wardline_journal::abort::at("erase.put");
-            let (synced, path) = (shelf.clone(), into.path.clone());
-            spawn_blocking(move || synced.sync([path.as_str()].into_iter())).await??;
+            shelf.sync(vec![into.path.clone()]).await?;
         }
         wardline_journal::abort::at("erase.synced");
         change.lease = lease;
         if !parts.catalog.erase_file(&change).await? {
             self.is_held = true;
             let unused: Vec<String> = change.into.iter().map(|into| into.path.clone()).collect();
-            let shelf = shelf.clone();
-            spawn_blocking(move || shelf.remove(&unused)).await??;
+            shelf.remove(unused).await?;
         }
         wardline_journal::abort::at("erase.committed");
         self.tell(parts).await
@@ -224,14 +223,14 @@ impl Look {
     /// Leaves out what was erased; none when the file holds nothing of it. Blocks.
     fn strike(
         self,
-        root: &std::path::Path,
+        at: &Files,
         replayed: &HashSet<u64>,
         counted: &mut Counted,
     ) -> Result<Option<Struck>, ArchiveError> {
         let file = &self.file;
         let Some(table) = Table::from_name(&file.table) else { return Ok(None) };
         let schema = crate::rows::schema(table);
-        let rows = concat_batches(&schema, &rows_of(root, file, &self.keys, &schema)?)?;
+        let rows = concat_batches(&schema, &rows_of(at, file, &self.keys, &schema)?)?;
         let Some(taken) = self.erased.taken(table, &rows) else { return Ok(None) };
         let mask: BooleanArray = taken.iter().map(|erasure| Some(erasure.is_none())).collect();
         let kept = filter_record_batch(&rows, &mask)?;

@@ -1,5 +1,6 @@
 //! What can go wrong in the archive, grouped by what the caller must do.
 
+use crate::bucket::BucketError;
 use wardline_journal::{KeyError, Offset, ReadError};
 use wardline_store::StoreError;
 use wardline_store::catalog::CommitError;
@@ -37,8 +38,11 @@ pub enum ArchiveError {
     /// Files cannot be written, read or removed.
     #[error("archive files: {0}")]
     Io(#[from] std::io::Error),
-    /// The object store refused or failed.
-    #[error("object store: {0}")]
+    /// The bucket is of no use now.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    /// A file cannot be put.
+    #[error("archive files: {0}")]
     ObjectStore(#[from] object_store::Error),
     /// Parquet cannot be written or read.
     #[error("parquet: {0}")]
@@ -85,10 +89,13 @@ impl ArchiveError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Store(StoreError::Sql(_)) | Self::Io(_) | Self::ObjectStore(_) => ErrorKind::Retry,
+            // What is refused today, as by a credential that has expired, may be mended without a new start.
+            Self::Bucket(BucketError::Away(..) | BucketError::Refused(..)) => ErrorKind::Retry,
             Self::Journal(ReadError::Io(_)) | Self::Key(KeyError::Io(_) | KeyError::Random) => {
                 ErrorKind::Retry
             }
             Self::Store(_)
+            | Self::Bucket(BucketError::NotOurs(_))
             | Self::Place(_)
             | Self::Fenced
             | Self::Position(_)

@@ -11,6 +11,7 @@
 //! stream state change in one transaction (ARC-1); no column, statistic or index is written in plaintext (SEC-3); no
 //! payload stops the ones behind it. The archive never reads the clock for a row.
 
+pub mod bucket;
 mod commit;
 mod compact;
 mod completeness;
@@ -21,6 +22,7 @@ mod erased;
 mod error;
 pub mod export;
 mod file;
+mod files;
 mod handle;
 mod heads;
 mod hours;
@@ -41,6 +43,8 @@ mod streams;
 mod table;
 mod telling;
 mod tenant;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod validate;
 pub mod verify;
 mod worker;
@@ -48,6 +52,7 @@ mod worker;
 pub use completeness::HourReport;
 pub use erased::Erased;
 pub use error::{ArchiveError, ErrorKind};
+pub use files::Files;
 pub use handle::{ArchiveHandle, Progress};
 pub use keys::ArchiveKeys;
 pub use metrics::ArchiveMetrics;

@@ -40,6 +40,7 @@ pub struct ArchiveMetrics {
     pub(crate) compacted_files: Counter,
     pub(crate) compaction_failures: Counter,
     pub(crate) missing_files: Gauge,
+    pub(crate) store_away: Gauge,
     pub(crate) next_offset: Gauge,
     pub(crate) lag: Gauge,
     pub(crate) commit_seconds: Histogram,
@@ -62,6 +63,7 @@ impl Default for ArchiveMetrics {
             compacted_files: Counter::default(),
             compaction_failures: Counter::default(),
             missing_files: Gauge::default(),
+            store_away: Gauge::default(),
             next_offset: Gauge::default(),
             lag: Gauge::default(),
             commit_seconds: Histogram::new(COMMIT_SECONDS),
@@ -90,6 +92,8 @@ impl ArchiveMetrics {
         counter(registry, "archive_compacted_files", "Small files merged", &self.compacted_files);
         counter(registry, "archive_compaction_failures", "Merges that failed", &self.compaction_failures);
         registry.register("archive_missing_files", "Committed files not found", self.missing_files.clone());
+        let help = "1 while the bucket of the archive is away or refuses";
+        registry.register("archive_store_away", help, self.store_away.clone());
         registry.register("archive_next_offset", "Committed position", self.next_offset.clone());
         registry.register("archive_lag_records", "Durable, not committed", self.lag.clone());
         registry.register("archive_commit_seconds", "Time of a commit", self.commit_seconds.clone());

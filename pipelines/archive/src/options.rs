@@ -1,13 +1,16 @@
 //! Settings of the archive, with their bounds.
 
+use crate::bucket::BucketOptions;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// Settings of the archive worker.
 #[derive(Debug, Clone)]
 pub struct ArchiveOptions {
-    /// Root of the archive's files.
+    /// Root of the archive's files, unless they lie in a bucket.
     pub dir: PathBuf,
+    /// The bucket that they lie in instead.
+    pub bucket: Option<BucketOptions>,
     /// Rows wait this long for others before a commit.
     pub flush_interval: Duration,
     /// Rows that wait at most.
@@ -48,12 +51,15 @@ pub struct ArchiveOptions {
     pub retry_min: Duration,
     /// Longest pause between tries.
     pub retry_max: Duration,
+    /// A shutdown waits this long for what is being committed; then it is left to the next start.
+    pub drain_max: Duration,
 }
 
 impl Default for ArchiveOptions {
     fn default() -> Self {
         Self {
             dir: PathBuf::from("archive"),
+            bucket: None,
             flush_interval: Duration::from_secs(5),
             flush_rows_max: 500_000,
             flush_bytes_max: 64 * 1024 * 1024,
@@ -74,6 +80,7 @@ impl Default for ArchiveOptions {
             retired_grace: Duration::from_secs(600),
             retry_min: Duration::from_millis(100),
             retry_max: Duration::from_secs(30),
+            drain_max: Duration::from_secs(20),
         }
     }
 }

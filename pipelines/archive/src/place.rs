@@ -3,6 +3,7 @@
 //! Every program that is given a data directory finds the same database: the gateway, its commands, and queries. The
 //! settings are those of `wardline.toml` in the directory; the environment goes before the file.
 
+use crate::bucket::{BucketOptions, BucketSettings};
 use serde::Deserialize;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -53,6 +54,9 @@ pub enum PlaceError {
         /// What is wrong.
         message: String,
     },
+    /// The bucket of the archive.
+    #[error("[archive.bucket] {0}")]
+    Bucket(String),
     /// The URL of the database.
     #[error("[store] url or {STORE_URL_ENV}: {0}")]
     Url(StoreError),
@@ -93,6 +97,16 @@ impl StoreSettings {
 #[derive(Debug, Clone)]
 pub struct Place {
     store: StoreUrl,
+    bucket: Option<BucketOptions>,
+}
+
+/// Reads the section `[archive.bucket]`, when there is one.
+pub fn bucket(section: Option<toml::Value>, data_dir: &Path) -> Result<Option<BucketOptions>, PlaceError> {
+    let Some(section) = section else { return Ok(None) };
+    let settings: BucketSettings = section
+        .try_into()
+        .map_err(|error: toml::de::Error| PlaceError::Bucket(error.message().to_owned()))?;
+    settings.resolve(data_dir).map(Some).map_err(PlaceError::Bucket)
 }
 
 impl Place {
@@ -108,12 +122,18 @@ impl Place {
         // The other sections are the gateway's business.
         let mut table: toml::Table = text.parse().map_err(|error| wrong(syntax_error(&text, &error)))?;
         let store = StoreSettings::read(table.remove("store")).map_err(|form| wrong(form.to_owned()))?;
-        Ok(Self { store: store.resolve(data_dir)? })
+        let section = table.remove("archive").and_then(|archive| archive.get("bucket").cloned());
+        Ok(Self { store: store.resolve(data_dir)?, bucket: bucket(section, data_dir)? })
     }
 
     /// Returns where the database is.
     pub fn store(&self) -> &StoreUrl {
         &self.store
+    }
+
+    /// Returns the bucket that holds the archive's files; none: they lie in the data directory.
+    pub fn bucket(&self) -> Option<&BucketOptions> {
+        self.bucket.as_ref()
     }
 }
 

@@ -48,16 +48,15 @@ pub struct Scan {
 impl Scan {
     /// Lists the files: those of the erasure's tenant are read, and none may lie there that is not listed.
     pub async fn start(reader: ArchiveReader, erasure: &Erasure) -> Result<Self, ArchiveError> {
-        let (root, mut proof) = (reader.root().to_owned(), Proof::default());
-        let folder = root.clone();
-        let present = tokio::task::spawn_blocking(move || crate::shelf::files(&folder)).await??;
+        let mut proof = Proof::default();
+        let present = reader.place().list().await?;
         // Listed after the folder: what is committed meanwhile is no stray.
         let files = reader.files(None).await?;
         let known: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
         let is_own = |path: &String| path.split('/').nth(1) == Some(erasure.tenant.as_str());
-        let names =
-            present.iter().filter_map(|path| Some(path.strip_prefix(&root).ok()?.to_str()?.to_owned()));
-        proof.against.extend(names.filter(|name| is_own(name) && !known.contains(name.as_str())));
+        proof
+            .against
+            .extend(present.into_iter().filter(|name| is_own(name) && !known.contains(name.as_str())));
         let own: Vec<_> = files.into_iter().filter(|file| file.tenant == erasure.tenant).collect();
         let erased = Erased::new(&erasure.ranges);
         Ok(Self { reader, erased, tenant: erasure.tenant.clone(), files: own.into_iter(), proof })
@@ -96,7 +95,7 @@ impl Scan {
     /// Counts the rows of the ranges in a file, as it lies there.
     fn look(&mut self, file: &FileRow) -> Result<u64, ArchiveError> {
         let mut found = 0;
-        for batch in verified(self.reader.root(), file, &self.reader.keys())? {
+        for batch in verified(self.reader.place(), file, &self.reader.keys())? {
             let batch = batch?;
             self.proof.rows += batch.num_rows() as u64;
             let Some(table) = Table::from_name(&file.table) else { continue };

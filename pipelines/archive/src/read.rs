@@ -26,18 +26,19 @@ use crate::completeness::{HourReport, report};
 use crate::dedup::Intervals;
 use crate::erased::Erased;
 use crate::error::ArchiveError;
+use crate::files::Files;
 use crate::keys::ArchiveKeys;
+use crate::options::ArchiveOptions;
 use crate::place::Place;
 use crate::streams::{Counts, counts_of};
 use crate::table::Table;
-use bytes::Bytes;
 use parquet::arrow::arrow_reader::{
     ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 use ring::digest::{SHA256, digest};
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use wardline_journal::Keyring;
 use wardline_store::Store;
@@ -64,7 +65,7 @@ pub struct StreamReport {
 /// A reader of the archive.
 #[derive(Debug)]
 pub struct ArchiveReader {
-    root: PathBuf,
+    files: Files,
     catalog: Catalog,
     keys: Arc<ArchiveKeys>,
     /// The erase list as it was before files were listed last.
@@ -72,17 +73,22 @@ pub struct ArchiveReader {
 }
 
 impl ArchiveReader {
-    /// Opens the archive of a data directory, to read only.
+    /// Opens the archive of a data directory, to read only. A bucket is asked whether it is the archive's.
     pub async fn open(data_dir: &Path) -> Result<Self, ArchiveError> {
-        let store = Place::of(data_dir)?.store().open_read_only().await?;
+        let place = Place::of(data_dir)?;
         let keyring = Arc::new(Keyring::open(&data_dir.join(KEYRING))?);
-        Ok(Self::new(data_dir.join(ARCHIVE_DIR), store, keyring))
+        let mut options = ArchiveOptions::for_dir(data_dir.join(ARCHIVE_DIR));
+        options.bucket = place.bucket().cloned();
+        let files = Files::of(&options)?;
+        let reader = Self::new(files, place.store().open_read_only().await?, keyring);
+        reader.files.check(&reader.catalog).await?;
+        Ok(reader)
     }
 
-    /// Reads the files below `root` that the catalog in `store` names.
-    pub fn new(root: PathBuf, store: Store, keyring: Arc<Keyring>) -> Self {
+    /// Reads the files at a place that the catalog in `store` names.
+    pub fn new(files: impl Into<Files>, store: Store, keyring: Arc<Keyring>) -> Self {
         let keys = Arc::new(ArchiveKeys::new(keyring));
-        Self { root, catalog: Catalog::new(store), keys, erased: RwLock::default() }
+        Self { files: files.into(), catalog: Catalog::new(store), keys, erased: RwLock::default() }
     }
 
     /// Lists committed files of a table, or of all, in order of the journal. What was erased before this call is in none
@@ -128,14 +134,9 @@ impl ArchiveReader {
         Ok(self.catalog.audit_heads().await?)
     }
 
-    /// Returns where a file lies.
-    pub fn path_of(&self, file: &FileRow) -> PathBuf {
-        self.root.join(&file.path)
-    }
-
-    /// Returns the root of the files.
-    pub fn root(&self) -> &Path {
-        &self.root
+    /// Returns where the files lie.
+    pub fn place(&self) -> &Files {
+        &self.files
     }
 
     /// Returns the keys.
@@ -150,7 +151,7 @@ impl ArchiveReader {
 
     /// Opens a file's rows, without those that were erased before it was listed. Blocks; the file is read whole.
     pub fn read(&self, file: &FileRow) -> Result<Rows, ArchiveError> {
-        Ok(Rows::new(verified(&self.root, file, &self.keys)?, &file.table, self.erased()))
+        Ok(Rows::new(verified(&self.files, file, &self.keys)?, &file.table, self.erased()))
     }
 
     /// Reports streams: of a device name, or all.
@@ -183,14 +184,14 @@ impl ArchiveReader {
 
 /// Opens the rows of a file that is byte for byte the committed one. Blocks; the file is read whole.
 pub(crate) fn verified(
-    root: &Path,
+    files: &Files,
     file: &FileRow,
     keys: &ArchiveKeys,
 ) -> Result<ParquetRecordBatchReader, ArchiveError> {
-    let bytes = std::fs::read(root.join(&file.path))?;
+    let bytes = files.read(&file.path)?;
     if digest(&SHA256, &bytes).as_ref() != file.sha256 {
         return Err(ArchiveError::FileChanged(file.path.clone()));
     }
     let options = ArrowReaderOptions::new().with_file_decryption_properties(keys.decryption()?);
-    Ok(ParquetRecordBatchReaderBuilder::try_new_with_options(Bytes::from(bytes), options)?.build()?)
+    Ok(ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options)?.build()?)
 }

@@ -64,7 +64,7 @@ pub(crate) async fn waiting(parts: &Parts, shelf: &Arc<Shelf>) -> Result<Waiting
             if !wanted.iter().any(|frame| may_hold(file, frame)) {
                 continue;
             }
-            let rows = verified(shelf.root(), file, &keys).and_then(|batches| quarantined(batches, file));
+            let rows = verified(shelf.files(), file, &keys).and_then(|batches| quarantined(batches, file));
             match rows {
                 Ok(rows) => {
                     frames.extend(

@@ -86,7 +86,8 @@ impl<'a> Session<'a> {
     }
 
     async fn start(parts: &'a Parts) -> Result<Self, ArchiveError> {
-        let shelf = Arc::new(Shelf::open(&parts.options.dir)?);
+        let shelf = Arc::new(Shelf::open(&parts.options, &parts.catalog).await?);
+        parts.metrics.store_away.set(0);
         let lease = parts.catalog.take_over(parts.journal.start().get(), now_us()).await?;
         let committed = lease.next_offset;
         let position = Offset::new(committed);
@@ -342,7 +343,7 @@ fn signed(number: u64) -> i64 {
 async fn sweep(parts: &Parts, shelf: Arc<Shelf>) -> Result<(), ArchiveError> {
     let committed: BTreeSet<String> = parts.catalog.files(None).await?.into_iter().map(|f| f.path).collect();
     let retired: BTreeSet<String> = parts.catalog.retired(None).await?.into_iter().collect();
-    let (removed, missing) = spawn_blocking(move || shelf.sweep(&committed, &retired)).await??;
+    let (removed, missing) = shelf.sweep(committed, retired).await?;
     parts.metrics.swept.inc_by(removed);
     parts.metrics.missing_files.set(signed(missing));
     if removed > 0 {

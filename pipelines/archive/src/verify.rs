@@ -21,7 +21,7 @@ pub const DISCREPANCIES_MAX: usize = 10_000;
 /// One thing that does not agree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Discrepancy {
-    /// A committed file is not on the disk.
+    /// A committed file is not there.
     Missing(String),
     /// A file's bytes are not those that were committed.
     Changed(String),
@@ -56,7 +56,7 @@ impl Discrepancy {
 impl fmt::Display for Discrepancy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing(path) => write!(f, "missing: {path} is committed and not on the disk"),
+            Self::Missing(path) => write!(f, "missing: {path} is committed and not there"),
             Self::Changed(path) => write!(f, "changed: {path} is not the file that was committed"),
             Self::Unreadable(path, why) => write!(f, "unreadable: {path}: {why}"),
             Self::Rows(path, found, committed) => {
@@ -186,17 +186,12 @@ impl Verifier {
 
     /// Looks for stray files and returns what was found.
     pub async fn finish(mut self) -> Result<Verification, ArchiveError> {
-        let root = self.reader.root().to_owned();
-        let folder = root.clone();
-        let present = tokio::task::spawn_blocking(move || crate::shelf::files(&folder)).await??;
+        let present = self.reader.place().list().await?;
         // What was committed or retired since the start is known too.
         self.known.extend(self.reader.files(None).await?.into_iter().map(|file| file.path));
         self.known.extend(self.reader.retired().await?);
-        for path in present {
-            let name = path.strip_prefix(&root).ok().and_then(|p| p.to_str()).map(str::to_owned);
-            if let Some(name) = name.filter(|name| !self.known.contains(name)) {
-                self.found.say(Discrepancy::Stray(name));
-            }
+        for path in present.into_iter().filter(|path| !self.known.contains(path)) {
+            self.found.say(Discrepancy::Stray(path));
         }
         Ok(self.found)
     }

@@ -7,7 +7,9 @@
 //! On error: `Retry` waits and starts a new session, `Fatal` ends the worker. On shutdown: commits what it has taken
 //! and ends; what it has not read stays in the journal.
 
+use crate::bucket::BucketError;
 use crate::error::{ArchiveError, ErrorKind};
+use crate::files::{Files, claim};
 use crate::handle::{ArchiveHandle, Progress, Requests};
 use crate::keys::ArchiveKeys;
 use crate::metrics::ArchiveMetrics;
@@ -86,12 +88,41 @@ impl ArchiveService {
         ArchiveHandle { progress: self.parts.progress.subscribe(), requests: self.parts.requests.clone() }
     }
 
+    /// Asks the place of the files once, before anything is served. An error is one that no waiting mends; that a
+    /// bucket is away is told, and the worker waits for it.
+    pub async fn probe(&self) -> Result<(), ArchiveError> {
+        let asked = match Files::of(&self.parts.options)? {
+            Files::Folder(_) => Ok(()),
+            Files::Bucket(bucket) => claim(&bucket, &self.parts.catalog).await,
+        };
+        match asked {
+            Err(ArchiveError::Bucket(error @ BucketError::Away(..))) => {
+                self.parts.metrics.store_away.set(1);
+                tracing::error!(%error, "the archive waits; the front goes on into the journal");
+                Ok(())
+            }
+            asked => asked,
+        }
+    }
+
     /// Archives until `shutdown` turns true or its sender is gone.
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) -> Result<(), ArchiveError> {
         let mut pause = self.parts.options.retry_min;
         loop {
             let before = self.parts.progress.borrow().next_offset;
-            let error = match Session::run(&self.parts, &mut shutdown).await {
+            let mut stop = shutdown.clone();
+            let drained = async {
+                stopped(&mut stop).await;
+                tokio::time::sleep(self.parts.options.drain_max).await;
+            };
+            let ended = tokio::select! {
+                ended = Session::run(&self.parts, &mut shutdown) => ended,
+                () = drained => {
+                    tracing::warn!("what was being archived is left to the next start");
+                    return Ok(());
+                }
+            };
+            let error = match ended {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Fatal => return Err(error),
                 Err(error) => error,
@@ -100,7 +131,12 @@ impl ArchiveService {
             if self.parts.progress.borrow().next_offset > before {
                 pause = self.parts.options.retry_min;
             }
-            tracing::warn!(%error, ?pause, "archive goes back to its committed position");
+            if matches!(error, ArchiveError::Bucket(_)) {
+                self.parts.metrics.store_away.set(1);
+                tracing::error!(%error, ?pause, "the archive waits; the front goes on into the journal");
+            } else {
+                tracing::warn!(%error, ?pause, "archive goes back to its committed position");
+            }
             if stopped_within(pause, &mut shutdown).await {
                 return Ok(());
             }

@@ -250,6 +250,13 @@ impl Catalog {
         row.ok_or(StoreError::Corrupt("archive_stream"))?.unsigned("epochs")
     }
 
+    /// Returns what is stored under a name among the secrets, if anything is.
+    pub async fn known_secret(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let select = "SELECT sealed FROM archive_secret WHERE name = $1";
+        let row = self.store.db().one(select, args![name]).await?;
+        row.map(|row| row.bytes("sealed")).transpose()
+    }
+
     /// Returns a sealed secret, storing `fresh` when there is none of that name.
     pub async fn secret(&self, name: &str, fresh: &[u8]) -> Result<Vec<u8>, StoreError> {
         let insert =

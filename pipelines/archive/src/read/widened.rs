@@ -2,21 +2,21 @@
 
 use super::verified;
 use crate::error::ArchiveError;
+use crate::files::Files;
 use crate::keys::ArchiveKeys;
 use arrow_array::{RecordBatch, new_null_array};
 use arrow_schema::{ArrowError, FieldRef, SchemaRef};
-use std::path::Path;
 use wardline_store::catalog::FileRow;
 
 /// Reads a file's rows with the columns of this version. Says which file it is that does not read.
 pub(crate) fn rows_of(
-    root: &Path,
+    at: &Files,
     file: &FileRow,
     keys: &ArchiveKeys,
     schema: &SchemaRef,
 ) -> Result<Vec<RecordBatch>, ArchiveError> {
     let unreadable = |why: String| ArchiveError::Unreadable(file.path.clone(), why);
-    let batches = verified(root, file, keys).map_err(|error| match error {
+    let batches = verified(at, file, keys).map_err(|error| match error {
         ArchiveError::Parquet(_) | ArchiveError::Key(_) => unreadable(error.to_string()),
         other => other,
     })?;

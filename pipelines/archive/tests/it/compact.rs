@@ -1,12 +1,19 @@
 //! Small files become large ones: same rows, whatever is killed, and readers in flight do not notice.
 
-use crate::rig::{Rig, files_below, readings, samples};
+use crate::rig::{Rig, on_both, readings, samples};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{TimestampMicrosecondType, UInt64Type};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use wardline_archive::read::{Row, newest_rows};
 use wardline_archive::{ArchiveOptions, Table};
+
+on_both! {
+    many_small_files_become_few_with_the_same_rows,
+    a_reader_that_listed_the_old_files_still_reads_them_until_the_grace_is_over,
+    a_worker_killed_while_it_merges_keeps_every_row_once,
+    a_damaged_small_file_is_left_and_the_others_are_merged,
+}
 
 /// Commits every few rows and merges after each commit.
 fn eager(rig: &Rig) -> ArchiveOptions {
@@ -32,9 +39,7 @@ async fn positions(rig: &Rig, table: Table) -> Vec<(u64, i64)> {
     rows
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn many_small_files_become_few_with_the_same_rows() {
-    let rig = Rig::new().await;
+async fn many_small_files_become_few_with_the_same_rows(rig: Rig) {
     for seq in 1..=200 {
         rig.frame(seq, &readings(&[seq as f64, 90.0]));
     }
@@ -69,9 +74,7 @@ async fn many_small_files_become_few_with_the_same_rows() {
     assert!(bytes(&after) * 5 < bytes(&before));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_listed_the_old_files_still_reads_them_until_the_grace_is_over() {
-    let rig = Rig::new().await;
+async fn a_reader_that_listed_the_old_files_still_reads_them_until_the_grace_is_over(rig: Rig) {
     for seq in 1..=60 {
         rig.frame(seq, &readings(&[seq as f64]));
     }
@@ -93,13 +96,11 @@ async fn a_reader_that_listed_the_old_files_still_reads_them_until_the_grace_is_
         running.handle.flush_to(rig.end()).await.unwrap();
     }
     running.stop().await.unwrap();
-    assert!(listed.iter().all(|file| !rig.reader().path_of(file).exists()), "removed after the grace");
+    assert!(listed.iter().all(|file| rig.stored(&file.path).is_none()), "removed after the grace");
     assert_eq!(rig.count(Table::Numerics).await, 60);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_worker_killed_while_it_merges_keeps_every_row_once() {
-    let rig = Rig::new().await;
+async fn a_worker_killed_while_it_merges_keeps_every_row_once(rig: Rig) {
     let mut seq = 0;
     for round in 0..40_u64 {
         for _ in 0..20 {
@@ -107,10 +108,11 @@ async fn a_worker_killed_while_it_merges_keeps_every_row_once() {
             rig.frame(seq, &readings(&[seq as f64]));
         }
         let running = rig.run(ArchiveOptions { retired_grace: Duration::ZERO, ..eager(&rig) });
-        tokio::time::sleep(Duration::from_millis(round * 3)).await;
+        tokio::time::sleep(rig.pace(round * 3)).await;
         running.task.abort();
         let _cancelled = running.task.await;
     }
+    rig.age().await;
     let end = rig.end();
     rig.run(ArchiveOptions { retired_grace: Duration::ZERO, ..eager(&rig) }).finish(end).await.unwrap();
     let rows = positions(&rig, Table::Numerics).await;
@@ -119,21 +121,17 @@ async fn a_worker_killed_while_it_merges_keeps_every_row_once() {
     let committed: BTreeSet<_> =
         rig.reader().files(None).await.unwrap().into_iter().map(|f| f.path).collect();
     let retired = wardline_store::catalog::Catalog::new(rig.store.clone()).retired(None).await.unwrap();
-    let parquet = files_below(&rig.archive_dir()).iter().filter(|f| f.extension().is_some()).count();
-    assert_eq!(parquet, committed.len() + retired.len(), "nothing uncommitted is left");
+    assert_eq!(rig.files_there().await, committed.len() + retired.len(), "nothing uncommitted is left");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_small_file_is_left_and_the_others_are_merged() {
-    let rig = Rig::new().await;
+async fn a_damaged_small_file_is_left_and_the_others_are_merged(rig: Rig) {
     for seq in 1..=60 {
         rig.frame(seq, &readings(&[seq as f64]));
     }
     let end = rig.end();
     rig.run(ArchiveOptions { compact_interval: None, ..eager(&rig) }).finish(end).await.unwrap();
     let listed = rig.reader().files(Some(Table::Numerics)).await.unwrap();
-    let damaged = rig.reader().path_of(&listed[3]);
-    std::fs::write(&damaged, b"not what was committed").unwrap();
+    rig.tamper(&listed[3].path, Some(b"not what was committed")).await;
     let running = rig.run(eager(&rig));
     for _ in 0..10 {
         running.handle.flush_to(rig.end()).await.unwrap();
@@ -141,7 +139,7 @@ async fn a_damaged_small_file_is_left_and_the_others_are_merged() {
     running.stop().await.unwrap();
     let now = rig.reader().files(Some(Table::Numerics)).await.unwrap();
     assert!(now.iter().any(|file| file.path == listed[3].path), "it stays in the catalog, as evidence");
-    assert!(damaged.exists() && now.len() < 5, "{} files", now.len());
+    assert!(rig.stored(&listed[3].path).is_some() && now.len() < 5, "{} files", now.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]

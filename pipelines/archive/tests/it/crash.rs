@@ -1,13 +1,17 @@
 //! Exactly once whatever is killed, and honest about what cannot be mended.
 
-use crate::rig::{Rig, files_below, readings};
+use crate::rig::{Rig, on_both, readings};
 use std::time::Duration;
 use wardline_archive::{ArchiveError, ErrorKind, Table};
 use wardline_store::catalog::Catalog;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_worker_killed_at_any_moment_archives_exactly_once() {
-    let rig = Rig::new().await;
+on_both! {
+    a_worker_killed_at_any_moment_archives_exactly_once,
+    a_second_worker_is_fenced_off,
+    a_changed_file_is_not_read,
+}
+
+async fn a_worker_killed_at_any_moment_archives_exactly_once(rig: Rig) {
     let mut seq = 0;
     for round in 0..25_u64 {
         for _ in 0..20 {
@@ -16,23 +20,20 @@ async fn a_worker_killed_at_any_moment_archives_exactly_once() {
         }
         let options = wardline_archive::ArchiveOptions { flush_rows_max: 7, ..rig.options() };
         let running = rig.run(options);
-        tokio::time::sleep(Duration::from_millis(round * 4)).await;
+        tokio::time::sleep(rig.pace(round * 4)).await;
         running.task.abort();
         let _cancelled = running.task.await;
     }
+    rig.age().await;
     rig.archive().await;
     assert_eq!(rig.count(Table::Numerics).await, 500);
     let streams = rig.reader().streams(Some("mon-1")).await.unwrap();
     assert!(streams.iter().all(|s| s.missing.is_empty() && s.counts.duplicates == 0));
     let committed = rig.reader().files(None).await.unwrap().len();
-    let files = files_below(&rig.archive_dir());
-    let parquet = files.iter().filter(|f| f.extension().is_some()).count();
-    assert_eq!(parquet, committed, "nothing uncommitted is left");
+    assert_eq!(rig.files_there().await, committed, "nothing uncommitted is left");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_second_worker_is_fenced_off() {
-    let rig = Rig::new().await;
+async fn a_second_worker_is_fenced_off(rig: Rig) {
     let first = rig.run(rig.options());
     first.handle.flush_to(rig.end()).await.unwrap();
     Catalog::new(rig.store.clone()).take_over(0, 0).await.unwrap();
@@ -63,16 +64,14 @@ async fn another_journal_is_refused() {
     assert!(matches!(error, ArchiveError::Position(_)) && error.kind() == ErrorKind::Fatal);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_changed_file_is_not_read() {
-    let rig = Rig::new().await;
+async fn a_changed_file_is_not_read(rig: Rig) {
     rig.frame(1, &readings(&[1.0]));
     rig.archive().await;
     let reader = rig.reader();
     let file = &reader.files(Some(Table::Numerics)).await.unwrap()[0];
-    let mut bytes = std::fs::read(reader.path_of(file)).unwrap();
+    let mut bytes = rig.stored(&file.path).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
-    std::fs::write(reader.path_of(file), bytes).unwrap();
+    rig.tamper(&file.path, Some(&bytes)).await;
     assert!(matches!(reader.read(file), Err(ArchiveError::FileChanged(_))));
 }

@@ -276,7 +276,7 @@ async fn readers_in_flight_read_the_old_files_until_the_grace_is_over() {
     assert_eq!(read, [1, 2, 3, 4, 5, 6], "who began before the request sees what there was");
     // Whoever cannot wait says so: the old files go at once.
     rig.store.ask_erasure(&change(), &tenant(), "p-ada", true).await.unwrap();
-    while listed.iter().filter(|file| reader.path_of(file).exists()).count() > 3 {
+    while listed.iter().filter(|file| rig.stored(&file.path).is_some()).count() > 3 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     running.stop().await.unwrap();

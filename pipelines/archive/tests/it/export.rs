@@ -1,12 +1,16 @@
 //! What leaves the archive for readers that know one key.
 
 use crate::foreign::python;
-use crate::rig::{NOW_US, Rig, files_below, readings, samples};
+use crate::rig::{NOW_US, Rig, files_below, on_both, readings, samples};
 use std::path::Path;
 use std::process::{Command, Output};
 use wardline_archive::Table;
 use wardline_archive::export::{Wanted, export, export_key};
 use wardline_proto::v1::SampleGap;
+
+on_both! {
+    an_export_has_its_time_only_and_no_byte_in_clear,
+}
 
 const MARKER: f64 = 87.654_321_012_345;
 
@@ -14,8 +18,7 @@ fn wanted(from_us: i64, to_us: i64) -> Wanted {
     Wanted { tenant: "demo".into(), tables: vec![Table::Numerics, Table::Waveforms], from_us, to_us }
 }
 
-async fn filled() -> Rig {
-    let rig = Rig::new().await;
+async fn filled(rig: &Rig) {
     for seq in 1..=40 {
         rig.frame(seq, &readings(&[MARKER, 90.0 + seq as f64 / 8.0]));
     }
@@ -28,7 +31,6 @@ async fn filled() -> Rig {
     block.waveforms[0].gaps = vec![SampleGap { first: 1, count: 2 }];
     rig.frame(1, &block);
     rig.archive().await;
-    rig
 }
 
 fn duckdb(python: &Path, folder: &Path, key: &str, sql: &str) -> Output {
@@ -45,7 +47,8 @@ async fn duckdb_alone_reads_the_same_numbers_with_the_key_and_nothing_without() 
         println!("SKIPPED: no interpreter; tests/run installs it");
         return;
     };
-    let rig = filled().await;
+    let rig = Rig::new().await;
+    filled(&rig).await;
     let (reader, key, out) = (rig.reader(), export_key().unwrap(), rig.folder.path().join("export"));
     let files = reader.files(None).await.unwrap();
     let written = export(&reader, &files, &wanted(i64::MIN, i64::MAX), &key, &out).unwrap();
@@ -74,9 +77,8 @@ async fn duckdb_alone_reads_the_same_numbers_with_the_key_and_nothing_without() 
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_export_has_its_time_only_and_no_byte_in_clear() {
-    let rig = filled().await;
+async fn an_export_has_its_time_only_and_no_byte_in_clear(rig: Rig) {
+    filled(&rig).await;
     let (reader, key) = (rig.reader(), export_key().unwrap());
     let files = reader.files(None).await.unwrap();
     let path = |name: &str| rig.folder.path().join(name);

@@ -1,6 +1,7 @@
 //! The archive against a real journal, a real database and real files.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking")]
 
+mod bucket;
 mod compact;
 mod completeness;
 mod crash;

@@ -1,7 +1,7 @@
 //! The quarantine is no grave: what is mended is judged again and becomes rows, once.
 
 use crate::profile::{ECG, oximeter, register};
-use crate::rig::{EPOCH, NOW_US, Rig, Running, frame, quarantine, readings, samples};
+use crate::rig::{EPOCH, NOW_US, Rig, Running, frame, on_both, quarantine, readings, samples};
 use prost::Message;
 use std::time::Duration;
 use wardline_archive::read::quarantine_rows;
@@ -9,6 +9,11 @@ use wardline_archive::{ArchiveOptions, Table};
 use wardline_proto::v1::{Frame, PayloadFormat};
 use wardline_store::registry::Change;
 use wardline_store::replay::{FrameName, Outcome};
+
+on_both! {
+    each_frame_ends_as_it_deserves_and_a_damaged_file_stops_nothing,
+    a_worker_killed_while_it_replays_makes_rows_exactly_once,
+}
 
 fn options(rig: &Rig) -> ArchiveOptions {
     let at_once = Duration::from_millis(5);
@@ -76,9 +81,7 @@ async fn a_frame_that_a_new_profile_declares_becomes_rows_once() {
     assert_eq!(counts(&rig).await, (1, 0, 1, 0), "and sent again it is a duplicate");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn each_frame_ends_as_it_deserves_and_a_damaged_file_stops_nothing() {
-    let rig = Rig::new().await;
+async fn each_frame_ends_as_it_deserves_and_a_damaged_file_stops_nothing(rig: Rig) {
     rig.frame(1, &readings(&[97.0]));
     rig.frame(1, &readings(&[98.0]));
     rig.publish(b"no frame".to_vec(), PayloadFormat::Frame);
@@ -92,7 +95,7 @@ async fn each_frame_ends_as_it_deserves_and_a_damaged_file_stops_nothing() {
     assert_eq!(told, ["WL-Q-001", "WL-Q-007", "WL-PAY-002", "unreadable"]);
     let reader = rig.reader();
     for file in reader.files(Some(Table::Quarantine)).await.unwrap() {
-        std::fs::write(reader.path_of(&file), b"damaged").unwrap();
+        rig.tamper(&file.path, Some(b"damaged")).await;
     }
     assert_eq!(ask(&rig, &frames).await, 3);
     let running = rig.run(options(&rig));
@@ -130,9 +133,7 @@ async fn a_frame_that_was_refused_a_place_gets_one_or_is_a_duplicate_of_what_has
     assert_eq!(counts(&rig).await, (3, 1, 0, 0));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_worker_killed_while_it_replays_makes_rows_exactly_once() {
-    let rig = Rig::new().await;
+async fn a_worker_killed_while_it_replays_makes_rows_exactly_once(rig: Rig) {
     register(&rig, 1, oximeter(1, 50)).await;
     for seq in 1..=300 {
         rig.frame(seq, &samples(NOW_US, &[1024, seq as i32]));
@@ -145,7 +146,7 @@ async fn a_worker_killed_while_it_replays_makes_rows_exactly_once() {
     for round in 0..20_usize {
         ask(&rig, &frames[round * 15..(round + 1) * 15]).await;
         let running = rig.run(options(&rig));
-        tokio::time::sleep(Duration::from_millis(round as u64 * 6)).await;
+        tokio::time::sleep(rig.pace(round as u64 * 6)).await;
         abort(running).await;
         // A commit that the database had taken goes on after the abort: both are read between two equal answers.
         let (waiting, rows) = loop {

@@ -3,6 +3,8 @@
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
+use futures::TryStreamExt;
+use object_store::{ObjectStoreExt, PutPayload};
 use prost::Message;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,8 +12,12 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use wardline_archive::bucket::BucketOptions;
 use wardline_archive::read::ArchiveReader;
-use wardline_archive::{ArchiveError, ArchiveHandle, ArchiveMetrics, ArchiveOptions, ArchiveService, Table};
+use wardline_archive::testing::TestSeaweed;
+use wardline_archive::{
+    ArchiveError, ArchiveHandle, ArchiveMetrics, ArchiveOptions, ArchiveService, Files, Table,
+};
 use wardline_journal::{Class, DiskStorage, Journal, JournalOptions, Keyring, Offset, Record};
 use wardline_proto::frame::{encode_body, lane_of};
 use wardline_proto::v1::journal_record::Kind;
@@ -40,7 +46,27 @@ pub(crate) struct Rig {
     pub(crate) journal: Journal,
     pub(crate) store: Store,
     pub(crate) keyring: Arc<Keyring>,
+    pub(crate) bucket: Option<BucketOptions>,
 }
+
+/// Runs cases with the files in a folder, and in a bucket.
+macro_rules! on_both {
+    ($($case:ident),+ $(,)?) => {
+        mod in_a_folder {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                super::$case(crate::rig::Rig::new().await).await;
+            })+
+        }
+        mod in_a_bucket {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                super::$case(crate::rig::Rig::in_bucket().await).await;
+            })+
+        }
+    };
+}
+pub(crate) use on_both;
 
 impl Rig {
     pub(crate) async fn new() -> Self {
@@ -60,7 +86,66 @@ impl Rig {
         let storage = Arc::new(DiskStorage::new(path("journal")));
         let journal = Journal::open(options, storage, keyring.clone()).unwrap();
         let store = Store::open(&path("wardline.db")).await.unwrap();
-        Self { folder, journal, store, keyring }
+        Self { folder, journal, store, keyring, bucket: None }
+    }
+
+    /// The same with its files in a bucket of a real store.
+    pub(crate) async fn in_bucket() -> Self {
+        let store = tokio::task::spawn_blocking(TestSeaweed::shared).await.unwrap().unwrap();
+        Self::in_bucket_at(store.port()).await
+    }
+
+    /// The same at a port: the store's, or that of what stands before it.
+    pub(crate) async fn in_bucket_at(port: u16) -> Self {
+        let rig = Self::new().await;
+        let options = TestSeaweed::options(rig.folder.path(), port, &TestSeaweed::fresh_prefix());
+        Self { bucket: Some(options.unwrap()), ..rig }
+    }
+
+    /// What is in a bucket takes an answer: a step there takes longer.
+    pub(crate) fn pace(&self, millis: u64) -> Duration {
+        Duration::from_millis(if self.bucket.is_some() { 2 * millis } else { millis })
+    }
+
+    /// Waits until a start sweeps what is there now: a bucket's clock has seconds.
+    pub(crate) async fn age(&self) {
+        if self.bucket.is_some() {
+            tokio::time::sleep(Duration::from_millis(1100)).await;
+        }
+    }
+
+    pub(crate) fn place(&self) -> Files {
+        Files::of(&self.options()).unwrap()
+    }
+
+    /// Returns the bytes of a stored file; none when it is not there.
+    pub(crate) fn stored(&self, path: &str) -> Option<Vec<u8>> {
+        self.place().read(path).ok().map(Into::into)
+    }
+
+    /// Changes, or makes, a stored file behind everybody's back; none: removes it.
+    pub(crate) async fn tamper(&self, path: &str, bytes: Option<&[u8]>) {
+        match (self.place(), bytes) {
+            (Files::Folder(root), Some(bytes)) => std::fs::write(root.join(path), bytes).unwrap(),
+            (Files::Folder(root), None) => std::fs::remove_file(root.join(path)).unwrap(),
+            (Files::Bucket(bucket), Some(bytes)) => {
+                let payload = PutPayload::from(bytes.to_vec());
+                bucket.store().put(&bucket.path_of(path), payload).await.unwrap();
+            }
+            (Files::Bucket(bucket), None) => bucket.store().delete(&bucket.path_of(path)).await.unwrap(),
+        }
+    }
+
+    /// Counts the files of rows that are there, whether a commit names them or not.
+    pub(crate) async fn files_there(&self) -> usize {
+        match self.place() {
+            Files::Folder(root) => files_below(&root).iter().filter(|f| f.extension().is_some()).count(),
+            Files::Bucket(bucket) => {
+                let found: Vec<_> =
+                    bucket.store().list(Some(&bucket.path_of(""))).try_collect().await.unwrap();
+                found.iter().filter(|meta| meta.location.extension() == Some("parquet")).count()
+            }
+        }
     }
 
     pub(crate) fn archive_dir(&self) -> PathBuf {
@@ -71,6 +156,7 @@ impl Rig {
         ArchiveOptions {
             flush_interval: Duration::from_secs(600),
             retry_min: Duration::from_millis(10),
+            bucket: self.bucket.clone(),
             ..ArchiveOptions::for_dir(self.archive_dir())
         }
     }
@@ -142,7 +228,7 @@ impl Rig {
     }
 
     pub(crate) fn reader(&self) -> ArchiveReader {
-        ArchiveReader::new(self.archive_dir(), self.store.clone(), self.keyring.clone())
+        ArchiveReader::new(self.place(), self.store.clone(), self.keyring.clone())
     }
 
     pub(crate) async fn rows(&self, table: Table) -> Vec<RecordBatch> {

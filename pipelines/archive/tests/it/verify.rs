@@ -1,8 +1,13 @@
 //! A clean archive verifies; each kind of damage is named.
 
-use crate::rig::{Rig, readings};
+use crate::rig::{Rig, on_both, readings};
 use wardline_archive::Table;
 use wardline_archive::verify::{Discrepancy, Verification, Verifier};
+
+on_both! {
+    a_whole_archive_is_clean_and_its_hole_is_known,
+    each_damage_is_named,
+}
 
 pub(crate) async fn verify(rig: &Rig) -> Verification {
     let mut verifier = Verifier::start(rig.reader()).await.unwrap();
@@ -11,43 +16,37 @@ pub(crate) async fn verify(rig: &Rig) -> Verification {
 }
 
 /// An archive of three files of readings, with one hole.
-async fn archive() -> Rig {
-    let rig = Rig::new().await;
+async fn archive(rig: &Rig) {
     for seq in [1, 2, 3, 5] {
         rig.frame(seq, &readings(&[seq as f64]));
         rig.archive().await;
     }
-    rig
 }
 
-async fn numerics(rig: &Rig, at: usize) -> (String, std::path::PathBuf) {
-    let reader = rig.reader();
-    let file = &reader.files(Some(Table::Numerics)).await.unwrap()[at];
-    (file.path.clone(), reader.path_of(file))
+async fn numerics(rig: &Rig, at: usize) -> String {
+    rig.reader().files(Some(Table::Numerics)).await.unwrap()[at].path.clone()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_whole_archive_is_clean_and_its_hole_is_known() {
-    let rig = archive().await;
+async fn a_whole_archive_is_clean_and_its_hole_is_known(rig: Rig) {
+    archive(&rig).await;
     let found = verify(&rig).await;
     assert!(found.is_clean(), "{:?}", found.discrepancies);
     assert_eq!((found.discrepancies.len(), found.holes), (0, 1));
     assert!(found.rows >= 4 && found.streams >= 1 && found.files >= 4, "{found:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn each_damage_is_named() {
-    let rig = archive().await;
-    let (changed, changed_path) = numerics(&rig, 0).await;
-    let mut bytes = std::fs::read(&changed_path).unwrap();
+async fn each_damage_is_named(rig: Rig) {
+    archive(&rig).await;
+    let changed = numerics(&rig, 0).await;
+    let mut bytes = rig.stored(&changed).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
-    std::fs::write(&changed_path, bytes).unwrap();
-    let (missing, missing_path) = numerics(&rig, 1).await;
-    std::fs::remove_file(missing_path).unwrap();
+    rig.tamper(&changed, Some(&bytes)).await;
+    let missing = numerics(&rig, 1).await;
+    rig.tamper(&missing, None).await;
     let stray = "numerics/demo/2026-10-18/0/stray.parquet".to_owned();
     std::fs::create_dir_all(rig.archive_dir().join("numerics/demo/2026-10-18/0")).unwrap();
-    std::fs::write(rig.archive_dir().join(&stray), b"x").unwrap();
+    rig.tamper(&stray, Some(b"x")).await;
     let found = verify(&rig).await;
     let expected = [Discrepancy::Changed(changed), Discrepancy::Missing(missing), Discrepancy::Stray(stray)];
     assert_eq!(found.discrepancies, expected);
@@ -72,7 +71,8 @@ async fn a_catalog_that_says_otherwise_is_named() {
             matches!(d, Discrepancy::Catalog(_) | Discrepancy::Unseen(..))
         }),
     ] {
-        let rig = archive().await;
+        let rig = Rig::new().await;
+        archive(&rig).await;
         rig.execute(statement).await;
         let found = verify(&rig).await;
         assert!(found.discrepancies.len() >= 4, "{statement}: {:?}", found.discrepancies);

@@ -1,0 +1,109 @@
+//! A local folder of files, held by one worker.
+
+use crate::error::ArchiveError;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as ObjectPath;
+use object_store::{ObjectStore, PutMode, PutPayload};
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+const LOCK: &str = ".lock";
+/// Depth of the folders: table, tenant, day, partition.
+const DEPTH_MAX: usize = 4;
+
+/// The folder and its lock.
+///
+/// Blocking work that removes files keeps the shelf, and with it the lock: a worker that was dropped in the middle
+/// cannot sweep beside its successor.
+#[derive(Debug)]
+pub(super) struct FolderShelf {
+    root: PathBuf,
+    store: LocalFileSystem,
+    _lock: File,
+}
+
+impl FolderShelf {
+    /// Opens the folder, made when it is missing, and locks it.
+    pub(super) fn open(root: &Path) -> Result<Self, ArchiveError> {
+        fs::create_dir_all(root)?;
+        let lock = File::options().create(true).append(true).open(root.join(LOCK))?;
+        lock.try_lock().map_err(io::Error::from)?;
+        Ok(Self { root: root.to_owned(), store: LocalFileSystem::new_with_prefix(root)?, _lock: lock })
+    }
+
+    /// Writes a new file. It is durable after [`sync`](Self::sync) only.
+    pub(super) async fn put(&self, path: &str, bytes: Vec<u8>) -> Result<(), ArchiveError> {
+        let payload = PutPayload::from(bytes);
+        self.store.put_opts(&ObjectPath::from(path), payload, PutMode::Create.into()).await?;
+        Ok(())
+    }
+
+    /// Makes files, and the folders that name them, durable. Blocks.
+    pub(super) fn sync<'a>(&self, paths: impl Iterator<Item = &'a str>) -> io::Result<()> {
+        let mut folders = BTreeSet::new();
+        for path in paths {
+            let path = self.root.join(path);
+            File::open(&path)?.sync_all()?;
+            folders.extend(
+                path.ancestors().skip(1).take_while(|a| a.starts_with(&self.root)).map(Path::to_owned),
+            );
+        }
+        folders.iter().rev().try_for_each(|folder| File::open(folder)?.sync_all())
+    }
+
+    /// Removes files; one that is gone already is no error. Blocks.
+    pub(super) fn remove(&self, paths: &[String]) -> io::Result<()> {
+        for path in paths {
+            match fs::remove_file(self.root.join(path)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _removed_or_gone => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes files that are neither in `committed` nor in `retired`. Returns how many, and how many committed ones
+    /// are missing. Blocks.
+    pub(super) fn sweep(
+        &self,
+        committed: &BTreeSet<String>,
+        retired: &BTreeSet<String>,
+    ) -> io::Result<(u64, u64)> {
+        let found = files_below(&self.root)?;
+        let name = |path: &Path| path.strip_prefix(&self.root).ok().and_then(Path::to_str).map(str::to_owned);
+        let (mut removed, mut present) = (0, 0);
+        for path in found {
+            let name = name(&path).unwrap_or_default();
+            if committed.contains(&name) {
+                present += 1;
+            } else if !retired.contains(&name) {
+                fs::remove_file(&path)?;
+                removed += 1;
+            }
+        }
+        Ok((removed, committed.len() as u64 - present))
+    }
+}
+
+/// Lists every file below a root but the lock. Blocks.
+pub(crate) fn files_below(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    list(root, DEPTH_MAX, &mut found)?;
+    found.retain(|path| *path != root.join(LOCK));
+    Ok(found)
+}
+
+fn list(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() && depth > 0 {
+            list(&entry.path(), depth - 1, found)?;
+        } else if kind.is_file() {
+            found.push(entry.path());
+        }
+    }
+    Ok(())
+}

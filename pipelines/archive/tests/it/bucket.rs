@@ -1,0 +1,133 @@
+//! What a bucket does that a folder does not: it is away, it refuses, it loses an answer, it is somebody else's.
+
+use crate::rig::{Rig, readings};
+use std::time::Duration;
+use wardline_archive::bucket::BucketError;
+use wardline_archive::read::ArchiveReader;
+use wardline_archive::testing::{BUCKET, READER_KEY, TestSeaweed, Wire};
+use wardline_archive::{ArchiveError, ArchiveMetrics, ArchiveOptions, ArchiveService, ErrorKind, Table};
+
+fn service(rig: &Rig) -> ArchiveService {
+    let metrics = std::sync::Arc::new(ArchiveMetrics::default());
+    let (journal, store, keyring) = (rig.journal.clone(), rig.store.clone(), rig.keyring.clone());
+    ArchiveService::new(rig.options(), journal, store, keyring, metrics)
+}
+
+async fn store() -> &'static TestSeaweed {
+    tokio::task::spawn_blocking(TestSeaweed::shared).await.unwrap().unwrap()
+}
+
+/// Puts `[archive.bucket]` into the data directory and opens the archive as every command does.
+async fn opened(rig: &Rig, settings: &str) -> Result<ArchiveReader, ArchiveError> {
+    let text = format!("[archive]\nflush_interval_ms = 500\n[archive.bucket]\n{settings}");
+    std::fs::write(rig.folder.path().join("wardline.toml"), text).unwrap();
+    ArchiveReader::open(rig.folder.path()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_put_whose_answer_is_lost_neither_loses_nor_doubles() {
+    let wire = Wire::to(store().await.port()).await.unwrap();
+    let rig = Rig::in_bucket_at(wire.port()).await;
+    for seq in 1..=20 {
+        rig.frame(seq, &readings(&[seq as f64]));
+    }
+    let end = rig.end();
+    wire.swallow_puts(true);
+    let options = ArchiveOptions { flush_rows_max: 1, ..rig.options() };
+    let running = rig.run(options);
+    while wire.swallowed() == 0 || rig.files_there().await == 0 {
+        assert!(!running.task.is_finished());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(rig.reader().files(None).await.unwrap().is_empty());
+    wire.swallow_puts(false);
+    running.finish(end).await.unwrap();
+    assert_eq!(rig.count(Table::Numerics).await, 20);
+    let streams = rig.reader().streams(Some("mon-1")).await.unwrap();
+    assert!(streams.iter().all(|s| s.missing.is_empty() && s.counts.duplicates == 0));
+    rig.age().await;
+    rig.archive().await;
+    let committed = rig.reader().files(None).await.unwrap().len();
+    assert_eq!(rig.files_there().await, committed, "what landed without a commit is swept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_away_is_waited_for_and_caught_up_with_once() {
+    let mut store = tokio::task::spawn_blocking(TestSeaweed::start).await.unwrap().unwrap();
+    let rig = Rig::in_bucket_at(store.port()).await;
+    store.kill().unwrap();
+    service(&rig).probe().await.unwrap();
+    let reader = rig.place();
+    let error = tokio::task::spawn_blocking(move || reader.read("x")).await.unwrap().unwrap_err();
+    assert!(
+        matches!(&error, ArchiveError::Bucket(error @ BucketError::Away(..)) if error.refusal().code() == "WL-ARC-001")
+    );
+    assert!(error.kind() == ErrorKind::Retry && error.to_string().starts_with("WL-ARC-001: "), "{error}");
+    let running = rig.run(rig.options());
+    for seq in 1..=10 {
+        rig.frame(seq, &readings(&[seq as f64]));
+    }
+    let end = rig.end();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!running.task.is_finished() && running.handle.progress().next_offset.get() == 0);
+    let store = tokio::task::spawn_blocking(move || store.start_again().map(|()| store));
+    let store = store.await.unwrap().unwrap();
+    running.finish(end).await.unwrap();
+    assert_eq!(rig.count(Table::Numerics).await, 10);
+    drop(store);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_refuses_is_told_before_anything_is_served() {
+    let (port, rig) = (store().await.port(), Rig::in_bucket().await);
+    rig.frame(1, &readings(&[1.0]));
+    rig.archive().await;
+    let of = |user| TestSeaweed::settings(rig.folder.path(), port, "refused", user).unwrap();
+    let probe = async |settings: &str| {
+        let settings: wardline_archive::bucket::BucketSettings = toml::from_str(settings).unwrap();
+        let other = Rig { bucket: Some(settings.resolve(rig.folder.path()).unwrap()), ..Rig::new().await };
+        service(&other).probe().await.unwrap_err().to_string()
+    };
+    let unwritable = probe(&of(READER_KEY)).await;
+    assert!(unwritable.starts_with("WL-ARC-002") && unwritable.contains("AccessDenied"), "{unwritable}");
+    let unknown = probe(&of("nobody")).await;
+    assert!(unknown.starts_with("WL-ARC-002") && unknown.contains("InvalidAccessKeyId"), "{unknown}");
+    let none = probe(&of("wardline").replace(BUCKET, "nowhere")).await;
+    assert!(none.starts_with("WL-ARC-002") && none.contains("NoSuchBucket"), "{none}");
+    for (settings, code) in
+        [(of("nobody"), "WL-ARC-002"), ("url = \"s3://x\"".into(), "[archive.bucket] url")]
+    {
+        let error = opened(&rig, &settings).await.unwrap_err().to_string();
+        assert!(error.starts_with(code) && !error.contains(wardline_archive::testing::SECRET_KEY), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bucket_of_another_archive_is_refused_and_left_alone() {
+    let (rig, other) = (Rig::in_bucket().await, Rig::new().await);
+    rig.frame(1, &readings(&[1.0]));
+    rig.archive().await;
+    rig.age().await;
+    let other = Rig { bucket: rig.bucket.clone(), ..other };
+    let error = service(&other).probe().await.unwrap_err();
+    assert!(error.to_string().starts_with("WL-ARC-003") && error.kind() == ErrorKind::Fatal, "{error}");
+    assert!(other.run(other.options()).task.await.unwrap().is_err());
+    assert_eq!(rig.count(Table::Numerics).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_finds_the_bucket_by_the_settings() {
+    let port = store().await.port();
+    let rig = Rig::new().await;
+    let prefix = TestSeaweed::fresh_prefix();
+    let options = TestSeaweed::options(rig.folder.path(), port, &prefix).unwrap();
+    let rig = Rig { bucket: Some(options), ..rig };
+    rig.frame(1, &readings(&[1.0]));
+    rig.archive().await;
+    // A reader needs no right to write.
+    let settings = TestSeaweed::settings(rig.folder.path(), port, &prefix, READER_KEY).unwrap();
+    let reader = opened(&rig, &settings).await.unwrap();
+    let file = &reader.files(Some(Table::Numerics)).await.unwrap()[0];
+    assert_eq!(reader.read(file).unwrap().map(|batch| batch.unwrap().num_rows()).sum::<usize>(), 1);
+    assert!(!rig.archive_dir().exists(), "nothing lies on this machine");
+}
