@@ -44,7 +44,9 @@ pub(crate) async fn open(data_dir: &Path, scope: &Scope) -> anyhow::Result<Sessi
     let files = reader.files(None).await?;
     let lookups = Arc::new(Lookups::load(&store, scope.tenant.as_ref()).await?);
     store.close().await;
-    let session = SessionContext::new_with_config_rt(config(), runtime(scope.memory_bytes_max)?);
+    let runtime = runtime(scope.memory_bytes_max)?;
+    ArchiveTable::register(&reader, &runtime)?;
+    let session = SessionContext::new_with_config_rt(config(), runtime);
     let seen = |file: &&FileRow| scope.tenant.as_ref().is_none_or(|tenant| tenant.as_str() == file.tenant);
     let mut tables = HashMap::new();
     for table in Table::ALL {

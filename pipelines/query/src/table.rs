@@ -18,6 +18,7 @@ use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::parquet_encryption::EncryptionFactory;
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use object_store::path::Path;
@@ -25,7 +26,7 @@ use parquet::encryption::decrypt::FileDecryptionProperties;
 use parquet::encryption::encrypt::FileEncryptionProperties;
 use std::sync::Arc;
 use wardline_archive::read::ArchiveReader;
-use wardline_archive::{ArchiveKeys, Erased, Table, schema};
+use wardline_archive::{ArchiveKeys, Erased, Files, Table, schema};
 use wardline_store::catalog::FileRow;
 
 /// Keys of this session's files. It only reads.
@@ -59,6 +60,7 @@ pub(crate) struct ArchiveTable {
     table: Table,
     schema: SchemaRef,
     rows: Vec<FileRow>,
+    at: ObjectStoreUrl,
     files: Vec<PartitionedFile>,
     keys: Arc<Keys>,
     /// What files may still hold and nobody gets.
@@ -69,15 +71,36 @@ impl ArchiveTable {
     /// Makes a table of `files`.
     pub(crate) fn new(table: Table, reader: &ArchiveReader, rows: Vec<FileRow>) -> anyhow::Result<Self> {
         let schema = schema(table);
-        let root = std::path::absolute(reader.root())?;
+        let (at, place) = (Self::at(reader)?, reader.place());
         let partitioned = |file: &FileRow| {
-            let path = Path::from_absolute_path(root.join(&file.path))?;
+            let path = match place {
+                Files::Folder(root) => Path::from_absolute_path(std::path::absolute(root)?.join(&file.path))?,
+                Files::Bucket(bucket) => bucket.path_of(&file.path),
+            };
             let statistics = statistics(table, &schema, file);
             Ok(PartitionedFile::new(path.to_string(), file.bytes).with_statistics(Arc::new(statistics)))
         };
         let files = rows.iter().map(partitioned).collect::<anyhow::Result<_>>()?;
         let erased = Arc::new(reader.erased().pending());
-        Ok(Self { table, schema, rows, files, keys: Arc::new(Keys(reader.keys())), erased })
+        Ok(Self { table, schema, rows, at, files, keys: Arc::new(Keys(reader.keys())), erased })
+    }
+}
+
+impl ArchiveTable {
+    /// Names the store that the engine asks for the files.
+    fn at(reader: &ArchiveReader) -> Result<ObjectStoreUrl> {
+        match reader.place() {
+            Files::Folder(_) => Ok(ObjectStoreUrl::local_filesystem()),
+            Files::Bucket(bucket) => ObjectStoreUrl::parse(bucket.url()),
+        }
+    }
+
+    /// Gives the engine the store of the files; of a folder it has one.
+    pub(crate) fn register(reader: &ArchiveReader, runtime: &RuntimeEnv) -> Result<()> {
+        if let Files::Bucket(bucket) = reader.place() {
+            runtime.register_object_store(Self::at(reader)?.as_ref(), bucket.store());
+        }
+        Ok(())
     }
 }
 
@@ -133,7 +156,7 @@ impl TableProvider for ArchiveTable {
         let (projection, limit) =
             strike.as_ref().map_or((projection, limit), |strike| (Some(&strike.read), None));
         let groups = FileGroup::new(files.collect()).split_files(state.config().target_partitions());
-        let scan = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
+        let scan = FileScanConfigBuilder::new(self.at.clone(), Arc::new(source))
             .with_file_groups(groups)
             .with_projection_indices(projection.cloned())?
             .with_limit(limit)

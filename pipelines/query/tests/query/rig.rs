@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use wardline_archive::testing::{READER_KEY, TestSeaweed};
 use wardline_archive::{ArchiveError, ArchiveHandle, ArchiveMetrics, ArchiveOptions, ArchiveService};
 use wardline_journal::{Class, DiskStorage, Journal, JournalOptions, Keyring, Offset, Record};
 use wardline_proto::v1::journal_record::Kind;
@@ -36,14 +37,26 @@ pub(crate) struct Archive {
 
 impl Archive {
     pub(crate) async fn new() -> Self {
+        Self::on(None).await
+    }
+
+    /// The same, perhaps with its files in a bucket behind a port, which the data directory's settings name.
+    pub(crate) async fn on(port: Option<u16>) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let prefix = TestSeaweed::fresh_prefix();
+        let bucket = port.map(|port| TestSeaweed::options(folder.path(), port, &prefix).unwrap());
+        if let Some(port) = port {
+            let settings = TestSeaweed::settings(folder.path(), port, &prefix, READER_KEY).unwrap();
+            let text = format!("[archive.bucket]\n{settings}");
+            std::fs::write(folder.path().join("wardline.toml"), text).unwrap();
+        }
         let path = |name| folder.path().join(name);
         let keyring = Arc::new(Keyring::create_or_open(&path("keyring.json")).unwrap());
         let storage = Arc::new(DiskStorage::new(path("journal")));
         let journal =
             Journal::open(JournalOptions::for_dir(path("journal")), storage, keyring.clone()).unwrap();
         let store = Store::open(&path("wardline.db")).await.unwrap();
-        let options = ArchiveOptions::for_dir(path("archive"));
+        let options = ArchiveOptions { bucket, ..ArchiveOptions::for_dir(path("archive")) };
         let metrics = Arc::new(ArchiveMetrics::default());
         let service = ArchiveService::new(options, journal.clone(), store.clone(), keyring, metrics);
         let (handle, (stop, shutdown)) = (service.handle(), watch::channel(false));
