@@ -3,6 +3,7 @@
 mod alerts;
 mod archive;
 mod bad_input;
+mod bucket;
 mod clients;
 mod compromise;
 mod erase;
