@@ -76,6 +76,9 @@ impl Store {
         }
         let forget = "UPDATE binding SET subject = '' WHERE tenant = $1 AND subject = $2";
         tx.run(forget, args![tenant.as_str(), subject]).await?;
+        // A row without its subject would be the whole tenant's.
+        let lift = "DELETE FROM alert_override WHERE tenant = $1 AND subject = $2";
+        tx.run(lift, args![tenant.as_str(), subject]).await?;
         let target = format!("{tenant} erasure {erasure_id} ranges {}", spans.len());
         audit(&mut tx, change, ("erasure_asked", "ok"), &target).await?;
         tx.commit().await?;

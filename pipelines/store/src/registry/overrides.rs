@@ -1,8 +1,10 @@
 //! Other values of alarm rules for a tenant, a ward or a patient: who decided what, why, from when until when.
 //!
-//! A row is added and ended once, never changed: what the engine went by at any time can be said later. Setting and ending
+//! A row is added and ended once, never changed: what the engine went by at any time can be said later, unless its
+//! subject was erased. Setting and ending
 //! are changes of the registry, so nodes hear of them, and each is audited in its transaction (AUD-1).
 
+use super::erase::refuse_erased;
 use super::tenants::tenant_id;
 use super::{Change, Reject, audit, next_number, usable};
 use crate::db::{Record, args};
@@ -63,6 +65,7 @@ impl Store {
         }
         let mut tx = self.change().await?;
         let tenant = said.tenant.as_str();
+        refuse_erased(&mut tx, tenant, &said.subject).await?;
         if !said.site.is_empty() {
             let known = "SELECT site FROM site WHERE tenant = $1 AND site = $2";
             tx.one(known, args![tenant, &said.site]).await?.ok_or(Reject::NotFound("site"))?;

@@ -2,7 +2,7 @@
 
 use crate::registry::rejected;
 use crate::rig::{at, key, on_both};
-use wardline_store::registry::{NewOverride, Reject};
+use wardline_store::registry::{NewBinding, NewDevice, NewOverride, Reject};
 
 fn said(subject: &str, value: f64) -> NewOverride {
     NewOverride {
@@ -59,5 +59,22 @@ fn what_cannot_be_kept_is_refused() {
         let ended = store.end_override(&at(100), &tenant, 7).await;
         assert_eq!(rejected(ended), Reject::NotFound("override"));
         assert!(store.overrides(None, 0).await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn what_was_set_for_somebody_goes_when_they_are_erased() {
+    on_both(|store| async move {
+        let device = key("mon-1");
+        let tenant = device.tenant.clone();
+        store.register_device(&at(1), &NewDevice::bare(device.clone())).await.unwrap();
+        let binding = NewBinding { device, subject: "subject-a".into(), from_us: 10, until_us: None };
+        store.bind(&at(10), &binding).await.unwrap();
+        store.set_override(&at(100), &said("subject-a", 80.0)).await.unwrap();
+        let others = store.set_override(&at(100), &said("subject-b", 82.0)).await.unwrap();
+        store.ask_erasure(&at(200), &tenant, "subject-a", false).await.unwrap();
+        assert_eq!(store.overrides(Some(&tenant), 0).await.unwrap(), [others], "nothing of it is left");
+        let again = store.set_override(&at(300), &said("subject-a", 80.0)).await;
+        assert_eq!(rejected(again), Reject::Erased);
     });
 }
