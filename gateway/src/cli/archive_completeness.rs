@@ -8,8 +8,9 @@ use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use wardline_archive::HourReport;
+use wardline_archive::losses::{losses, parts};
 use wardline_archive::read::{ArchiveReader, StreamReport, audit_read};
+use wardline_archive::{HourReport, Table};
 
 const AFTER_HELP: &str = "\
 An hour has the frames that the agent took in it, by its clock. `expected` is what belongs to the hour: positions that
@@ -20,9 +21,10 @@ Example:
   wardline archive completeness --device mon-1 --from 2026-11-20T00:00:00Z --data-dir data";
 
 const RECONCILE_HELP: &str = "\
-A hole is a range of positions below one that came. Whether the agent still has those frames, only the agent knows: it
-sends what it has by itself when it connects, and is not asked. What it dropped by policy it reports as an event
-(name, gap_lane, gap_first_seq, gap_last_seq in the table `events`).
+A hole is a range of positions below one that came. What the agent dropped by policy it has reported as an event
+(gap_lane, gap_first_seq, gap_last_seq in the table `events`): such a part of a hole is a recorded loss. Of the rest only
+the agent knows: it sends what it has by itself when it connects, and is not asked. What was acknowledged to it, it does
+not hold any more.
 
 Exit codes: 0 no hole, 1 holes.";
 
@@ -141,27 +143,37 @@ impl ReconcileCommand {
         let reader = open(&self.data_dir, "holes_listed", &self.device).await?;
         let mut streams = reader.streams(Some(&self.device)).await?;
         streams.retain(|stream| self.tenant.as_ref().is_none_or(|tenant| *tenant == stream.id.tenant));
-        let mut missing = 0;
+        let (files, device) = (reader.files(Some(Table::Events)).await?, self.device.clone());
+        let recorded = tokio::task::spawn_blocking(move || losses(&reader, &files, &device)).await??;
+        let (mut missing, mut lost) = (0, 0);
         for stream in &streams {
-            for hole in &stream.missing {
-                missing += hole.end() - hole.start() + 1;
-                self.print(stream, (*hole.start(), *hole.end()));
+            for (part, is_recorded) in
+                stream.missing.iter().flat_map(|hole| parts(&stream.id, hole, &recorded))
+            {
+                let frames = part.end() - part.start() + 1;
+                missing += frames;
+                lost += if is_recorded { frames } else { 0 };
+                self.print(stream, (*part.start(), *part.end()), is_recorded);
             }
         }
         if !self.json {
-            println!("{missing} frames never came, in {} streams", streams.len());
+            println!(
+                "{missing} frames never came, in {} streams; {lost} of them the agent has recorded as dropped",
+                streams.len()
+            );
         }
         Ok(if missing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    fn print(&self, stream: &StreamReport, (first, last): (u64, u64)) {
+    fn print(&self, stream: &StreamReport, (first, last): (u64, u64), is_recorded: bool) {
         let (id, lane) = (&stream.id, lane(stream.id.lane));
         if self.json {
             let (tenant, device, epoch) = (&id.tenant, &id.device, id.epoch);
-            let hole = json!({"tenant": tenant, "device": device, "epoch": epoch, "lane": lane, "first": first, "last": last});
+            let hole = json!({"tenant": tenant, "device": device, "epoch": epoch, "lane": lane, "first": first, "last": last, "recorded": is_recorded});
             println!("{hole}");
         } else {
-            println!("{}/{} epoch {} {lane} {first}-{last}", id.tenant, id.device, id.epoch);
+            let recorded = if is_recorded { " dropped by the agent" } else { "" };
+            println!("{}/{} epoch {} {lane} {first}-{last}{recorded}", id.tenant, id.device, id.epoch);
         }
     }
 }

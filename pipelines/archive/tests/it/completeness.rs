@@ -139,3 +139,30 @@ async fn an_hour_at_rest_is_archived_and_again_when_a_late_frame_changes_it() {
     rig.run(often()).finish(rig.end()).await.unwrap();
     assert_eq!(rig.count(Table::Completeness).await, 4, "what says the same is not archived again");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_agent_dropped_is_a_recorded_loss_and_the_rest_of_a_hole_is_not() {
+    use wardline_archive::losses::{losses, parts};
+    use wardline_proto::v1::{Body, DeviceEvent, Lane, SpoolGap};
+    let rig = Rig::new().await;
+    for seq in [1, 2, 9] {
+        rig.frame(seq, &readings(&[seq as f64]));
+    }
+    let gap = SpoolGap { lane: Lane::Numerics.into(), first_seq: 4, last_seq: 6 };
+    let event = DeviceEvent {
+        at_us: NOW_US,
+        name: "spool_gap".into(),
+        spool_gap: Some(gap),
+        ..DeviceEvent::default()
+    };
+    rig.frame(1, &Body { events: vec![event], ..Body::default() });
+    rig.archive().await;
+    let reader = rig.reader();
+    let files = reader.files(Some(Table::Events)).await.unwrap();
+    let recorded = losses(&reader, &files, "mon-1").unwrap();
+    let streams = reader.streams(Some("mon-1")).await.unwrap();
+    let holed = streams.iter().find(|stream| !stream.missing.is_empty()).unwrap();
+    let found: Vec<_> = holed.missing.iter().flat_map(|hole| parts(&holed.id, hole, &recorded)).collect();
+    assert_eq!(found, [(3..=3, false), (4..=6, true), (7..=8, false)]);
+    assert!(losses(&reader, &files, "mon-2").unwrap().is_empty());
+}
