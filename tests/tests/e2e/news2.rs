@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use wardline_alert::news2::{Parameter, SpO2Scale, Vitals};
 
+/// The recording has a row a minute.
+const ROWS_PER_HOUR: usize = 60;
+
 /// Scores every row of `readings` (`row_of` says where a reading stands) and compares with Python's rows.
 pub(crate) fn agrees(
     readings: &[Reading],
@@ -20,12 +23,15 @@ pub(crate) fn agrees(
     }
     let told = run(python::script("tests/python/news2.py", None)?.arg(header))?;
     let (mut complete, mut timeline) = (0, BTreeMap::<String, usize>::new());
+    let mut hours = BTreeMap::<usize, (u32, usize)>::new();
     for line in told.lines() {
         let row = line.split(' ').next().context("a row")?.parse()?;
         let (ours, is_complete) = score(row, rows.get(&row).unwrap_or(&BTreeMap::new()));
         ensure!(ours == line.trim_end(), "row {row}: here {ours:?}, there {line:?}");
         complete += usize::from(is_complete);
         let known = line.split(' ').nth(1).unwrap_or_default();
+        let hour = hours.entry(row / ROWS_PER_HOUR).or_default();
+        *hour = (hour.0.max(known.parse()?), hour.1 + usize::from(is_complete));
         *timeline.entry(format!("{known:>2}{}", if is_complete { "" } else { "+" })).or_default() += 1;
     }
     let scored = told.lines().count();
@@ -33,6 +39,9 @@ pub(crate) fn agrees(
     println!(
         "NEWS2 of {scored} rows agrees; {complete} complete; rows per score (+ is at least): {timeline:?}"
     );
+    let hourly =
+        hours.values().map(|(known, whole)| if *whole > 0 { known.to_string() } else { format!("{known}+") });
+    println!("highest of each hour: {}", hourly.collect::<Vec<_>>().join(" "));
     Ok(())
 }
 
