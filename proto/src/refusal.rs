@@ -109,6 +109,8 @@ codes! {
     AlertListener = "WL-ALR-004", 0;
     /// Alerts: the database is away; nothing was changed.
     AlertUnavailable = "WL-ALR-005", 0;
+    /// Alerts: the cursor is older than what the log still holds.
+    AlertForgotten = "WL-ALR-006", 0;
     /// The topic is not one that the certificate may use.
     TopicNotAuthorized = "WL-TOPIC-001", 0x87;
     /// The payload is larger than the limit.

@@ -12,6 +12,7 @@ pub(super) fn refused(refusal: Refusal, message: &str) -> Status {
         Refusal::AlertInvalid => Code::InvalidArgument,
         Refusal::AlertNotFound => Code::NotFound,
         Refusal::AlertOver | Refusal::AlertListener => Code::FailedPrecondition,
+        Refusal::AlertForgotten => Code::OutOfRange,
         _ => Code::Unavailable,
     };
     coded(code, refusal, message)

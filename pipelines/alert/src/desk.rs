@@ -1,7 +1,9 @@
 //! The desk: acknowledges and pauses alerts, and lets time act on them. Every act is an event in the log.
 
 use crate::feed::{AlertFeed, FeedError};
-use crate::limits::{DELIVERIES_KEEP_US, DUE_PER_TURN_MAX, PAUSE_SECONDS_MAX};
+use crate::limits::{
+    ALERTS_KEEP_US, DELIVERIES_KEEP_US, DUE_PER_TURN_MAX, FORGET_BATCHES_MAX, PAUSE_SECONDS_MAX,
+};
 use crate::progress::now_us;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -89,9 +91,9 @@ impl AlertDesk {
                 tracing::error!(%error, "alerts that are due could not be seen to, trying again");
             }
             if turns.is_multiple_of(TURNS_PER_TRIM)
-                && let Err(error) = self.feed.store.trim_deliveries(now_us() - DELIVERIES_KEEP_US).await
+                && let Err(error) = self.forget(now_us()).await
             {
-                tracing::warn!(%error, "old deliveries were not forgotten");
+                tracing::warn!(%error, "old alerts and deliveries were not forgotten");
             }
             turns += 1;
         }
@@ -111,6 +113,24 @@ impl AlertDesk {
             self.feed.wake();
         }
         Ok(changed)
+    }
+
+    /// Forgets what is long over and accepted. Returns how many alerts.
+    pub async fn forget(&self, now_us: i64) -> Result<u64, StoreError> {
+        let store = &self.feed.store;
+        store.trim_deliveries(now_us - DELIVERIES_KEEP_US).await?;
+        store.forget_listeners(now_us - ALERTS_KEEP_US).await?;
+        let mut forgotten = 0;
+        for _batch in 0..FORGET_BATCHES_MAX {
+            match store.forget_alerts(now_us - ALERTS_KEEP_US).await? {
+                0 => break,
+                alerts => forgotten += alerts,
+            }
+        }
+        if forgotten > 0 {
+            tracing::info!(forgotten, "alerts that were long over are forgotten");
+        }
+        Ok(forgotten)
     }
 
     async fn act(

@@ -55,7 +55,11 @@ pub const BEHIND_SECONDS_MAX: u32 = 600;
 pub const BEHIND_SECONDS: u32 = 30;
 /// Wards, devices or kinds in a filter.
 pub const FILTER_NAMES_MAX: usize = 64;
-/// Deliveries are kept for this long, microseconds: 30 days.
+/// Alerts that are over are kept for this long after their last event, microseconds: 90 days.
+pub const ALERTS_KEEP_US: i64 = 90 * 24 * 3600 * 1_000_000;
+/// Batches of alerts that one cleaning forgets at most; the rest waits for the next.
+pub const FORGET_BATCHES_MAX: u32 = 200;
+/// Deliveries that were accepted, or that nobody has to accept, are kept for this long, microseconds: 30 days.
 pub const DELIVERIES_KEEP_US: i64 = 30 * 24 * 3600 * 1_000_000;
 
 const _: () = assert!(BEHIND_SECONDS <= BEHIND_SECONDS_MAX && LEASE_SECONDS_MIN < LEASE_SECONDS_MAX);
@@ -80,3 +84,5 @@ pub const BEHIND_READS_MAX: usize = 3;
 
 const _: () = assert!(SHARED_PAGE <= FEED_PAGE_MAX && RING_EVENTS_MAX > SHARED_PAGE as usize);
 const _: () = assert!(RING_BYTES_MIN * TENANTS_MAX <= RINGS_BYTES_MAX);
+/// Waveforms that belong to an alert: this much on each side of its onset, microseconds.
+pub const STRIP_US: i64 = 10_000_000;

@@ -184,11 +184,6 @@ impl Store {
         Ok(true)
     }
 
-    /// Forgets deliveries that were sent before `before_us`.
-    pub async fn trim_deliveries(&self, before_us: i64) -> Result<u64, StoreError> {
-        self.db().run("DELETE FROM alert_delivery WHERE sent_at_us < $1", args![before_us]).await
-    }
-
     /// Returns each active device that is not for test, with its site or nothing.
     pub async fn device_sites(&self) -> Result<Vec<(DeviceKey, String)>, StoreError> {
         let select = "SELECT tenant, device, site FROM device WHERE state = 'active' AND for_test = 0";

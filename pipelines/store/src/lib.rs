@@ -8,6 +8,7 @@ pub mod alert_acts;
 pub mod alert_erase;
 pub mod alert_ledger;
 mod alert_log;
+pub mod alert_retention;
 pub mod alert_signal;
 pub mod alert_watch;
 pub mod alerts;

@@ -200,3 +200,47 @@ fn a_fault_of_the_service_is_raised_once_and_ended_once() {
         assert!(store.watch_present().await.unwrap().is_empty());
     });
 }
+
+#[test]
+fn what_is_over_and_accepted_is_forgotten_and_nothing_else() {
+    on_both(|store| async move {
+        let tenant = tenant("st-mary");
+        let row = listener();
+        store.open_listener(&row).await.unwrap();
+        // Cursors 1 to 4: `a` begins and ends, `b` is present, `c` is over and not accepted.
+        let steps = vec![event("a", 0), event("b", 0), event("a", 9), event("c", 9)];
+        store.commit_alerts(&step(0, steps)).await.unwrap();
+        let sent = |cursor, alert_id: &str| Sent {
+            tenant: tenant.clone(),
+            listener: row.listener.clone(),
+            cursor,
+            alert_id: alert_id.into(),
+            at_us: 8,
+        };
+        let confirmed = Confirmation {
+            tenant: tenant.clone(),
+            listener: row.listener.clone(),
+            cursor: 3,
+            release: false,
+            at_us: 9,
+        };
+        store.write_ledger(&[sent(1, "a"), sent(3, "a"), sent(4, "c")], &[confirmed]).await.unwrap();
+        assert_eq!(store.forget_alerts(7).await.unwrap(), 0, "stored at 7: not old yet");
+        assert_eq!(store.forget_alerts(1_000).await.unwrap(), 1);
+        assert_eq!(store.forget_alerts(1_000).await.unwrap(), 0);
+        let left = store.alert_events(&tenant, 0, 10).await.unwrap();
+        assert_eq!(left.iter().map(|event| event.cursor).collect::<Vec<_>>(), [2, 4]);
+        assert_eq!(store.alerts_forgotten(&tenant).await.unwrap(), 3);
+        assert_eq!(store.alert_head(&tenant).await.unwrap(), 4, "cursors go on");
+        assert_eq!(store.trim_deliveries(1_000).await.unwrap(), 2, "what was not accepted stays");
+        assert_eq!(store.forget_listeners(1_000).await.unwrap(), 0, "nor who is missed");
+        let key = (&tenant, row.listener.as_str());
+        assert!(store.release_listener(key, &by(1)).await.unwrap());
+        assert_eq!(store.forget_alerts(1_000).await.unwrap(), 1, "nobody has to accept it any more");
+        assert_eq!(store.trim_deliveries(1_000).await.unwrap(), 1);
+        store.set_hearing(key, row.opened_at_us, Hearing::Gone).await.unwrap();
+        assert_eq!(store.forget_listeners(1_000).await.unwrap(), 1);
+        let left = store.alert_events(&tenant, 0, 10).await.unwrap();
+        assert_eq!(left.iter().map(|event| event.cursor).collect::<Vec<_>>(), [2], "present, however old");
+    });
+}
