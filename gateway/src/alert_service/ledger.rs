@@ -59,11 +59,11 @@ impl Ledger {
         self.store.open_listener(&declared.row).await
     }
 
-    /// Notes how a subscription ended.
-    pub(super) async fn closed(&self, declared: &Declared, state: Hearing) {
+    /// Notes how a listener stands.
+    pub(super) async fn stands(&self, declared: &Declared, state: Hearing) {
         let noted = self.store.set_hearing(declared.key(), declared.row.opened_at_us, state).await;
         if let Err(error) = noted {
-            tracing::warn!(%error, "the end of a subscription was not noted; its lease tells");
+            tracing::warn!(%error, "how a listener stands was not noted; its lease tells");
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod acts;
 mod error;
+pub(crate) mod json;
 mod ledger;
 mod listener;
 mod lists;
@@ -14,6 +15,9 @@ mod overrides;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod webhook;
+
+pub use webhook::{WebhookError, WebhookSettings, Webhooks};
 
 use crate::access::{Access, Caller, Role};
 use crate::audit::Auditor;
@@ -149,6 +153,13 @@ impl Alerts {
                 wanted.cursor
             );
             return Err(Status::out_of_range(message));
+        }
+        let forgotten = self.parts.feed.store().alerts_forgotten(tenant).await.map_err(error::unwritable)?;
+        // 0 is the beginning of what there is; any other cursor was handled, and what follows it must be there.
+        if !wanted.from_now && wanted.cursor != 0 && wanted.cursor < forgotten {
+            let message =
+                format!("events up to cursor {forgotten} were forgotten; list, then start from there");
+            return Err(refused(Refusal::AlertForgotten, &message));
         }
         Ok(if wanted.from_now { head } else { wanted.cursor })
     }

@@ -67,7 +67,7 @@ impl Subscription {
                 let _first = last.set(status);
             }
             drop(sender);
-            self.ledger.closed(&self.declared, state).await;
+            self.ledger.stands(&self.declared, state).await;
         });
         Box::pin(futures::stream::unfold(open, Open::next))
     }

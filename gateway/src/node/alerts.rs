@@ -1,10 +1,23 @@
 //! What runs beside the alarm engine: time, which acts on alerts, and the watch over the alarm service.
 
-use super::{Parts, TaskKind};
+use super::{NodeError, Parts, TaskKind};
+use crate::alert_service::Webhooks;
 use std::sync::Arc;
-use wardline_alert::{AlertDesk, AlertMetrics, AlertWorker, Watchdog, WatchdogOptions};
+use wardline_alert::{AlertDesk, AlertFeed, AlertMetrics, AlertWorker, Watchdog, WatchdogOptions};
 
 impl Parts {
+    /// Starts the sinks of the settings.
+    pub(super) fn webhooks(&mut self, feed: AlertFeed, metrics: Arc<AlertMetrics>) -> Result<(), NodeError> {
+        let webhooks = Webhooks::load(&self.options.webhooks).map_err(NodeError::Webhooks)?;
+        if !webhooks.is_empty() {
+            self.tasks.spawn(TaskKind::Webhooks, |stop| async move {
+                webhooks.run(feed, metrics, stop).await;
+                Ok(())
+            });
+        }
+        Ok(())
+    }
+
     /// Starts both. They are no part of the engine: they go on when it does not.
     pub(super) fn watch_alerts(&mut self, worker: &AlertWorker, metrics: Arc<AlertMetrics>) {
         let (feed, durable) = (worker.feed(), self.journal.durable());

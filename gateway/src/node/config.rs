@@ -1,6 +1,7 @@
 //! `wardline.toml`: read whole, every error told, nothing guessed.
 
 use super::NodeOptions;
+use crate::alert_service::WebhookSettings;
 use crate::enrol::EnrolOptions;
 use crate::front::{AdmissionOptions, BudgetOptions, CONNECTIONS_MAX, Rate};
 use serde::Deserialize;
@@ -79,6 +80,13 @@ struct Alert {
     rules: Option<PathBuf>,
 }
 
+/// Where alerts go besides subscribers.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Alerts {
+    webhook: Vec<WebhookSettings>,
+}
+
 /// Puts the file's settings, and those of the environment, over `options`. A missing file changes nothing.
 pub fn load(path: &Path, options: &mut NodeOptions) -> Result<(), ConfigErrors> {
     let text = match std::fs::read_to_string(path) {
@@ -149,6 +157,8 @@ fn apply(text: &str, options: &mut NodeOptions) -> Result<(), ConfigErrors> {
     }
     let alert: Alert = file.section("alert");
     options.alert.rules = alert.rules.or(options.alert.rules.take());
+    let alerts: Alerts = file.section("alerts");
+    options.webhooks = alerts.webhook;
     file.finish()
 }
 

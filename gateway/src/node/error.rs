@@ -1,6 +1,7 @@
 //! Why a node does not start, or does not stop in order.
 
 use super::TaskKind;
+use crate::alert_service::WebhookError;
 use crate::audit::AuditError;
 use crate::enrol::EnrolError;
 use crate::front::TlsError;
@@ -55,6 +56,9 @@ pub enum NodeError {
     /// The alarm engine.
     #[error("alert worker: {0}")]
     Alert(#[from] AlertError),
+    /// Where alerts are sent to besides.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Webhooks(Vec<WebhookError>),
     /// A task panicked or was cut off.
     #[error("{0:?} did not end in order")]
     Task(TaskKind),

@@ -207,6 +207,7 @@ impl Node {
             TaskKind::Archive,
             TaskKind::Alert,
             TaskKind::AlertWatch,
+            TaskKind::Webhooks,
             TaskKind::Retention,
             TaskKind::Notices,
         ];
@@ -303,6 +304,7 @@ impl Parts {
         let worker = AlertWorker::new(options, journal, store, self.keyring.clone(), metrics.clone())?;
         let feed = worker.feed();
         self.watch_alerts(&worker, metrics.clone());
+        self.webhooks(feed.clone(), metrics.clone())?;
         self.tasks.spawn(TaskKind::Alert, |stop| async move {
             worker.run(stop).await.map_err(|error| error.to_string())
         });

@@ -1,5 +1,6 @@
 //! What a node is told.
 
+use crate::alert_service::WebhookSettings;
 use crate::enrol::EnrolOptions;
 use crate::front::FrontOptions;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -83,6 +84,8 @@ pub struct NodeOptions {
     pub store: StoreUrl,
     /// The alarm engine.
     pub alert: AlertOptions,
+    /// Where alerts are sent to besides.
+    pub webhooks: Vec<WebhookSettings>,
 }
 
 impl NodeOptions {
@@ -102,6 +105,7 @@ impl NodeOptions {
             archive: ArchiveOptions::default(),
             store: StoreUrl::file(data_dir.as_ref().join(DATABASE)),
             alert: AlertOptions::default(),
+            webhooks: Vec::new(),
         }
     }
 

@@ -21,6 +21,8 @@ pub enum TaskKind {
     Alert,
     /// Escalates, ends pauses, and watches over the alarm service. As the alarm engine.
     AlertWatch,
+    /// Sends alerts to webhooks. As the alarm engine: whoever hears through one hears nothing without it.
+    Webhooks,
     /// Serves subscribers. As the alarm engine.
     Grpc,
     /// Follows the registry. Without it a revocation would not act (SEC-2).
@@ -47,6 +49,7 @@ impl TaskKind {
             | Self::Archive
             | Self::Alert
             | Self::AlertWatch
+            | Self::Webhooks
             | Self::Grpc
             | Self::Registry
             | Self::Audit => true,

@@ -6,7 +6,7 @@ pub(crate) use shared::Rings;
 pub use shared::{Page, SharedFeed};
 
 use crate::erase::is_erased;
-use crate::limits::{FEED_PAGE_MAX, LIST_SCAN_MAX};
+use crate::limits::{FEED_PAGE_MAX, LIST_SCAN_MAX, STRIP_US};
 use crate::progress::Progress;
 use crate::rules::Rules;
 use crate::seal::{Sealers, event_aad};
@@ -16,7 +16,7 @@ use prost::Message;
 use std::sync::Arc;
 use tokio::sync::watch;
 use wardline_journal::KeyError;
-use wardline_proto::v1::{Alert, AlertEvent, AlertState};
+use wardline_proto::v1::{AlarmKind, Alert, AlertEvent, AlertState, WaveformWindow};
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
 use wardline_store::alert_signal::{Said, Signal};
 use wardline_store::alerts::StoredEvent;
@@ -197,10 +197,20 @@ impl AlertFeed {
         if let Some(alert) = &mut event.alert
             && let Ok(device) = DeviceId::new(&alert.device)
         {
+            alert.strip = strip(alert);
             alert.site = self.wards.site_of(&DeviceKey { tenant: tenant.clone(), device });
         }
         Ok(event)
     }
+}
+
+/// Says where the waveforms around an onset are: of what was measured in a patient.
+fn strip(alert: &Alert) -> Option<WaveformWindow> {
+    (alert.kind() == AlarmKind::Physiological).then(|| WaveformWindow {
+        device: alert.device.clone(),
+        from_us: alert.onset_us.saturating_sub(STRIP_US),
+        to_us: alert.onset_us.saturating_add(STRIP_US),
+    })
 }
 
 /// Puts the signal over a condition. Alerts of before signals keep what they say of themselves.

@@ -41,6 +41,15 @@ pub struct SkippedLabel {
     pub reason: Skipped,
 }
 
+/// Label of [`AlertMetrics::webhook`]: a sink is named by an operator, and there are few.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SinkLabel {
+    /// Which.
+    pub sink: String,
+    /// What became of a request.
+    pub answer: &'static str,
+}
+
 /// The counters.
 #[derive(Debug)]
 pub struct AlertMetrics {
@@ -72,6 +81,10 @@ pub struct AlertMetrics {
     pub listeners_behind: Gauge,
     /// Wards with devices that nobody listens for.
     pub wards_unheard: Gauge,
+    /// Requests to webhooks.
+    pub webhook_posts: Family<SinkLabel, Counter>,
+    /// Webhooks that did not take what was sent to them last.
+    pub webhooks_silent: Gauge,
 }
 
 impl Default for AlertMetrics {
@@ -91,6 +104,8 @@ impl Default for AlertMetrics {
             listeners_lost: Gauge::default(),
             listeners_behind: Gauge::default(),
             wards_unheard: Gauge::default(),
+            webhook_posts: Family::default(),
+            webhooks_silent: Gauge::default(),
         }
     }
 }
@@ -117,6 +132,8 @@ impl AlertMetrics {
             self.listeners_behind.clone(),
         );
         alert.register("wards_unheard", "Wards with devices and no listener", self.wards_unheard.clone());
+        alert.register("webhook_posts", "Requests to webhooks, by answer", self.webhook_posts.clone());
+        alert.register("webhooks_silent", "Webhooks that take nothing", self.webhooks_silent.clone());
     }
 
     /// Counts one thing that was not decided on.
@@ -124,6 +141,11 @@ impl AlertMetrics {
         if count > 0 {
             self.skipped.get_or_create(&SkippedLabel { reason }).inc_by(count);
         }
+    }
+
+    /// Counts a request to a sink.
+    pub fn webhook(&self, sink: &str, answer: &'static str) {
+        self.webhook_posts.get_or_create(&SinkLabel { sink: sink.to_owned(), answer }).inc();
     }
 
     /// Adds what the engine did between two readings of its counts.

@@ -143,3 +143,23 @@ async fn who_is_cut_is_marked_as_lagging_until_it_comes_back() {
     state(ListenerState::Listening, &mut asking).await;
     rig.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_from_before_what_was_forgotten_is_refused_with_its_code() {
+    let rig = Rig::new().await;
+    let ward = rig.ca.issue(&service("demo"));
+    rig.alarms(1, 1);
+    rig.until_head(2).await;
+    assert_eq!(rig.store.forget_alerts(i64::MAX).await.unwrap(), 1);
+    rig.alarms(2, 1);
+    let mut client = rig.client(&ward).await.unwrap();
+    let from = |cursor| SubscribeRequest { cursor, ..SubscribeRequest::default() };
+    let refused = client.subscribe(from(1)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange);
+    assert!(refused.message().starts_with("WL-ALR-006"), "{refused:?}");
+    for cursor in [0, 2] {
+        let mut stream = client.subscribe(from(cursor)).await.unwrap().into_inner();
+        assert_eq!(events(&mut stream, 2).await[0].cursor, 3, "from {cursor}");
+    }
+    rig.stop().await;
+}

@@ -6,6 +6,7 @@ mod lifecycle;
 mod rig;
 mod shared;
 mod watch;
+mod webhook;
 
 use rig::{Rig, device, service};
 use std::time::Duration;

@@ -1,11 +1,10 @@
 //! An alert or an event as one line, for people or for programs.
 
-use serde_json::{Value, json};
+pub(super) use crate::alert_service::json::priority;
+use crate::alert_service::json::{alert_json, event_json, phase, state};
 use time::OffsetDateTime;
 use time::macros::format_description;
-use wardline_proto::v1::{
-    AlarmKind, AlarmPhase, Alert, AlertEvent, AlertState, News2Score, Priority, SignalEvidence,
-};
+use wardline_proto::v1::{AlarmPhase, Alert, AlertEvent, AlertState, News2Score, Priority, SignalEvidence};
 
 /// An alarm of missing data that was told later than this was due while nothing ran.
 const LATE_US: i64 = 2_000_000;
@@ -22,15 +21,7 @@ impl Style {
     pub(super) fn event(self, event: &AlertEvent) -> String {
         let alert = event.alert.clone().unwrap_or_default();
         match self {
-            Self::Json => json!({
-                "cursor": event.cursor,
-                "phase": phase(event.phase()),
-                "reason": event.reason,
-                "at_us": event.at_us,
-                "stored_at_us": event.stored_at_us,
-                "alert": alert_json(&alert),
-            })
-            .to_string(),
+            Self::Json => event_json(event).to_string(),
             Self::Text { coloured } => format!(
                 "{} #{} {:<10} {}{}{}",
                 clock(event.at_us),
@@ -94,17 +85,6 @@ fn done(event: &AlertEvent, alert: &Alert) -> String {
     }
 }
 
-fn state(state: AlertState) -> &'static str {
-    match state {
-        AlertState::Present => "present",
-        AlertState::Ended => "ended",
-        AlertState::Latched => "latched",
-        AlertState::Acknowledged => "acknowledged",
-        AlertState::Paused => "paused",
-        AlertState::Unspecified => "unknown",
-    }
-}
-
 /// What another signal says; nothing when it says nothing.
 fn evidence(evidence: &SignalEvidence) -> String {
     let SignalEvidence { verdict, signal, pulses, rate_per_minute, .. } = evidence;
@@ -132,87 +112,17 @@ fn score(news2: &News2Score) -> String {
     }
 }
 
-fn alert_json(alert: &Alert) -> Value {
-    json!({
-        "alert_id": alert.alert_id,
-        "tenant": alert.tenant,
-        "device": alert.device,
-        "rule_id": alert.rule_id,
-        "kind": kind(alert.kind()),
-        "priority": priority(alert.priority()),
-        "state": state(alert.state()),
-        "site": alert.site,
-        "detail": alert.detail,
-        "signal": alert.signal.as_ref().map(|signal| json!({
-            "acknowledged_by": signal.acknowledged_by,
-            "acknowledged_at_us": (signal.acknowledged_at_us != 0).then_some(signal.acknowledged_at_us),
-            "paused_by": signal.paused_by,
-            "paused_until_us": (signal.paused_until_us != 0).then_some(signal.paused_until_us),
-            "escalations": signal.escalations,
-        })),
-        "mdc_code": alert.mdc_code,
-        "mdc_ref_id": alert.mdc_ref_id,
-        "ucum_unit": alert.ucum_unit,
-        "value": alert.value,
-        "limit": alert.limit,
-        "news2": alert.news2.as_ref().map(|news2| json!({
-            "known_points": news2.known_points,
-            "total": news2.total,
-            "band": news2.band,
-            "missing": news2.missing,
-        })),
-        "evidence": alert.evidence.as_ref().map(|seen| json!({
-            "verdict": seen.verdict,
-            "signal": seen.signal,
-            "from_us": seen.from_us,
-            "to_us": seen.to_us,
-            "pulses": seen.pulses,
-            "rate_per_minute": seen.rate_per_minute,
-        })),
-        "onset_us": alert.onset_us,
-        "ended_us": (alert.ended_us != 0).then_some(alert.ended_us),
-    })
-}
-
 pub(super) fn clock(us: i64) -> String {
     let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
     let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(us) * 1000).ok();
     time.and_then(|t| t.format(&format).ok()).unwrap_or_else(|| us.to_string())
 }
 
-fn phase(phase: AlarmPhase) -> &'static str {
-    match phase {
-        AlarmPhase::Start => "start",
-        AlarmPhase::Continue => "continue",
-        AlarmPhase::Update => "update",
-        AlarmPhase::End => "end",
-        AlarmPhase::Escalate => "escalate",
-        AlarmPhase::Deescalate => "deescalate",
-        AlarmPhase::Unspecified => "unspecified",
-    }
-}
-
-pub(super) fn priority(priority: Priority) -> &'static str {
-    match priority {
-        Priority::High => "high",
-        Priority::Medium => "medium",
-        Priority::Low => "low",
-        Priority::Unspecified => "none",
-    }
-}
-
-fn kind(kind: AlarmKind) -> &'static str {
-    match kind {
-        AlarmKind::Physiological => "physiological",
-        AlarmKind::Technical => "technical",
-        AlarmKind::Advisory => "advisory",
-        AlarmKind::Unspecified => "unspecified",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::{Value, json};
+    use wardline_proto::v1::AlarmKind;
 
     fn event() -> AlertEvent {
         let alert = Alert {
