@@ -9,6 +9,7 @@ mod line;
 mod lint;
 mod overrides;
 mod replay;
+mod strip;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
@@ -56,6 +57,8 @@ enum Action {
     Schema,
     /// Run other rules over the archive, and print the difference in alarms per patient-day.
     Replay(replay::Replay),
+    /// Draw the waveforms around an alert's onset, on the terminal or as ECG paper.
+    Strip(strip::Strip),
 }
 
 #[derive(Debug, Args)]
@@ -154,6 +157,7 @@ impl AlertsCommand {
                 Ok(ExitCode::SUCCESS)
             }
             Action::Replay(replay) => replay.run().await,
+            Action::Strip(strip) => strip.run().await,
         }
     }
 }

@@ -10,6 +10,7 @@ mod columns;
 mod kept;
 mod measured;
 mod quarantine;
+mod waves;
 mod widened;
 
 pub use audit::{AuditRow, audit_rows};
@@ -20,6 +21,7 @@ pub use kept::Rows;
 pub use measured::{Measured, Said, measured_rows};
 pub(crate) use quarantine::quarantined;
 pub use quarantine::{Quarantined, quarantine_rows};
+pub use waves::{WaveBlock, WavesWanted, wave_blocks};
 pub(crate) use widened::rows_of;
 
 use crate::completeness::{HourReport, report};
@@ -105,7 +107,7 @@ impl ArchiveReader {
     }
 
     /// Returns the tenants whose keys were destroyed.
-    pub(crate) async fn shredded(&self) -> Result<Vec<String>, ArchiveError> {
+    pub async fn shredded(&self) -> Result<Vec<String>, ArchiveError> {
         Ok(self.catalog.shredded().await?)
     }
 

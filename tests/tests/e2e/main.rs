@@ -28,5 +28,7 @@ mod rows;
 mod sealed;
 mod silence;
 mod stand;
+mod strip;
 mod trust;
 mod ward;
+mod webhook;

@@ -6,7 +6,7 @@ use clap::Args;
 use std::process::ExitCode;
 use tonic::transport::Channel;
 use wardline_proto::v1::alert_service_client::AlertServiceClient;
-use wardline_proto::v1::{AcknowledgeRequest, Alert, ListAlertsRequest, PauseRequest};
+use wardline_proto::v1::{AcknowledgeRequest, Alert, GetAlertRequest, ListAlertsRequest, PauseRequest};
 
 /// Digits of an id that are enough: as the other commands print them.
 const PREFIX_MIN: usize = 6;
@@ -55,6 +55,27 @@ impl Pause {
 fn print(server: &Server, alert: Option<Alert>) -> anyhow::Result<ExitCode> {
     println!("{}", server.style().alert(&alert.unwrap_or_default()));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the one alert, over or not, whose id begins like this.
+pub(super) async fn find(client: &mut AlertServiceClient<Channel>, id: String) -> anyhow::Result<Alert> {
+    if id.len() < PREFIX_MIN {
+        bail!("give at least {PREFIX_MIN} digits of the alert's id");
+    }
+    if id.len() >= 64 {
+        let request = GetAlertRequest { alert_id: id, tenant: String::new() };
+        let got = client.get_alert(request).await.map_err(|status| anyhow::anyhow!(said(&status)))?;
+        return got.into_inner().alert.ok_or_else(|| anyhow::anyhow!("there is no such alert"));
+    }
+    let request =
+        ListAlertsRequest { page_size: LOOKED_AT, include_ended: true, ..ListAlertsRequest::default() };
+    let listed = client.list_alerts(request).await.map_err(|status| anyhow::anyhow!(said(&status)))?;
+    let mut found = listed.into_inner().alerts.into_iter().filter(|alert| alert.alert_id.starts_with(&id));
+    match (found.next(), found.next()) {
+        (Some(alert), None) => Ok(alert),
+        (None, _) => bail!("none of the newest {LOOKED_AT} alerts has an id that begins with {id}"),
+        _ => bail!("more than one alert has an id that begins with {id}: give more digits"),
+    }
 }
 
 /// Finds the one present alert whose id begins like this.
