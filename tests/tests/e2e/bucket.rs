@@ -85,9 +85,12 @@ fn waits_for_the_store(stand: &Stand, ledger: &std::path::Path) -> anyhow::Resul
     eventually("frames are acknowledged meanwhile", WAIT, || {
         Ok((read_ledger(ledger)?.len() > before).then_some(()))
     })?;
-    let log = std::fs::read_to_string(stand.path("gateway.log"))?;
-    ensure!(log.contains("WL-ARC-001: s3://ward/e2e"), "the log has no code");
-    Ok(())
+    eventually("the log has the code", WAIT, || {
+        let log = std::fs::read_to_string(stand.path("gateway.log"))?;
+        let last = log.lines().rfind(|line| line.contains("WL-ARC-")).unwrap_or_default().to_owned();
+        ensure!(log.contains("WL-ARC-001: s3://ward/e2e"), "{last}");
+        Ok(Some(()))
+    })
 }
 
 /// Our reader, `wardline-query` and PyArrow with its own S3 client count the same.
