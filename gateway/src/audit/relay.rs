@@ -49,7 +49,7 @@ impl Relay {
     }
 
     /// Relays until it is told to stop, and once more then.
-    pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), String> {
+    pub async fn run(&mut self, mut stop: watch::Receiver<bool>) -> Result<(), String> {
         let mut turn = interval(RELAY_POLL);
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

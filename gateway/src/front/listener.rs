@@ -5,7 +5,9 @@ use super::devices::{Devices, SessionControl, Takeover};
 use super::downlink::{Downlink, DownlinkHandle, Order};
 use super::drain::Mover;
 use super::limits::{DRAIN_MAX, HANDSHAKES_MAX};
-use super::{Auditor, CONNECTIONS_MAX, DeviceStats, Front, FrontMetrics, FrontOptions, LiveTls, connection};
+use super::{
+    Auditor, CONNECTIONS_MAX, DeviceStats, Front, FrontMetrics, FrontOptions, Gates, LiveTls, connection,
+};
 use crate::access::Directory;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -39,6 +41,8 @@ pub struct FrontParts {
     pub auditor: Arc<Auditor>,
     /// Its counters.
     pub metrics: Arc<FrontMetrics>,
+    /// What publishes of some tenants have to pass besides being durable.
+    pub gates: Option<Gates>,
 }
 
 /// The front, ready to run.
@@ -81,7 +85,7 @@ impl FrontHandle {
 impl FrontService {
     /// Makes the front on a bound listener.
     pub fn new(options: FrontOptions, listener: TcpListener, parts: FrontParts) -> Self {
-        let FrontParts { trust_domain, tls, journal, directory, auditor, metrics } = parts;
+        let FrontParts { trust_domain, tls, journal, directory, auditor, metrics, gates } = parts;
         let (devices, down) = (Devices::default(), Downlink::new(metrics.clone()));
         let (downlink, orders) = Downlink::channel();
         let admission = Admission::new(options.admission);
@@ -96,6 +100,7 @@ impl FrontService {
             devices,
             downlink: down,
             metrics,
+            gates,
             moving: AtomicBool::new(false),
         };
         Self { front: Arc::new(front), listener, orders, downlink }

@@ -13,6 +13,7 @@ mod connection;
 mod devices;
 mod downlink;
 mod drain;
+mod gates;
 pub(crate) mod identity;
 pub mod limits;
 mod link;
@@ -29,6 +30,7 @@ pub use budget::{BudgetOptions, Rate};
 pub use devices::DeviceStats;
 pub use downlink::{DownlinkHandle, NoticesFull};
 pub use drain::DrainOptions;
+pub use gates::Gates;
 pub use limits::Deadlines;
 pub use listener::{FrontHandle, FrontParts, FrontService};
 pub use metrics::FrontMetrics;
@@ -44,7 +46,7 @@ use devices::Devices;
 use downlink::Downlink;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use wardline_journal::Journal;
+use wardline_journal::{DurableWatch, Journal};
 use wardline_proto::DeviceKey;
 use wardline_proto::refusal::Refusal;
 
@@ -90,11 +92,19 @@ struct Front {
     devices: Devices,
     downlink: Downlink,
     metrics: Arc<FrontMetrics>,
+    /// What publishes of some tenants have to pass besides being durable.
+    gates: Option<Gates>,
     /// Whether devices are being sent to other fronts.
     moving: AtomicBool,
 }
 
 impl Front {
+    /// Returns what says when a device's publishes may be acknowledged: durable at least (ACK-1).
+    fn acknowledgeable(&self, key: &DeviceKey) -> DurableWatch {
+        let gated = self.gates.as_ref().and_then(|gates| gates.of(key));
+        gated.unwrap_or_else(|| self.journal.durable())
+    }
+
     /// Checks what a CONNECT claims against the certificate.
     fn check_connect(&self, connect: &Connect, key: &DeviceKey) -> Result<(), Refusal> {
         let id = connect.client_id.as_str();

@@ -99,9 +99,10 @@ pub(super) async fn open(front: &Arc<Front>, mut peer: Box<Peer>) -> Option<Box<
     let session = Session::new(front.clone(), device.clone(), version, peer.credential.serial.as_bytes());
     front.metrics.sessions.inc();
     let expires_in = (peer.credential.not_after_s - now_us() / 1_000_000).max(0) as u64;
+    let watch = front.acknowledgeable(&key);
     Some(Box::new(Connection {
-        waiter: front.journal.durable().waiter(),
-        watch: front.journal.durable(),
+        waiter: watch.waiter(),
+        watch,
         guard: Guard { front: front.clone(), device, control, outcome: "lost" },
         socket: peer.socket,
         session,

@@ -1,6 +1,7 @@
 //! `wardline.toml`: read whole, every error told, nothing guessed.
 
 use super::NodeOptions;
+use super::cluster_options::ClusterOptions;
 use crate::alert_service::WebhookSettings;
 use crate::enrol::EnrolOptions;
 use crate::front::{AdmissionOptions, BudgetOptions, CONNECTIONS_MAX, Rate};
@@ -159,8 +160,28 @@ fn apply(text: &str, options: &mut NodeOptions) -> Result<(), ConfigErrors> {
     options.alert.rules = alert.rules.or(options.alert.rules.take());
     let alerts: Alerts = file.section("alerts");
     options.webhooks = alerts.webhook;
+    cluster(&mut file, options);
     file.finish()
 }
+
+fn cluster(file: &mut File, options: &mut NodeOptions) {
+    if !file.table.contains_key("cluster") {
+        return;
+    }
+    let read: Section = file.section("cluster");
+    let Section(Some(read)) = read else { return };
+    for problem in read.problems() {
+        file.check(false, || problem);
+    }
+    let is_shared = options.store.path().is_none();
+    file.check(is_shared, || "cluster: [store] url has to name a PostgreSQL that all nodes reach".to_owned());
+    options.cluster = Some(read);
+}
+
+/// A section that has no default.
+#[derive(Default, Deserialize)]
+#[serde(transparent)]
+struct Section(Option<ClusterOptions>);
 
 fn enrol(file: &mut File, options: &mut EnrolOptions) {
     let (rates, bootstrap): (Enrol, Bootstrap) = (file.section("enrol"), file.section("bootstrap"));

@@ -59,6 +59,14 @@ pub enum NodeError {
     /// Where alerts are sent to besides.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Webhooks(Vec<WebhookError>),
+    /// The bus between nodes.
+    #[cfg(feature = "cluster")]
+    #[error("bus: {0}")]
+    Bus(#[from] wardline_bus::BusError),
+    /// The journal's way onto the bus.
+    #[cfg(feature = "cluster")]
+    #[error("relay: {0}")]
+    Outlet(String),
     /// A task panicked or was cut off.
     #[error("{0:?} did not end in order")]
     Task(TaskKind),

@@ -5,6 +5,9 @@
 //! was appended is synced and acknowledged, sessions close; then the consumers commit their positions; then everything closes.
 
 mod alerts;
+#[cfg(feature = "cluster")]
+mod cluster;
+mod cluster_options;
 mod config;
 mod enrol;
 mod error;
@@ -13,8 +16,10 @@ mod notices;
 mod options;
 mod retention;
 mod tasks;
+mod tier;
 mod upkeep;
 
+pub use cluster_options::{ClusterOptions, ClusterTls, EngineKind};
 pub use config::{ConfigErrors, load as load_config};
 pub use error::NodeError;
 pub use options::{NodeOptions, Role, Roles};
@@ -22,11 +27,11 @@ pub use tasks::TaskKind;
 
 use crate::access::{self, Access, Ages, Directory, Services};
 use crate::alert_service::{self, AlertParts, AlertServiceOptions};
-use crate::audit::relay::Relay;
 use crate::audit::{AuditMetrics, Auditor, NodeId};
 use crate::enrol::Revocations;
 use crate::front::{
-    DeviceStats, DownlinkHandle, DrainOptions, FrontHandle, FrontMetrics, FrontService, LiveTls, TlsError,
+    DeviceStats, DownlinkHandle, DrainOptions, FrontHandle, FrontMetrics, FrontService, Gates, LiveTls,
+    TlsError,
 };
 use crate::operate::{self, DataDir};
 use crate::registry_service::{self, RegistryParts};
@@ -37,13 +42,12 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tasks::{STOP_MAX, Tasks};
+use tier::Tier;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
-use wardline_alert::{AlertFeed, AlertMetrics, AlertWorker};
-use wardline_archive::{
-    ArchiveHandle, ArchiveMetrics, ArchiveService, NOTICES_PER_COMMIT_MAX, QuarantineNotice,
-};
+use wardline_alert::{AlertFeed, AlertMetrics};
+use wardline_archive::{ArchiveHandle, NOTICES_PER_COMMIT_MAX};
 use wardline_journal::{DiskStorage, Journal, Keyring, Storage};
 use wardline_proto::DeviceKey;
 use wardline_store::Store;
@@ -107,7 +111,7 @@ impl Node {
 
     /// The same with another storage of the journal, as tests of failing disks need.
     pub async fn start_with(options: NodeOptions, storage: Arc<dyn Storage>) -> Result<Self, NodeError> {
-        let data = operate::initialised(&options.data_dir)?;
+        let (own, data) = (DataDir::new(&options.data_dir), operate::initialised(options.common_dir())?);
         let listeners = Listeners {
             mqtt: bind("MQTT", options.mqtt).await?,
             grpc: bind("gRPC", options.grpc).await?,
@@ -120,12 +124,12 @@ impl Node {
         let keyring = Arc::new(Keyring::open(&data.keyring())?);
         let store = options.store.open().await?;
         let (mut journal_options, keys) = (options.journal.clone(), keyring.clone());
-        journal_options.dir = data.journal();
+        journal_options.dir = own.journal();
         let open = move || Journal::open(journal_options, storage, keys);
         let journal = tokio::task::spawn_blocking(open)
             .await
             .map_err(|_panicked| NodeError::Task(TaskKind::Front))??;
-        let node = NodeId::ensure(&data.node_id())?;
+        let node = NodeId::ensure(&own.node_id())?;
         let auditor = Arc::new(Auditor::open(journal.clone(), &store, node).await?);
         let directory = Arc::new(Directory::load(store.clone()).await?);
         let (registry, tasks) = (Registry::default(), Tasks::default());
@@ -217,6 +221,9 @@ impl Node {
         // What these changed last is in the outbox.
         tasks.stop(&[TaskKind::Registry, TaskKind::Audit], STOP_MAX).await?;
         auditor.stopped();
+        // The last of the journal goes out too; what does not is in it at the next start.
+        tasks.stop(&[TaskKind::Outlet, TaskKind::Courier], STOP_MAX).await?;
+        tasks.stop(&[TaskKind::Bus], STOP_MAX).await?;
         drop((front, archive, feed));
         let closed = tokio::task::spawn_blocking(move || journal.close()).await;
         store.close().await;
@@ -242,20 +249,21 @@ impl Parts {
         self.auditor.started(&self.keyring);
         let metrics = AuditMetrics::default();
         metrics.register(&mut self.registry);
-        let relay = Relay::new(self.auditor.clone(), self.store.clone(), self.keyring.clone(), metrics);
-        self.tasks.spawn(TaskKind::Audit, |stop| relay.run(stop));
+        let tier = Tier::join(&mut self).await?;
+        tier.relay_audit(&mut self, metrics);
         self.upkeep();
         // Made before the archive: what it quarantines first is told too.
         let (notices, told) = mpsc::channel(NOTICES_PER_COMMIT_MAX);
         let notices = roles.has(Role::Front).then_some(notices);
-        let archive = if roles.has(Role::Archive) { Some(self.archive(notices).await?) } else { None };
+        let archive = if roles.has(Role::Archive) { tier.archive(&mut self, notices).await? } else { None };
         // The engine notes the journal's end before the front can move it.
-        let alert = if roles.has(Role::Alert) { Some(self.alert()?) } else { None };
+        let alert = tier.alert(&mut self)?;
         if roles.has(Role::Api) {
             self.grpc(grpc, alert.clone())?;
         }
         let enrol = if roles.has(Role::Api) { Some(self.enrol(est, addrs.mqtt.port())?) } else { None };
-        let front = if roles.has(Role::Front) { Some(self.front(mqtt)) } else { None };
+        let gates = tier.gates(&mut self);
+        let front = if roles.has(Role::Front) { Some(self.front(mqtt, gates)) } else { None };
         if let Some(downlink) = front.as_ref().map(FrontHandle::downlink) {
             self.tasks.spawn(TaskKind::Notices, |stop| notices::run(told, downlink, stop));
         }
@@ -273,42 +281,6 @@ impl Parts {
         let drain = self.options.front.drain;
         let Self { journal, store, auditor, tls, tasks, .. } = self;
         Ok(Node { addrs, journal, store, auditor, tls, front, archive, feed, drain, draining, tasks })
-    }
-
-    async fn archive(
-        &mut self,
-        notices: Option<mpsc::Sender<QuarantineNotice>>,
-    ) -> Result<ArchiveHandle, NodeError> {
-        let metrics = Arc::new(ArchiveMetrics::default());
-        metrics.register(self.registry.sub_registry_with_prefix("wardline"));
-        let mut options = self.options.archive.clone();
-        options.dir = self.data.archive();
-        let (journal, store) = (self.journal.clone(), self.store.clone());
-        let mut service = ArchiveService::new(options, journal, store, self.keyring.clone(), metrics);
-        if let Some(notices) = notices {
-            service = service.with_notices(notices);
-        }
-        service.probe().await?;
-        let handle = service.handle();
-        self.tasks.spawn(TaskKind::Archive, |stop| async move {
-            service.run(stop).await.map_err(|error| error.to_string())
-        });
-        Ok(handle)
-    }
-
-    fn alert(&mut self) -> Result<(AlertFeed, Arc<AlertMetrics>), NodeError> {
-        let metrics = Arc::new(AlertMetrics::default());
-        metrics.register(&mut self.registry);
-        let (journal, store) = (self.journal.clone(), self.store.clone());
-        let options = self.options.alert.clone();
-        let worker = AlertWorker::new(options, journal, store, self.keyring.clone(), metrics.clone())?;
-        let feed = worker.feed();
-        self.watch_alerts(&worker, metrics.clone());
-        self.webhooks(feed.clone(), metrics.clone())?;
-        self.tasks.spawn(TaskKind::Alert, |stop| async move {
-            worker.run(stop).await.map_err(|error| error.to_string())
-        });
-        Ok((feed, metrics))
     }
 
     fn grpc(
@@ -356,7 +328,7 @@ impl Parts {
         self.tasks.spawn(TaskKind::Audit, |stop| upkeep::audit_windows(auditor, stop));
     }
 
-    fn front(&mut self, on: TcpListener) -> FrontHandle {
+    fn front(&mut self, on: TcpListener, gates: Option<Gates>) -> FrontHandle {
         let metrics = Arc::new(FrontMetrics::default());
         metrics.register(&mut self.registry);
         let service = FrontService::new(
@@ -369,6 +341,7 @@ impl Parts {
                 directory: self.directory.clone(),
                 auditor: self.auditor.clone(),
                 metrics,
+                gates,
             },
         );
         let handle = service.handle();

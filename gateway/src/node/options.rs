@@ -1,5 +1,6 @@
 //! What a node is told.
 
+use super::cluster_options::ClusterOptions;
 use crate::alert_service::WebhookSettings;
 use crate::enrol::EnrolOptions;
 use crate::front::FrontOptions;
@@ -86,6 +87,8 @@ pub struct NodeOptions {
     pub alert: AlertOptions,
     /// Where alerts are sent to besides.
     pub webhooks: Vec<WebhookSettings>,
+    /// Other machines; none: this process is all there is.
+    pub cluster: Option<ClusterOptions>,
 }
 
 impl NodeOptions {
@@ -106,7 +109,13 @@ impl NodeOptions {
             store: StoreUrl::file(data_dir.as_ref().join(DATABASE)),
             alert: AlertOptions::default(),
             webhooks: Vec::new(),
+            cluster: None,
         }
+    }
+
+    /// Returns the folder of what all nodes have in common: certificates, keys, the archive.
+    pub fn common_dir(&self) -> &Path {
+        self.cluster.as_ref().and_then(|cluster| cluster.shared_dir.as_deref()).unwrap_or(&self.data_dir)
     }
 
     /// Returns the defaults on free ports of loopback.

@@ -37,6 +37,12 @@ pub enum TaskKind {
     Notices,
     /// Drops old segments. The node goes on without it until the journal is full, which is visible.
     Retention,
+    /// Carries records to the engine of the bus and back. Without it nothing leaves the journal.
+    Bus,
+    /// Publishes the journal. As the bus.
+    Outlet,
+    /// Tells the outlet what workers confirm. It never ends by itself.
+    Courier,
     /// Watches certificates and what expires. The node goes on with what is loaded.
     Certificates,
 }
@@ -52,7 +58,10 @@ impl TaskKind {
             | Self::Webhooks
             | Self::Grpc
             | Self::Registry
-            | Self::Audit => true,
+            | Self::Audit
+            | Self::Bus
+            | Self::Outlet
+            | Self::Courier => true,
             Self::Enrol | Self::Http | Self::Notices | Self::Retention | Self::Certificates => false,
         }
     }

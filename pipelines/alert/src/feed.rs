@@ -14,13 +14,18 @@ use crate::selection::Selection;
 use crate::wards::Wards;
 use prost::Message;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
 use wardline_journal::KeyError;
 use wardline_proto::v1::{AlarmKind, Alert, AlertEvent, AlertState, WaveformWindow};
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
 use wardline_store::alert_signal::{Said, Signal};
 use wardline_store::alerts::StoredEvent;
 use wardline_store::{Store, StoreError};
+
+/// How often the log is looked at for what others have added.
+const FOLLOW: Duration = Duration::from_millis(250);
 
 /// Says why events could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -166,6 +171,34 @@ impl AlertFeed {
     /// Returns the database, for the ledger.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Follows what other processes add to the log, and the wards, until it is told to stop: for a node that is not the
+    /// only one. Failures are tried again at the next turn.
+    pub async fn follow(self, mut stop: watch::Receiver<bool>) {
+        let mut turn = interval(FOLLOW);
+        turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut known = 0;
+        loop {
+            tokio::select! {
+                _gone = stop.wait_for(|stop| *stop) => return,
+                _at = turn.tick() => {}
+            }
+            let seen = self.store.alert_heads().await;
+            match (&seen, &self.wards.refresh(&self.store).await) {
+                (Ok(seen), Ok(())) if *seen != known => {
+                    known = *seen;
+                    self.wake();
+                }
+                (Ok(_), Ok(())) => {}
+                (Err(error), _) | (_, Err(error)) => tracing::warn!(%error, "the alert log is not followed"),
+            }
+        }
+    }
+
+    /// Notes that the engine lives, for a watch over engines elsewhere.
+    pub fn beat(&self) {
+        self.progress.beat();
     }
 
     /// Wakes whoever follows [`AlertFeed::changed`].

@@ -12,9 +12,11 @@ use ring::digest::{SHA256, digest};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::task::{JoinSet, spawn_blocking};
+use wardline_journal::Offset;
 use wardline_proto::DeviceKey;
 use wardline_proto::refusal::Refusal;
 use wardline_store::catalog::{Commit, FileRow};
+use wardline_store::cluster::Standing;
 
 /// What a commit changed.
 #[derive(Debug)]
@@ -65,11 +67,18 @@ pub(crate) async fn write(
         hours: desk.hours.changed(),
         told,
         replays,
+        standing: standing(parts, desk.next_offset),
         at_us: now_us(),
     };
     parts.catalog.commit(&commit).await?;
     wardline_journal::abort::at("commit.committed");
     Ok(Outcome { files: written, devices, refusals, notices })
+}
+
+/// Says what a partition's claim moves to beside the position.
+fn standing(parts: &Parts, next_offset: u64) -> Standing {
+    let passage = parts.source.passage(Offset::new(next_offset)).unwrap_or_default();
+    Standing { next_offset, position: passage.position, logs: passage.logs }
 }
 
 async fn encode_file(

@@ -51,6 +51,7 @@ pub(crate) async fn pass(
 ) -> Result<Option<Compacted>, ArchiveError> {
     let mut files = parts.catalog.files(None).await?;
     files.retain(|file| !damaged.contains(&file.path));
+    files.retain(|file| parts.catalog.owns(file.partition));
     let Some((table, chosen)) = choose(&parts.options, files, Day::of_micros(now_us())) else {
         return Ok(None);
     };

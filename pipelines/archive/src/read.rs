@@ -43,6 +43,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use wardline_journal::Keyring;
+use wardline_proto::PartitionId;
 use wardline_store::Store;
 use wardline_store::catalog::{AuditHead, Catalog, FileRow, StreamId, StreamRow};
 
@@ -129,6 +130,11 @@ impl ArchiveReader {
     /// Returns the committed position.
     pub async fn next_offset(&self) -> Result<Option<u64>, ArchiveError> {
         Ok(self.catalog.position().await?)
+    }
+
+    /// Returns the committed position of what is audited, where several workers archive; none on one machine.
+    pub async fn audit_offset(&self) -> Result<Option<u64>, ArchiveError> {
+        Ok(self.catalog.partition_position(PartitionId::default()).await?)
     }
 
     /// Returns how far each node's audit chain is archived.

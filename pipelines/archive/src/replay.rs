@@ -53,6 +53,7 @@ pub(crate) struct Waiting {
 pub(crate) async fn waiting(parts: &Parts, shelf: &Arc<Shelf>) -> Result<Waiting, ArchiveError> {
     let mut wanted: BTreeSet<FrameName> =
         parts.store.waiting_replays(FRAMES_MAX).await?.into_iter().collect();
+    wanted.retain(|frame| parts.catalog.owns(frame.partition));
     if wanted.is_empty() {
         return Ok(Waiting::default());
     }

@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until};
-use wardline_journal::{DurableWatch, Entry, KeyError, KeyPurpose, Offset, Reader, Sealer};
+use wardline_journal::{Entries, Entry, Growth, KeyError, KeyPurpose, Offset, Sealer};
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
 
 mod erasing;
@@ -47,8 +47,8 @@ pub(crate) struct Session<'a> {
     desk: Desk,
     committed: u64,
     lease: u64,
-    reader: Option<Reader>,
-    durable: DurableWatch,
+    reader: Option<Box<dyn Entries>>,
+    durable: Growth,
     journal_closed: bool,
     entries: VecDeque<Entry>,
     arrivals: VecDeque<Arrival>,
@@ -88,13 +88,16 @@ impl<'a> Session<'a> {
     async fn start(parts: &'a Parts) -> Result<Self, ArchiveError> {
         let shelf = Arc::new(Shelf::open(&parts.options, &parts.catalog).await?);
         parts.metrics.store_away.set(0);
-        let lease = parts.catalog.take_over(parts.journal.start().get(), now_us()).await?;
+        let lease = parts.catalog.begin(parts.source.start().get(), now_us()).await?;
         let committed = lease.next_offset;
         let position = Offset::new(committed);
-        if position < parts.journal.start() || position > parts.journal.durable_end() {
+        if position < parts.source.start() || position > parts.source.end() {
             return Err(ArchiveError::Position(position));
         }
-        sweep(parts, shelf.clone()).await?;
+        // Among other workers nobody knows which files are still to be committed: what a crash leaves there stays.
+        if parts.catalog.share().is_none() {
+            sweep(parts, shelf.clone()).await?;
+        }
         let desk = Desk::new(tag_key(parts).await?, committed);
         parts.progress.send_replace(progress(parts, position).await?);
         parts.metrics.next_offset.set(signed(committed));
@@ -103,8 +106,8 @@ impl<'a> Session<'a> {
             desk,
             committed,
             lease: lease.number,
-            reader: Some(parts.journal.reader(position)?),
-            durable: parts.journal.durable(),
+            reader: Some(parts.source.entries(position)?),
+            durable: parts.source.growth(),
             journal_closed: false,
             entries: VecDeque::new(),
             arrivals: VecDeque::new(),
@@ -190,7 +193,7 @@ impl<'a> Session<'a> {
             () = self.parts.requests.asked.notified() => {}
             () = sleep_until(due) => {}
             more = self.durable.changed(), if !closed => match more {
-                Ok(_) => sleep(GATHER).await,
+                Ok(()) => sleep(GATHER).await,
                 Err(_) => self.journal_closed = true,
             },
         }
@@ -249,6 +252,7 @@ impl<'a> Session<'a> {
         let started = Instant::now();
         let outcome = write(self.parts, &self.shelf, &mut self.desk, (self.lease, self.committed)).await?;
         self.committed = self.desk.next_offset;
+        self.parts.source.release(Offset::new(self.committed));
         self.desk.streams.committed(self.parts.options.streams_cached_max);
         self.desk.hours.committed(self.parts.options.streams_cached_max);
         self.parts.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());

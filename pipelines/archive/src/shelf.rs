@@ -40,7 +40,7 @@ impl Shelf {
     pub(crate) async fn open(options: &ArchiveOptions, catalog: &Catalog) -> Result<Self, ArchiveError> {
         let files = Files::of(options)?;
         let kind = match &files {
-            Files::Folder(root) => Kind::Folder(FolderShelf::open(root)?),
+            Files::Folder(root) => Kind::Folder(FolderShelf::open(root, catalog.share().is_some())?),
             Files::Bucket(bucket) => Kind::Bucket(BucketShelf::open(bucket.clone(), catalog).await?),
         };
         Ok(Self { files, kind })

@@ -8,7 +8,9 @@ use crate::completeness::{HourReport, report};
 use crate::dedup::Intervals;
 use crate::error::ArchiveError;
 use crate::hours::HOUR_US;
+use crate::streams::partition_of;
 use crate::worker::Parts;
+use wardline_proto::limits::PARTITIONS;
 use wardline_store::hours::Told;
 
 /// An hour rests when it has been over for so long, microseconds.
@@ -24,11 +26,19 @@ pub(crate) struct Untold {
     pub(crate) told: Vec<Told>,
 }
 
+/// Where several workers look at the same list, the ones of the others stand in between.
+fn wide(parts: &Parts, limit: usize) -> usize {
+    parts.catalog.share().map_or(limit, |_own| limit * usize::from(PARTITIONS))
+}
+
 /// Reports what has come to rest before `now_us` and is not archived as it is, of some streams.
 pub(crate) async fn untold(parts: &Parts, now_us: i64) -> Result<Untold, ArchiveError> {
     let until_us = now_us.saturating_sub(HOUR_US + REST_US);
     let mut untold = Untold::default();
-    for id in parts.catalog.untold_streams(until_us, STREAMS_MAX).await? {
+    for id in parts.catalog.untold_streams(until_us, wide(parts, STREAMS_MAX)).await? {
+        if !parts.catalog.owns(partition_of(&id)) {
+            continue;
+        }
         let hours = parts.catalog.unsettled_hours(&id).await?;
         let stream = parts.catalog.stream(&id).await?;
         let seen = stream.map_or(Some(Intervals::default()), |row| Intervals::decode(&row.seen));

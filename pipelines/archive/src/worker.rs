@@ -19,14 +19,15 @@ use crate::session::Session;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
-use wardline_journal::{Journal, Keyring};
+use wardline_journal::{Journal, Keyring, Source};
 use wardline_store::Store;
 use wardline_store::catalog::Catalog;
+use wardline_store::cluster::Claim;
 
 /// What a session works with.
 pub(crate) struct Parts {
     pub(crate) options: ArchiveOptions,
-    pub(crate) journal: Journal,
+    pub(crate) source: Arc<dyn Source>,
     pub(crate) store: Store,
     pub(crate) catalog: Catalog,
     pub(crate) keyring: Arc<Keyring>,
@@ -63,7 +64,7 @@ impl ArchiveService {
         let catalog = Catalog::new(store.clone());
         let parts = Parts {
             options,
-            journal,
+            source: Arc::new(journal),
             store,
             catalog,
             keyring,
@@ -80,6 +81,15 @@ impl ArchiveService {
     #[must_use]
     pub fn with_notices(mut self, notices: mpsc::Sender<QuarantineNotice>) -> Self {
         self.parts.notices = Some(notices);
+        self
+    }
+
+    /// Archives one partition under a claim, among other workers that archive others. Its journal is then what comes
+    /// over the bus. Give it a journal to make, and this to replace it.
+    #[must_use]
+    pub fn for_partition(mut self, source: Arc<dyn Source>, claim: Claim) -> Self {
+        self.parts.source = source;
+        self.parts.catalog = Catalog::of_partition(self.parts.store.clone(), claim);
         self
     }
 

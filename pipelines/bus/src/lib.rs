@@ -13,13 +13,18 @@
 //! - every wait for an engine has a deadline, every client is rebuilt after an error ([`Bus`], [`Tail`]);
 //! - every buffer has its bound in [`limits`] (LIM-1).
 //!
-//! What it does not do: seal or open a body (SEC-3), decide who works on a partition, or carry resend requests and
-//! confirmations back to a front: they are small truth and go through SQL.
+//! [`Outlet`] is a front's whole way out, [`Feed`] a worker's whole way in; bodies are sealed in between ([`body`]).
+//!
+//! What it does not do: decide who works on a partition, or carry resend requests and confirmations back to a front:
+//! they are small truth and go through SQL.
 //!
 //! The engines are behind the features `jetstream` and `fluvio`; without one this crate has no network code.
 
+mod belt;
+pub mod body;
 mod engine;
 mod error;
+mod feed;
 pub mod flow;
 #[cfg(feature = "fluvio")]
 pub mod fluvio;
@@ -27,13 +32,17 @@ pub mod fluvio;
 pub mod jetstream;
 pub mod limits;
 mod options;
+mod outlet;
 pub mod record;
 mod supervise;
 
+pub use belt::{Belt, Origin};
 pub use engine::{
     Client, Delivery, Engine, Outgoing, PartitionHealth, PartitionStream, Position, Published, Wait,
 };
 pub use error::{BusError, ErrorKind};
+pub use feed::{Feed, FeedStats};
 pub use options::{BusOptions, Topic};
+pub use outlet::{Confirmed, Notice, Outlet, OutletError, OutletStats, Replicated};
 pub use record::{Content, FrontId, Malformed, Number, Record};
 pub use supervise::{Bus, BusService, BusStats, Committed, Tail, Wedged, wedged};

@@ -46,3 +46,9 @@ const _: () = assert!(SEGMENT_BYTES as i64 * 2 <= FETCH_BYTES_MAX as i64, "a fet
 const _: () = assert!(BATCH_RECORDS_MAX <= LANE_RECORDS_MAX, "a lane holds a batch");
 const _: () = assert!(IN_FLIGHT_RECORDS_MAX <= LANE_RECORDS_MAX, "the relay never waits for room in a lane");
 const _: () = assert!(RESEND_RECORDS_MAX as usize <= HELD_RECORDS_MAX, "what is asked for can be held");
+/// Bytes of a partition's records that wait for a worker; the tail waits behind them.
+pub const BELT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of the log that the relay keeps in memory, to publish them without reading again.
+pub const RELAY_CACHE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of the log that the relay reads at once.
+pub const RELAY_READ_BYTES: usize = 512 * 1024;

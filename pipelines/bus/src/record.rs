@@ -39,6 +39,13 @@ impl FrontId {
         Self(bytes)
     }
 
+    /// Makes a name that nobody else has.
+    pub fn random() -> std::io::Result<Self> {
+        let mut bytes = [0; 16];
+        std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
+        Ok(Self(bytes))
+    }
+
     /// Returns its bytes.
     pub const fn bytes(&self) -> &[u8; 16] {
         &self.0

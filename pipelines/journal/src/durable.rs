@@ -237,8 +237,12 @@ impl DurablePublisher {
     /// Makes the publisher of a log whose records below `end` are durable.
     pub(crate) fn new(end: Offset) -> (Self, DurableWatch) {
         static LOGS: AtomicU32 = AtomicU32::new(0);
+        Self::of_log(LOGS.fetch_add(1, Ordering::Relaxed), end)
+    }
+
+    pub(crate) fn of_log(log: u32, end: Offset) -> (Self, DurableWatch) {
         let shared = Arc::new(DurableEnd {
-            log: LOGS.fetch_add(1, Ordering::Relaxed),
+            log,
             end: AtomicU64::new(end.get()),
             turnstile: Turnstile::default(),
             waiters: AtomicUsize::new(0),

@@ -8,8 +8,10 @@
 
 use crate::alert_log;
 use crate::alert_signal::{Condition, Signal};
+use crate::cluster::{Step, advance as advance_lease};
 use crate::db::{Record, Tx, args, signed};
 use crate::{Store, StoreError};
+use std::collections::BTreeSet;
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
 
 /// An event without a cursor, which the commit gives it.
@@ -48,6 +50,8 @@ pub struct AlertCommit {
     pub sealed: Vec<u8>,
     /// State of the changed devices, sealed; `None` takes the device out.
     pub devices: Vec<(DeviceKey, Option<Vec<u8>>)>,
+    /// The lease of the partition that it is of, and what it moves that to; none on one machine.
+    pub step: Option<Step>,
 }
 
 /// An event as it is stored.
@@ -95,6 +99,12 @@ pub enum AlertCommitError {
     /// The database failed; the same commit may be tried again.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The partition was taken by another worker; this one must stop.
+    #[error("partition {partition} was taken by another worker")]
+    Taken {
+        /// Which.
+        partition: u16,
+    },
     /// Another engine has committed under this name; this one must stop.
     #[error("another alarm engine has committed: generation {found}, this one builds on {expected}")]
     Fenced {
@@ -110,6 +120,11 @@ impl Store {
     pub async fn commit_alerts(&self, commit: &AlertCommit) -> Result<i64, AlertCommitError> {
         let mut tx = self.db().begin().await?;
         let next = commit.generation + 1;
+        if let Some(step) = &commit.step
+            && !advance_lease(&mut tx, step, None).await?
+        {
+            return Err(AlertCommitError::Taken { partition: step.claim.share.partition });
+        }
         // The checkpoint's row is taken first: of two engines one waits here, and then is refused.
         if !advance(&mut tx, commit, next).await? {
             let found = checkpoint(&mut tx, &commit.consumer).await?;
@@ -124,6 +139,11 @@ impl Store {
             }
             let found = found.map_or(0, |found| found.generation);
             return Err(AlertCommitError::Fenced { found, expected: commit.generation });
+        }
+        // Engines of several partitions write to the logs of the same tenants: all take them in the same order.
+        let tenants: BTreeSet<_> = commit.events.iter().map(|event| event.tenant.as_str()).collect();
+        for tenant in tenants.into_iter().filter(|_| commit.step.is_some()) {
+            alert_log::lock(&mut tx, tenant).await?;
         }
         for event in &commit.events {
             if crate::alert_erase::is_erased(&mut tx, event).await? {
@@ -190,6 +210,13 @@ impl Store {
             Ok(AlertRow { onset_us: row.int("onset_us")?, event: event_row(row, None)?, signal })
         };
         self.db().all(select, values).await?.iter().map(alert).collect()
+    }
+
+    /// Returns how many events all logs have together: another number means that there are new ones.
+    pub async fn alert_heads(&self) -> Result<u64, StoreError> {
+        let select = "SELECT CAST(COALESCE(SUM(last), 0) AS BIGINT) AS last FROM alert_cursor";
+        let row = self.db().one(select, args![]).await?;
+        row.map_or(Ok(0), |row| row.unsigned("last"))
     }
 
     /// Returns the cursor of a tenant's last event; 0 before the first.

@@ -3,6 +3,9 @@
 //! A reader that lists files in one statement sees whole commits only. The archive worker is the only writer; a
 //! commit names its lease and the position that it started from, so a second writer fails instead of storing twice.
 
+mod lease;
+
+use crate::cluster::{Claim, Share, Standing};
 use crate::db::{Record, Tx, args, signed};
 use crate::hours::{HourRow, Told, tell, upsert_hour};
 use crate::replay::{FrameName, Outcome};
@@ -126,6 +129,8 @@ pub struct Commit {
     pub told: Vec<Told>,
     /// Frames of the quarantine that were judged again, with what became of them.
     pub replays: Vec<(FrameName, Outcome)>,
+    /// What a partition's claim moves to beside the position; nothing on one machine.
+    pub standing: Standing,
     /// When, unix microseconds.
     pub at_us: i64,
 }
@@ -134,52 +139,40 @@ pub struct Commit {
 #[derive(Debug, Clone)]
 pub struct Catalog {
     store: Store,
+    /// The partition that is worked on, where there are several workers.
+    claim: Option<Claim>,
 }
 
 impl Catalog {
     /// Makes a catalog of an open database.
     pub fn new(store: Store) -> Self {
-        Self { store }
+        Self { store, claim: None }
+    }
+
+    /// Makes a catalog whose commits are those of one partition, under a claim.
+    pub fn of_partition(store: Store, claim: Claim) -> Self {
+        Self { store, claim: Some(claim) }
+    }
+
+    /// Returns the share of the partitions that commits are of; none when they are of all.
+    pub fn share(&self) -> Option<Share> {
+        self.claim.as_ref().map(|claim| claim.share)
+    }
+
+    /// Says whether a device's partition is among those that commits are of.
+    pub fn owns(&self, partition: u16) -> bool {
+        self.share().is_none_or(|share| share.holds(partition))
     }
 
     pub(crate) fn store(&self) -> &Store {
         &self.store
     }
 
-    /// Returns the committed position; none before the first lease.
-    pub async fn position(&self) -> Result<Option<u64>, StoreError> {
-        let select = "SELECT next_offset FROM archive_position WHERE id = 1";
-        let row = self.store.db().one(select, args![]).await?;
-        row.map(|row| row.unsigned("next_offset")).transpose()
-    }
-
-    /// Takes the catalog over: commits of every earlier lease fail from here on. `first_offset` is the position of a
-    /// catalog that has none.
-    pub async fn take_over(&self, first_offset: u64, at_us: i64) -> Result<Lease, StoreError> {
-        let upsert = "INSERT INTO archive_position (id, next_offset, lease, committed_at_us) VALUES (1, $1, 1, $2) \
-                      ON CONFLICT (id) DO UPDATE SET lease = archive_position.lease + 1 \
-                      RETURNING next_offset, lease";
-        let mut tx = self.store.db().begin().await?;
-        let row = tx.one(upsert, args![signed(first_offset)?, at_us]).await?;
-        let row = row.ok_or(StoreError::Corrupt("archive_position"))?;
-        let lease = Lease { next_offset: row.unsigned("next_offset")?, number: row.unsigned("lease")? };
-        tx.commit().await?;
-        Ok(lease)
-    }
-
     /// Commits files, streams and position together, or nothing.
     pub async fn commit(&self, commit: &Commit) -> Result<(), CommitError> {
         let mut tx = self.store.db().begin().await?;
         // The row is taken first: of two workers one waits here until the other has committed, and then is refused.
-        let update = "UPDATE archive_position SET next_offset = $1, committed_at_us = $2 WHERE id = 1 \
-                      AND next_offset = $3 AND lease = $4";
-        let values = args![
-            signed(commit.next_offset)?,
-            commit.at_us,
-            signed(commit.from_offset)?,
-            signed(commit.lease)?
-        ];
-        if tx.run(update, values).await? != 1 {
+        if !self.advance(&mut tx, commit).await? {
             return Err(CommitError::Fenced);
         }
         for file in &commit.files {

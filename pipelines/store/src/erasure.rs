@@ -220,7 +220,7 @@ impl Catalog {
     /// legal hold forbids it.
     pub async fn erase_file(&self, file: &ErasedFile) -> Result<bool, CommitError> {
         let mut tx = self.store().db().begin().await?;
-        hold_lease(&mut tx, file.lease, file.at_us).await?;
+        hold_lease(self, &mut tx, file.lease).await?;
         let held = "SELECT tenant FROM legal_hold WHERE tenant = $1";
         if tx.one(held, args![&file.tenant]).await?.is_some() {
             return Ok(false);
@@ -249,7 +249,7 @@ impl Catalog {
     /// Marks an erasure as rewritten, under a lease.
     pub async fn end_erasing(&self, lease: u64, erasure_id: &str, at_us: i64) -> Result<(), CommitError> {
         let mut tx = self.store().db().begin().await?;
-        hold_lease(&mut tx, lease, at_us).await?;
+        hold_lease(self, &mut tx, lease).await?;
         let update = "UPDATE erasure SET files_left = 0, problem = '', rewritten_at_us = $1 \
                       WHERE erasure_id = $2 AND rewritten_at_us IS NULL";
         tx.run(update, args![at_us, erasure_id]).await?;

@@ -13,6 +13,7 @@ pub mod alert_signal;
 pub mod alert_watch;
 pub mod alerts;
 pub mod catalog;
+pub mod cluster;
 mod db;
 pub mod erasure;
 pub mod holds;

@@ -2,7 +2,7 @@
 
 use crate::StoreError;
 use crate::catalog::{Catalog, CommitError, FileRow};
-use crate::db::{Tx, args, signed};
+use crate::db::{Tx, args};
 
 /// One file in place of several, with the same rows.
 #[derive(Debug, Clone)]
@@ -21,7 +21,7 @@ impl Catalog {
     /// Puts one file in the place of others, or changes nothing.
     pub async fn replace(&self, replacement: &Replacement) -> Result<(), CommitError> {
         let mut tx = self.store().db().begin().await?;
-        hold_lease(&mut tx, replacement.lease, replacement.at_us).await?;
+        hold_lease(self, &mut tx, replacement.lease).await?;
         for path in &replacement.from {
             retire(&mut tx, path, "", replacement.at_us).await?;
         }
@@ -58,10 +58,8 @@ impl Catalog {
 }
 
 /// Takes the row of the position, if the lease is still the caller's: of two workers one waits here, and is refused.
-pub(crate) async fn hold_lease(tx: &mut Tx, lease: u64, at_us: i64) -> Result<(), CommitError> {
-    let held = "UPDATE archive_position SET committed_at_us = $1 WHERE id = 1 AND lease = $2";
-    let is_held = tx.run(held, args![at_us, signed(lease)?]).await? == 1;
-    if is_held { Ok(()) } else { Err(CommitError::Fenced) }
+pub(crate) async fn hold_lease(catalog: &Catalog, tx: &mut Tx, lease: u64) -> Result<(), CommitError> {
+    if catalog.keep(tx, lease).await? { Ok(()) } else { Err(CommitError::Fenced) }
 }
 
 /// Takes a file out of the catalog and keeps it among the retired.

@@ -1,40 +1,21 @@
 //! A Python subscriber loses its gateway, resumes by cursor and misses nothing (ALR-1).
 
 use crate::archive::block_on;
-use crate::frames::{Publisher, alarm_frame, now_us};
+use crate::frames::alarms;
 use crate::process::{Process, eventually, run, run_to_fail};
 use crate::python;
-use crate::stand::{Stand, TENANT};
+use crate::stand::Stand;
 use anyhow::{Context, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
-use wardline_proto::v1::{AlarmKind, AlarmPhase, Body, DeviceAlarm, Priority};
 
 const ALARMS: u64 = 20;
-const EPOCH: u64 = 1_790_000_000_000_000;
 const WAIT: Duration = Duration::from_secs(90);
 
 /// Publishes the start of conditions `from..to`, each its own frame on the alarm lane.
 pub(crate) fn raise(stand: &Stand, certs: &Path, from: u64, to: u64) -> anyhow::Result<()> {
-    block_on(async {
-        let mut device = Publisher::connect(stand.mqtt, TENANT, "mon-1", certs).await?;
-        for number in from..to {
-            let alarm = DeviceAlarm {
-                condition_id: format!("condition-{number}"),
-                mdc_code: 196_670,
-                source_mdc_code: 150_456,
-                kind: AlarmKind::Physiological.into(),
-                priority: Priority::High.into(),
-                phase: AlarmPhase::Start.into(),
-                at_us: now_us(),
-                ..DeviceAlarm::default()
-            };
-            let body = Body { alarms: vec![alarm], ..Body::default() };
-            device.publish(&alarm_frame(EPOCH, number + 1, &body)).await?;
-        }
-        Ok(())
-    })
+    block_on(alarms(stand.mqtt, ("mon-1", certs), from..to))
 }
 
 pub(crate) fn subscriber(stand: &Stand, certs: &Path, events: u64) -> anyhow::Result<Command> {

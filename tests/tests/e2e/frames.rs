@@ -1,5 +1,6 @@
 //! Frames as a device's maker would build them from the schema, and a plain MQTT 3.1.1 client to send them.
 
+use crate::stand::TENANT;
 use anyhow::{Context, bail};
 use prost::Message;
 use rumqttc::{
@@ -8,10 +9,14 @@ use rumqttc::{
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use wardline_proto::v1::{Body, Clock, Encoding, Frame, Lane, NumericSeries};
+use wardline_proto::v1::{
+    AlarmKind, AlarmPhase, Body, Clock, DeviceAlarm, Encoding, Frame, Lane, NumericSeries, Priority,
+};
 
 /// Heart rate, `/min`.
 pub(crate) const HEART_RATE: u32 = 147_842;
+/// The epoch of the alarms that tests raise.
+pub(crate) const ALARM_EPOCH: u64 = 1_790_000_000_000_000;
 /// How long one acknowledgement may take on a loaded machine.
 const ACK_WAIT: Duration = Duration::from_secs(20);
 
@@ -60,6 +65,30 @@ pub(crate) fn raw_frame(epoch: u64, seq: u64, bytes: Vec<u8>) -> Frame {
         lane: Lane::Numerics.into(),
         body: bytes.into(),
     }
+}
+
+/// Publishes the start of conditions as a device with certificates in a folder, each its own frame on the alarm lane.
+pub(crate) async fn alarms(
+    port: u16,
+    (device, certs): (&str, &Path),
+    numbers: std::ops::Range<u64>,
+) -> anyhow::Result<()> {
+    let mut publisher = Publisher::connect(port, TENANT, device, certs).await?;
+    for number in numbers {
+        let alarm = DeviceAlarm {
+            condition_id: format!("condition-{number}"),
+            mdc_code: 196_670,
+            source_mdc_code: 150_456,
+            kind: AlarmKind::Physiological.into(),
+            priority: Priority::High.into(),
+            phase: AlarmPhase::Start.into(),
+            at_us: now_us(),
+            ..DeviceAlarm::default()
+        };
+        let body = Body { alarms: vec![alarm], ..Body::default() };
+        publisher.publish(&alarm_frame(ALARM_EPOCH, number + 1, &body)).await?;
+    }
+    Ok(())
 }
 
 /// A connected device.

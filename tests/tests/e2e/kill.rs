@@ -1,9 +1,10 @@
 //! kill -9 under load: what was acknowledged is archived, once (ACK-1).
 
+pub(crate) use crate::ledger::{doubled, read_ledger};
 use crate::process::{Process, binary};
 use crate::random::Random;
-use crate::rows::{self, Position};
-use crate::stand::{Stand, TENANT, free_ports};
+use crate::rows;
+use crate::stand::{Stand, free_ports};
 use anyhow::{Context, ensure};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -60,29 +61,6 @@ pub(crate) fn fleet(stand: &Stand, ledger: &Path, length: Duration) -> anyhow::R
     command.args(["--rate", "25", "--duration", &format!("{}s", length.as_secs()), "--drain", "100s"]);
     command.arg("--certs").arg(stand.certs()).arg("--ledger").arg(ledger);
     Process::start("firmware-sim fleet", &mut command, &stand.path("fleet.log"))
-}
-
-/// Reads a ledger: `TENANT/DEVICE EPOCH LANE SEQ` a line. A frame is acknowledged once.
-pub(crate) fn read_ledger(path: &Path) -> anyhow::Result<BTreeSet<Position>> {
-    let text = std::fs::read_to_string(path).context("the fleet wrote no ledger")?;
-    let mut acked = BTreeSet::new();
-    for line in text.lines() {
-        let fields: Vec<&str> = line.split(' ').collect();
-        let [name, epoch, lane, seq] = fields[..] else { anyhow::bail!("ledger line {line:?}") };
-        let device = name.strip_prefix(&format!("{TENANT}/")).context("a device of another tenant")?;
-        let (epoch, seq) = (epoch.parse()?, seq.parse()?);
-        acked.insert(Position { device: device.to_owned(), epoch, lane: lane.to_owned(), seq });
-    }
-    Ok(acked)
-}
-
-/// Counts readings that stand in the archive more than once.
-pub(crate) fn doubled(stand: &Stand) -> anyhow::Result<usize> {
-    let mut times: BTreeMap<(Position, u32, i64), usize> = BTreeMap::new();
-    for reading in rows::readings(&stand.table("numerics")?)? {
-        *times.entry((reading.position, reading.mdc_code, reading.time_us)).or_default() += 1;
-    }
-    Ok(times.values().filter(|count| **count > 1).count())
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod evidence;
 mod flood;
 mod frames;
 mod kill;
+mod ledger;
 mod metrics;
 mod news2;
 mod onboarding;

@@ -38,6 +38,7 @@ const DIRECTION: [(&str, &[&str]); 14] = [
             "wardline-alert",
             "wardline-profile",
             "wardline-fhir",
+            "wardline-bus",
             "wardline-edge",
             "firmware-sim",
         ],

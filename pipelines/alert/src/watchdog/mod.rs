@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
-use wardline_journal::DurableWatch;
+use wardline_journal::Growth;
 use wardline_proto::v1::{AlarmKind, Alert, Priority};
 use wardline_store::alert_signal::Policy;
 use wardline_store::alert_watch::WatchRow;
@@ -53,7 +53,7 @@ impl Default for WatchdogOptions {
 pub struct Watchdog {
     options: WatchdogOptions,
     feed: AlertFeed,
-    durable: DurableWatch,
+    growth: Growth,
     metrics: Arc<AlertMetrics>,
     policy: Policy,
     /// Since when each fault is seen; one that needs grace is told after it.
@@ -65,12 +65,13 @@ impl Watchdog {
     pub fn new(
         options: WatchdogOptions,
         feed: AlertFeed,
-        durable: DurableWatch,
+        growth: impl Into<Growth>,
         metrics: Arc<AlertMetrics>,
         rules: &Rules,
     ) -> Self {
         let policy = rules.policy(Fault::WardUnheard.rule_id());
-        Self { options, feed, durable, metrics, policy, since_us: BTreeMap::new() }
+        let growth = growth.into();
+        Self { options, feed, growth, metrics, policy, since_us: BTreeMap::new() }
     }
 
     /// Watches until it is told to stop.
@@ -122,7 +123,7 @@ impl Watchdog {
         self.feed.wards.refresh(store).await?;
         let listeners = store.listeners_waiting().await?;
         let (next, moved_us) = self.feed.progress.position();
-        let stands = self.durable.end().get() > next;
+        let stands = self.growth.end().get() > next;
         Ok(Seen {
             now_us,
             listeners,

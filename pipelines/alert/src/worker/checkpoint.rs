@@ -7,9 +7,10 @@ use crate::progress::now_us;
 use crate::rules::Rules;
 use crate::seal::{Sealers, device_aad, global_aad, sealed_event};
 use std::sync::Arc;
-use wardline_journal::{KeyError, Offset};
+use wardline_journal::{KeyError, Offset, Source};
 use wardline_store::Store;
 use wardline_store::alerts::{AlertCommit, AlertCommitError, NewEvent};
+use wardline_store::cluster::{Claim, Standing, Step};
 
 pub(super) struct Checkpoints {
     store: Store,
@@ -17,11 +18,19 @@ pub(super) struct Checkpoints {
     consumer: String,
     generation: i64,
     rules: Rules,
+    source: Option<Arc<dyn Source>>,
+    claim: Option<Claim>,
 }
 
 impl Checkpoints {
     pub(super) fn new(store: Store, sealers: Arc<Sealers>, consumer: String, rules: Rules) -> Self {
-        Self { store, sealers, consumer, generation: 0, rules }
+        Self { store, sealers, consumer, generation: 0, rules, source: None, claim: None }
+    }
+
+    /// Commits under a claim, with how far its source is passed.
+    pub(super) fn with(mut self, source: Arc<dyn Source>, claim: Option<Claim>) -> Self {
+        (self.source, self.claim) = (Some(source), claim);
+        self
     }
 
     /// Opens the last checkpoint. State that does not open is an error: an engine that forgot what is present
@@ -62,7 +71,15 @@ impl Checkpoints {
             events: events.collect::<Result<_, _>>()?,
             sealed: self.sealers.of(None)?.seal(&global_aad(&self.consumer), &decided.changes.global)?,
             devices,
+            step: self.step(decided.next),
         })
+    }
+
+    fn step(&self, next: Offset) -> Option<Step> {
+        let claim = self.claim.clone()?;
+        let passage = self.source.as_ref()?.passage(next).unwrap_or_default();
+        let standing = Standing { next_offset: next.get(), position: passage.position, logs: passage.logs };
+        Some(Step { claim, standing })
     }
 
     pub(super) async fn commit(&mut self, commit: &AlertCommit) -> Result<(), AlertCommitError> {

@@ -6,7 +6,7 @@ use crate::limits::{CHECKPOINT_RECORDS_MAX, STEP_BYTES_MAX};
 use crate::orders::Orders;
 use bytes::Bytes;
 use std::sync::Arc;
-use wardline_journal::{DurableState, Entry, Journal, Offset, ReadError, Reader};
+use wardline_journal::{Entries, Entry, Offset, ReadError, Source};
 
 /// A transition and when the record that caused it was accepted.
 #[derive(Debug, Clone)]
@@ -37,8 +37,8 @@ pub(super) struct Stepped {
 
 pub(super) struct Core {
     engine: Engine,
-    journal: Journal,
-    reader: Option<Reader>,
+    source: Arc<dyn Source>,
+    reader: Option<Box<dyn Entries>>,
     next: Offset,
     events: Vec<Decision>,
     records_open: usize,
@@ -51,16 +51,16 @@ pub(super) struct Core {
 impl Core {
     pub(super) fn new(
         engine: Engine,
-        journal: Journal,
+        source: Arc<dyn Source>,
         next: Option<Offset>,
         raised: Vec<Transition>,
     ) -> Self {
         let caused_us = engine.watermark_us();
         let events = raised.into_iter().map(|transition| Decision { transition, caused_us }).collect();
-        let next = next.unwrap_or_else(|| journal.start());
+        let next = next.unwrap_or_else(|| source.start());
         Self {
             engine,
-            journal,
+            source,
             reader: None,
             next,
             events,
@@ -150,7 +150,7 @@ impl Core {
     fn read(&mut self) -> Result<Vec<Entry>, ReadError> {
         let mut reader = match self.reader.take() {
             Some(reader) => reader,
-            None => self.journal.reader(self.next)?,
+            None => self.source.entries(self.next)?,
         };
         let batch = reader.next_batch(STEP_BYTES_MAX)?;
         self.reader = Some(reader);
@@ -173,16 +173,15 @@ impl Core {
     }
 
     fn idle(&mut self, now_us: i64) {
-        let tick_us = self.journal.promise_time(self.engine.watermark_us());
-        if self.journal.durable_end() > self.next {
+        let Some(tick_us) = self.source.promise_time(self.engine.watermark_us()) else { return };
+        if self.source.end() > self.next {
             return;
         }
         let mut out = Vec::new();
         self.engine.advance(tick_us.min(self.good_until_us), &mut out);
         self.events.extend(out.into_iter().map(|transition| Decision { transition, caused_us: tick_us }));
         self.caught_up_us = now_us;
-        let failed = self.journal.durable().current() == DurableState::Failed;
-        self.say(SystemCondition::JournalFailed, failed, now_us);
+        self.say(SystemCondition::JournalFailed, self.source.is_failed(), now_us);
         for healed in
             [SystemCondition::EngineLag, SystemCondition::JournalUnreadable, SystemCondition::RecordsLost]
         {
@@ -193,7 +192,7 @@ impl Core {
     fn recover(&mut self, error: &ReadError, now_us: i64) {
         let lost = match error {
             ReadError::Dropped { start } => Some(*start),
-            ReadError::PastEnd { .. } => Some(self.journal.start()),
+            ReadError::PastEnd { .. } => Some(self.source.start()),
             _ => None,
         };
         match lost {

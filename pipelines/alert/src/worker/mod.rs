@@ -24,8 +24,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-use wardline_journal::{DurableWatch, Journal, KeyError, Keyring, Offset};
+use wardline_journal::{Growth, Journal, KeyError, Keyring, Offset, Source};
 use wardline_store::alerts::AlertCommitError;
+use wardline_store::cluster::Claim;
 use wardline_store::{Store, StoreError};
 
 const RETRY_FIRST: Duration = Duration::from_millis(50);
@@ -88,7 +89,8 @@ pub enum AlertError {
 pub struct AlertWorker {
     options: AlertOptions,
     rules: Arc<Rules>,
-    journal: Journal,
+    source: Arc<dyn Source>,
+    claim: Option<Claim>,
     store: Store,
     sealers: Arc<Sealers>,
     metrics: Arc<AlertMetrics>,
@@ -110,7 +112,8 @@ impl AlertWorker {
         Ok(Self {
             options,
             rules,
-            journal,
+            source: Arc::new(journal),
+            claim: None,
             store,
             sealers: Arc::new(Sealers::new(keyring)),
             metrics,
@@ -148,15 +151,25 @@ impl AlertWorker {
         self
     }
 
+    /// Decides on the alarms of one partition under a claim, among other workers that decide on others. Its journal is
+    /// then what comes over the bus.
+    #[must_use]
+    pub fn for_partition(mut self, source: Arc<dyn Source>, claim: Claim) -> Self {
+        self.options.consumer = format!("{}/{}", self.options.consumer, claim.share.partition);
+        (self.source, self.claim) = (source, Some(claim));
+        self
+    }
+
     /// Runs until `shutdown` turns true; commits what was decided before it returns.
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) -> Result<(), AlertError> {
         let consumer = self.options.consumer.clone();
         let rules = Rules::clone(&self.rules);
-        let mut checkpoints = Checkpoints::new(self.store.clone(), self.sealers.clone(), consumer, rules);
+        let mut checkpoints = Checkpoints::new(self.store.clone(), self.sealers.clone(), consumer, rules)
+            .with(self.source.clone(), self.claim.clone());
         let (engine, position, raised) = checkpoints.load().await?;
         let engine = engine.with_devices_max(self.options.devices_max);
-        let mut core = Box::new(Core::new(engine, self.journal.clone(), position, raised));
-        let mut durable = self.journal.durable();
+        let mut core = Box::new(Core::new(engine, self.source.clone(), position, raised));
+        let mut growth = self.source.growth();
         let mut committed = Instant::now();
         let mut orders = Orders::default();
         tracing::info!(offset = core.next().get(), devices = core.devices(), "alarm engine started");
@@ -180,7 +193,7 @@ impl AlertWorker {
                 return Ok(());
             }
             if stepped.caught_up || stepped.failed {
-                wait(&mut durable, core.next(), &mut shutdown).await;
+                wait(&mut growth, core.next(), &mut shutdown).await;
             }
         }
     }
@@ -189,7 +202,7 @@ impl AlertWorker {
     /// further than what it knows.
     async fn ask(&self, orders: &mut Orders, core: &mut Core) {
         // Of a wall clock that was set back the journal knows nothing: it never waits for it, and nor does this.
-        let time_us = now_us().max(self.journal.promise_time(0));
+        let time_us = now_us().max(self.source.promise_time(0).unwrap_or_default());
         if !orders.is_old(time_us) {
             return;
         }
@@ -223,7 +236,9 @@ impl AlertWorker {
         loop {
             match checkpoints.commit(&commit).await {
                 Ok(()) => break,
-                Err(fenced @ AlertCommitError::Fenced { .. }) => return Err(AlertError::Fenced(fenced)),
+                Err(fenced @ (AlertCommitError::Fenced { .. } | AlertCommitError::Taken { .. })) => {
+                    return Err(AlertError::Fenced(fenced));
+                }
                 Err(AlertCommitError::Store(error)) => {
                     self.metrics.commit_failures.inc();
                     tracing::error!(%error, "alert commit failed, trying again");
@@ -235,6 +250,7 @@ impl AlertWorker {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RETRY_MAX);
         }
+        self.source.release(decided.next);
         self.metrics.commits.inc();
         let now_us = now_us();
         for event in &decided.events {
@@ -258,16 +274,16 @@ async fn step(mut core: Box<Core>, lag_max_us: i64) -> Result<(Box<Core>, Steppe
 }
 
 /// Waits for records after `next`, the tick or the end.
-async fn wait(durable: &mut DurableWatch, next: Offset, shutdown: &mut watch::Receiver<bool>) {
+async fn wait(growth: &mut Growth, next: Offset, shutdown: &mut watch::Receiver<bool>) {
     let tick = tokio::time::sleep(Duration::from_micros(TICK_US as u64));
     let grown = async {
         loop {
-            if durable.end() > next || durable.changed().await.is_err() {
+            if growth.end() > next || growth.changed().await.is_err() {
                 break;
             }
         }
         // A closed log brings nothing more: leave it to the tick.
-        if durable.end() <= next {
+        if growth.end() <= next {
             std::future::pending::<()>().await;
         }
     };

@@ -86,7 +86,10 @@ impl Session<'_> {
             self.arrivals.iter_mut().for_each(|arrival| list.prune(&mut arrival.content));
             self.erasing.list = list;
         }
-        if self.erasing.list.is_empty() {
+        // A file's rows are counted by the worker of their partition: where there are several, files stay as they are,
+        // and the list filters every read.
+        let among_others = self.parts.catalog.share().is_some_and(|share| share.of > 1);
+        if self.erasing.list.is_empty() || among_others {
             return Ok(());
         }
         // What was taken before the list was known is in a file when files are listed.

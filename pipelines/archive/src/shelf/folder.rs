@@ -25,11 +25,14 @@ pub(super) struct FolderShelf {
 }
 
 impl FolderShelf {
-    /// Opens the folder, made when it is missing, and locks it.
-    pub(super) fn open(root: &Path) -> Result<Self, ArchiveError> {
+    /// Opens the folder, made when it is missing, and locks it, unless it is shared with other workers: leases decide
+    /// who commits then, and a lock would be held by whoever hangs.
+    pub(super) fn open(root: &Path, is_shared: bool) -> Result<Self, ArchiveError> {
         fs::create_dir_all(root)?;
         let lock = File::options().create(true).append(true).open(root.join(LOCK))?;
-        lock.try_lock().map_err(io::Error::from)?;
+        if !is_shared {
+            lock.try_lock().map_err(io::Error::from)?;
+        }
         Ok(Self { root: root.to_owned(), store: LocalFileSystem::new_with_prefix(root)?, _lock: lock })
     }
 

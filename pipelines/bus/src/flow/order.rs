@@ -139,12 +139,22 @@ impl Order {
     /// Returns what to keep with the delivered bodies' results, in their transaction. Reading on from it delivers
     /// exactly what comes next; what is held now is read once more.
     pub fn checkpoint(&self) -> Checkpoint {
-        let held = self.fronts.values().flat_map(|f| f.held.values().map(|(position, _)| *position));
         Checkpoint {
             partition: self.partition,
-            position: held.min().map_or(self.read, |held| held.min(self.read)),
+            position: self.read_on(),
             fronts: self.fronts.iter().map(|(id, front)| (*id, front.next)).collect(),
         }
+    }
+
+    /// Returns where to read on when all that was delivered is worked on: before what is held.
+    pub fn read_on(&self) -> Position {
+        let held = self.fronts.values().flat_map(|f| f.held.values().map(|(position, _)| *position));
+        held.min().map_or(self.read, |held| held.min(self.read))
+    }
+
+    /// Says whether a number is known to be missing.
+    pub fn has_gaps(&self) -> bool {
+        self.fronts.values().any(|front| front.gap.is_some())
     }
 
     /// Forgets a front whose log is gone for good and was delivered to its end; says whether it was known and

@@ -9,7 +9,7 @@
 use super::Resend;
 use crate::limits::{IN_FLIGHT_RECORDS_MAX, RESENDS_WAITING_MAX, UNCONFIRMED_RECORDS_MAX};
 use crate::record::{FrontId, Number};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use wardline_journal::Offset;
 use wardline_proto::PartitionId;
 use wardline_proto::limits::PARTITIONS;
@@ -77,6 +77,8 @@ struct Lane {
     unsent: Number,
     /// What waits for an answer, with its resend.
     in_flight: BTreeMap<Number, u32>,
+    /// What no engine has committed yet, as far as is known.
+    uncommitted: BTreeSet<Number>,
     /// What is published again before anything new.
     again: BTreeMap<Number, u32>,
     /// Resend requests taken so far.
@@ -119,6 +121,7 @@ impl Relay {
         let lane = self.lane(partition);
         let n = lane.next();
         lane.offsets.push_back(offset);
+        lane.uncommitted.insert(n);
         self.indexed += 1;
         self.read = offset.next();
         Ok(Some(n))
@@ -139,7 +142,16 @@ impl Relay {
 
     /// Notes that the engine has committed a record.
     pub fn committed(&mut self, partition: PartitionId, n: Number) {
-        self.lane(partition).in_flight.remove(&n);
+        let lane = self.lane(partition);
+        lane.in_flight.remove(&n);
+        lane.uncommitted.remove(&n);
+    }
+
+    /// Returns the offset below which every record of a partition that was taken was committed by the engine once.
+    pub fn replicated(&self, partition: PartitionId) -> Offset {
+        let lane = self.lanes.get(usize::from(partition.get()));
+        let first = lane.and_then(|lane| lane.offset(*lane.uncommitted.first()?));
+        first.unwrap_or(self.read)
     }
 
     /// Notes that a publish failed, or that nobody knows: the record is published again under the same name.
@@ -188,6 +200,7 @@ impl Relay {
             lane.unsent = lane.unsent.max(below);
             lane.again = lane.again.split_off(&below);
             lane.in_flight = lane.in_flight.split_off(&below);
+            lane.uncommitted = lane.uncommitted.split_off(&below);
         }
         Ok(())
     }
@@ -213,6 +226,11 @@ impl Relay {
         lanes.filter_map(|(i, lane)| Some((PartitionId::new(u16::try_from(i).ok()?)?, lane.next())))
     }
 
+    /// Says whether everything that was taken was committed by the engine once.
+    pub fn is_sent(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.uncommitted.is_empty())
+    }
+
     /// Counts the records that wait to be confirmed, or are kept because an older one does.
     pub fn waiting(&self) -> usize {
         self.indexed
@@ -231,6 +249,7 @@ impl Lane {
             confirmed: base,
             unsent: base,
             in_flight: BTreeMap::new(),
+            uncommitted: BTreeSet::new(),
             again: BTreeMap::new(),
             rounds: 0,
         }

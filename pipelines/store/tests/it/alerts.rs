@@ -29,6 +29,7 @@ pub(crate) fn step(generation: i64, events: Vec<NewEvent>) -> AlertCommit {
         events,
         sealed: vec![generation as u8; 3],
         devices: vec![(key("mon-1"), Some(vec![generation as u8]))],
+        step: None,
     }
 }
 

@@ -11,6 +11,7 @@ mod erasure;
 mod holds;
 mod hours;
 mod import;
+mod leases;
 mod ledger;
 mod makers;
 mod overrides;

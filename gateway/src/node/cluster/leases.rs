@@ -1,0 +1,177 @@
+//! Holds leases of one role and works on what they name: takes, gives back, takes over, starts anew.
+//!
+//! On an error of the database it goes on with what it holds: whatever it does by mistake fails when it commits. Work
+//! that ends while its lease is ours is started again after a pause, from what is committed.
+
+use super::balance::{Balance, Plan};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use wardline_store::cluster::Claim;
+use wardline_store::{Store, StoreError};
+
+/// Signs of life in the time that a lease lasts.
+const BEATS_PER_LEASE: u32 = 5;
+/// A pause before work that ended is started again.
+const RESTART: Duration = Duration::from_secs(1);
+/// How long work may take to end in order before it is cut off.
+const END_MAX: Duration = Duration::from_secs(20);
+
+/// What is done under a claim, until the flag turns true.
+pub(super) type Work = Arc<
+    dyn Fn(Claim, watch::Receiver<bool>) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>>
+        + Send
+        + Sync,
+>;
+
+/// A role whose partitions this node takes part in.
+pub(super) struct Leases {
+    pub(super) store: Store,
+    pub(super) role: &'static str,
+    pub(super) partitions: u16,
+    /// Unique for each start of a process.
+    pub(super) holder: String,
+    pub(super) lease: Duration,
+    pub(super) work: Work,
+}
+
+struct Held {
+    claim: Claim,
+    stop: watch::Sender<bool>,
+    task: Option<JoinHandle<Result<(), String>>>,
+    restart_at: Instant,
+    giving: bool,
+}
+
+impl Leases {
+    /// Holds leases until it is told to stop; gives all back then.
+    pub(super) async fn run(self, mut stop: watch::Receiver<bool>) -> Result<(), String> {
+        let mut balance = Balance::new(self.holder.clone(), self.lease);
+        let mut held = BTreeMap::<u16, Held>::new();
+        let mut beat = interval(self.lease / BEATS_PER_LEASE);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut failing = false;
+        loop {
+            tokio::select! {
+                _gone = stop.wait_for(|stop| *stop) => break,
+                _at = beat.tick() => {}
+            }
+            self.tend(&mut held).await;
+            let turned = self.turn(&mut balance, &mut held).await;
+            match &turned {
+                Err(error) if !failing => tracing::warn!(role = self.role, %error, "leases not looked at"),
+                Ok(()) if failing => tracing::info!(role = self.role, "leases looked at again"),
+                _ => {}
+            }
+            failing = turned.is_err();
+        }
+        self.leave(held).await;
+        Ok(())
+    }
+
+    async fn turn(&self, balance: &mut Balance, held: &mut BTreeMap<u16, Held>) -> Result<(), StoreError> {
+        self.store.beat(self.role, &self.holder).await?;
+        let leases = self.store.leases(self.role).await?;
+        if leases.is_empty() {
+            return self.store.make_leases(self.role, self.partitions).await;
+        }
+        let members = self.store.members(self.role).await?;
+        let Plan { take, own, give, dead } = balance.look(Instant::now(), leases, &members);
+        for (node, beats) in dead {
+            tracing::warn!(role = self.role, node, "a worker shows no life");
+            self.store.forget_member(self.role, &node, Some(beats)).await?;
+        }
+        held.retain(|partition, held| {
+            let ours = own.iter().any(|row| row.partition == *partition && row.epoch == held.claim.epoch);
+            if !ours {
+                tracing::warn!(role = self.role, partition, "a lease was taken by another worker");
+                if let Some(task) = &held.task {
+                    task.abort();
+                }
+            }
+            ours
+        });
+        for partition in give {
+            if let Some(held) = held.get_mut(&partition) {
+                held.giving = true;
+                held.stop.send_replace(true);
+            }
+        }
+        for row in take {
+            let of = (&row, self.partitions);
+            if let Some(claim) = self.store.take_lease(self.role, of, &self.holder).await? {
+                let (partition, epoch) = (claim.share.partition, claim.epoch);
+                tracing::info!(role = self.role, partition, epoch, from = row.holder, "lease taken");
+                held.insert(partition, self.start(claim));
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&self, claim: Claim) -> Held {
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn((self.work)(claim.clone(), stopped));
+        Held { claim, stop, task: Some(task), restart_at: Instant::now() + RESTART, giving: false }
+    }
+
+    /// Starts work again that ended, and gives back what has ended on purpose.
+    async fn tend(&self, held: &mut BTreeMap<u16, Held>) {
+        let mut given = Vec::new();
+        for (partition, held) in held.iter_mut() {
+            let Some(task) = held.task.take_if(|task| task.is_finished()) else {
+                if held.task.is_none() && Instant::now() >= held.restart_at {
+                    *held = self.start(held.claim.clone());
+                }
+                continue;
+            };
+            let role = self.role;
+            match task.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(role, partition, %error, "work on a partition ended"),
+                Err(error) => tracing::error!(role, partition, %error, "work on a partition panicked"),
+            }
+            if held.giving {
+                given.push(*partition);
+            } else {
+                held.restart_at = Instant::now() + RESTART;
+            }
+        }
+        for partition in given {
+            if let Some(held) = held.remove(&partition) {
+                self.release(&held.claim).await;
+            }
+        }
+    }
+
+    async fn release(&self, claim: &Claim) {
+        match self.store.release_lease(claim).await {
+            Ok(()) => tracing::info!(role = self.role, partition = claim.share.partition, "lease given back"),
+            // It runs out.
+            Err(error) => tracing::warn!(role = self.role, %error, "lease not given back"),
+        }
+    }
+
+    async fn leave(&self, held: BTreeMap<u16, Held>) {
+        for held in held.values() {
+            held.stop.send_replace(true);
+        }
+        let until = Instant::now() + END_MAX;
+        for (partition, mut held) in held {
+            if let Some(mut task) = held.task.take()
+                && timeout(until.saturating_duration_since(Instant::now()), &mut task).await.is_err()
+            {
+                tracing::error!(role = self.role, partition, "work on a partition did not end in time");
+                task.abort();
+            }
+            self.release(&held.claim).await;
+        }
+        if let Err(error) = self.store.forget_member(self.role, &self.holder, None).await {
+            tracing::warn!(role = self.role, %error, "not taken off the members");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! One node among several: its journal goes onto the bus, its roles work on partitions of it.
+//!
+//! ```text
+//! journal ─► outlet ─► bus ─► feed ─► belt ─► archive or alarm engine of one partition, under a lease
+//!               ▲                                   │ one transaction: results, where it stands, epoch checked
+//!               └── courier: wishes, confirmed ◄── PostgreSQL
+//! ```
+//!
+//! Every node has a journal and an outlet, also one without a front: what it audits is journaled.
+
+mod balance;
+mod courier;
+mod gates;
+mod leases;
+mod metrics;
+mod roles;
+
+use super::cluster_options::{ClusterOptions, EngineKind};
+use super::{NodeError, Parts, TaskKind};
+use metrics::{ClusterMetrics, Lines};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use wardline_bus::jetstream::{JetStream, JetStreamOptions, JetStreamTls};
+use wardline_bus::{Bus, BusError, BusOptions, Engine, Outlet, Replicated, Topic};
+use wardline_journal::{KeyPurpose, Sealer};
+
+/// For each of the engine client's own requests; below the bus's waits.
+const REQUEST: Duration = Duration::from_secs(4);
+/// Notices on their way to the outlet.
+const NOTICES_MAX: usize = 256;
+/// Roles that have to confirm a record before a journal forgets it.
+const ROLES: [&str; 2] = [ARCHIVE, ALERT];
+const ARCHIVE: &str = "archive";
+const ALERT: &str = "alert";
+/// Who brings the outbox into an audit chain: one node.
+const OUTBOX: &str = "outbox";
+/// Who lets time act on alerts, and watches over the alarm service: one node with the alarm role.
+const WATCH: &str = "watch";
+
+/// What a node of a cluster has beside its roles.
+pub(super) struct Cluster {
+    bus: Bus,
+    sealer: Arc<Sealer>,
+    holder: String,
+    options: ClusterOptions,
+    /// How far the engine has the journal.
+    replicated: Replicated,
+    lines: Lines,
+}
+
+impl Cluster {
+    /// Joins: begins to publish the journal.
+    pub(super) async fn join(parts: &mut Parts) -> Result<Option<Self>, NodeError> {
+        let Some(options) = parts.options.cluster.clone() else { return Ok(None) };
+        let settled = parts.store.cluster_partitions(options.partitions).await?;
+        if settled != options.partitions {
+            return Err(BusError::TopicDiffers(format!("cluster.partitions is {settled} here")).into());
+        }
+        let (bus, service) = Bus::new(engine(&options)?, BusOptions::default())?;
+        parts.tasks.spawn(TaskKind::Bus, |mut stop| async move {
+            tokio::select! {
+                () = service.run() => {}
+                _gone = stop.wait_for(|stop| *stop) => {}
+            }
+            Ok(())
+        });
+        let sealer = Arc::new(Sealer::new(parts.keyring.clone(), KeyPurpose::Journal, None)?);
+        let path = parts.options.data_dir.join("relay.ckpt");
+        let outlet =
+            Outlet::open(parts.journal.clone(), path, (bus.clone(), options.partitions), sealer.clone())
+                .map_err(|error| NodeError::Outlet(error.to_string()))?;
+        let (notices, noticed) = mpsc::channel(NOTICES_MAX);
+        let (front, replicated, stats) = (outlet.front(), outlet.replicated(), outlet.stats());
+        tracing::info!(%front, partitions = options.partitions, "joins a cluster");
+        parts.tasks.spawn(TaskKind::Outlet, |stop| async move {
+            outlet.run(noticed, stop).await.map_err(|error| error.to_string())
+        });
+        let store = parts.store.clone();
+        parts.tasks.spawn(TaskKind::Courier, |stop| courier::run(store, front, notices, stop));
+        let holder = format!("{}/{}", parts.auditor.node(), front_nonce()?);
+        let (metrics, lines) = (ClusterMetrics::default(), Lines::default());
+        metrics.register(&mut parts.registry);
+        let shown = (bus.clone(), stats, lines.clone());
+        parts.tasks.spawn(TaskKind::Notices, |stop| metrics.follow(shown, stop));
+        Ok(Some(Self { bus, sealer, holder, options, replicated, lines }))
+    }
+}
+
+/// Makes a name for this start of the process.
+fn front_nonce() -> Result<String, NodeError> {
+    let name = wardline_bus::FrontId::random().map_err(|error| NodeError::Outlet(error.to_string()))?;
+    Ok(name.to_string()[..8].to_owned())
+}
+
+fn engine(options: &ClusterOptions) -> Result<Arc<dyn Engine>, BusError> {
+    let topic = Topic {
+        name: options.topic.clone(),
+        partitions: options.partitions,
+        replicas: options.replicas,
+        bytes_max: options.topic_bytes_max,
+        ..Topic::default()
+    };
+    match options.engine {
+        EngineKind::Jetstream => {
+            let tls = options
+                .tls
+                .clone()
+                .map(|tls| JetStreamTls { authority: tls.authority, identity: tls.certificate.zip(tls.key) });
+            let servers = options.servers.clone();
+            Ok(Arc::new(JetStream::new(JetStreamOptions { servers, tls, topic, timeout: REQUEST })?))
+        }
+        EngineKind::Fluvio => fluvio(options, topic),
+    }
+}
+
+#[cfg(feature = "fluvio")]
+fn fluvio(options: &ClusterOptions, topic: Topic) -> Result<Arc<dyn Engine>, BusError> {
+    use wardline_bus::fluvio::{Fluvio, FluvioOptions};
+    let controller = options.servers.first().cloned().unwrap_or_default();
+    Ok(Arc::new(Fluvio::new(FluvioOptions { controller, topic })?))
+}
+
+#[cfg(not(feature = "fluvio"))]
+fn fluvio(_options: &ClusterOptions, _topic: Topic) -> Result<Arc<dyn Engine>, BusError> {
+    Err(BusError::Misconfigured("this program was built without the feature fluvio".to_owned()))
+}

@@ -1,0 +1,179 @@
+//! Puts a partition of the bus on its belt: opened, in order, each record once; what is missing is wished for.
+
+use crate::belt::{Belt, Origin};
+use crate::body;
+use crate::engine::{Delivery, Position};
+use crate::error::BusError;
+use crate::flow::{Arrival, Checkpoint, Order, OrderStats, Resend};
+use crate::record::{Content, Record};
+use crate::supervise::{Bus, Tail};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use wardline_journal::{Offset, Sealer};
+use wardline_proto::PartitionId;
+
+/// How old a gap is before it is asked for: an engine may deliver a retry late.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How often gaps are looked for.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// For how long a record may be on its way from a front's log to the bus, microseconds. One that takes longer counts as
+/// of when it came.
+const IN_FLIGHT_US: i64 = 2_000_000;
+
+/// What a feed has seen so far, for whoever shows it.
+#[derive(Debug, Default)]
+pub struct FeedStats {
+    delivered: AtomicU64,
+    duplicates: AtomicU64,
+    resends: AtomicU64,
+    unopened: AtomicU64,
+}
+
+impl FeedStats {
+    /// Returns records delivered, records that came again, resends asked for, and records that did not open.
+    pub fn counts(&self) -> [u64; 4] {
+        [&self.delivered, &self.duplicates, &self.resends, &self.unopened]
+            .map(|count| count.load(Ordering::Relaxed))
+    }
+
+    fn note(&self, order: OrderStats) {
+        self.delivered.store(order.delivered, Ordering::Relaxed);
+        self.duplicates.store(order.duplicates, Ordering::Relaxed);
+        self.resends.store(order.resends, Ordering::Relaxed);
+    }
+}
+
+/// Feeds one belt.
+pub struct Feed {
+    tail: Tail,
+    order: Order,
+    belt: Belt,
+    sealer: Arc<Sealer>,
+    wishes: mpsc::Sender<Resend>,
+    stats: Arc<FeedStats>,
+    begun: Instant,
+    bus: Bus,
+    partition: PartitionId,
+    looked: Position,
+}
+
+impl Feed {
+    /// Makes the feed of a belt that begins at a checkpoint. Wishes that find no room are made again later.
+    pub fn new(
+        bus: &Bus,
+        checkpoint: &Checkpoint,
+        belt: Belt,
+        sealer: Arc<Sealer>,
+        wishes: mpsc::Sender<Resend>,
+    ) -> Result<Self, BusError> {
+        let tail = bus.tail(checkpoint.partition, checkpoint.position)?;
+        let order = Order::resume(checkpoint, PATIENCE);
+        let (stats, begun) = (Arc::new(FeedStats::default()), Instant::now());
+        let (bus, partition, looked) = (bus.clone(), checkpoint.partition, Position::EARLIEST);
+        Ok(Self { tail, order, belt, sealer, wishes, stats, begun, bus, partition, looked })
+    }
+
+    /// Returns its counts.
+    pub fn stats(&self) -> Arc<FeedStats> {
+        self.stats.clone()
+    }
+
+    /// Feeds until it is told to stop. What comes back as an error does not pass by itself.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), BusError> {
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stopped(&mut stop) => return Ok(()),
+                // A wait that is dropped loses nothing.
+                delivery = self.next() => self.take(&delivery?),
+                _at = look.tick() => {
+                    self.wish();
+                    self.settle().await;
+                }
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Result<Delivery, BusError> {
+        self.belt.room().await;
+        self.tail.recv().await
+    }
+
+    fn take(&mut self, delivery: &Delivery) {
+        let before = self.order.read_on().get();
+        let Some(record) = self.opened(delivery) else { return };
+        let front = record.front;
+        let arrival = self.order.arrive(record, delivery.position, self.begun.elapsed());
+        self.stats.note(self.order.stats());
+        let Arrival::InOrder { first, bodies } = arrival else { return };
+        let after = self.order.read_on().get();
+        let last = bodies.len() - 1;
+        for (index, plain) in bodies.iter().enumerate() {
+            // Between two of one arrival nothing newer is known than what was before it.
+            let position = if index == last { after } else { before };
+            let n = first.plus(index as u64);
+            // It was read once, when it was opened.
+            if let Some(entry) = body::entry(plain, Offset::ZERO) {
+                self.belt.push(entry, Origin { front, n, position });
+            }
+        }
+    }
+
+    /// Decodes and opens. What does neither is as good as lost: its number is missing, and asked for.
+    fn opened(&self, delivery: &Delivery) -> Option<Record> {
+        let position = delivery.position;
+        let decoded = Record::decode(&delivery.bytes);
+        let unread = |error: &dyn std::fmt::Display| {
+            self.stats.unopened.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(%position, %error, "a record of the bus is not one of ours");
+        };
+        let record = decoded.inspect_err(|error| unread(error)).ok()?;
+        let Content::Body(sealed) = &record.content else { return Some(record) };
+        let place = (record.front, record.partition, record.n);
+        let plain = body::open(&self.sealer, place, sealed).inspect_err(|error| unread(error)).ok()?;
+        Some(Record { content: Content::Body(plain), ..record })
+    }
+
+    /// Compares with what the bus has, when nothing came since the last look.
+    async fn settle(&mut self) {
+        let read = self.tail.position();
+        if std::mem::replace(&mut self.looked, read) != read || self.order.has_gaps() {
+            return;
+        }
+        let asked_us = now_us();
+        match tokio::time::timeout(PATIENCE, self.bus.watermark(self.partition)).await {
+            Ok(Ok(watermark)) if watermark <= read => self.belt.settle(asked_us - IN_FLIGHT_US),
+            // There is more, or the bus does not say: the tail sees to both.
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    fn wish(&mut self) {
+        for wish in self.order.resends(self.begun.elapsed()) {
+            tracing::info!(?wish, "records are missing and asked for");
+            let _asked_again_later = self.wishes.try_send(wish);
+        }
+        self.stats.note(self.order.stats());
+    }
+}
+
+/// Waits until it is told to stop.
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _sender_is_gone = stop.wait_for(|stop| *stop).await.is_err();
+}
+
+fn now_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+impl std::fmt::Debug for Feed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Feed({:?}, {:?})", self.tail, self.belt)
+    }
+}

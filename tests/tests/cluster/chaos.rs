@@ -1,0 +1,257 @@
+//! Acknowledged is archived once, and an alarm is one alert, whoever is killed. Prints a table, a line for each fault.
+//!
+//! `WARDLINE_CHAOS=all` adds the faults that take long: the whole bus, its disks, the database, a worker that joins.
+
+use crate::archive::block_on;
+use crate::frames::alarms;
+use crate::ledger::{doubled, read_ledger};
+use crate::process::eventually;
+use crate::stand::TENANT;
+use crate::tier::{Fleet, PARTITIONS, Tier};
+use anyhow::{Context, ensure};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use wardline_proto::TenantId;
+
+const FLEET: Duration = Duration::from_secs(600);
+/// Devices of each front's fleet.
+const BEDS: usize = 3;
+/// Alarms raised before, in and after each fault.
+const ALARMS: u64 = 4;
+const SETTLE: Duration = Duration::from_secs(120);
+const TOPIC: &str = "wardline-records";
+
+/// What becomes of the machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Nothing,
+    Worker,
+    Front,
+    Zombie,
+    BusLeader,
+    Bus,
+    BusDisks,
+    Database,
+    Join,
+}
+
+struct Chaos {
+    tier: Tier,
+    fronts: [usize; 2],
+    workers: Vec<usize>,
+    fleets: Vec<Fleet>,
+    alarmed: PathBuf,
+    raised: u64,
+    acked: usize,
+}
+
+impl Chaos {
+    fn start() -> anyhow::Result<Self> {
+        let mut tier = Tier::new("")?;
+        let fronts = [tier.node("front,api")?, tier.node("front,api")?];
+        let workers = vec![tier.node("archive,alert")?, tier.node("archive,alert")?];
+        tier.ready()?;
+        let issued = tier.stand.device("mon-1")?;
+        let alarmed = tier.stand.path("alarmed");
+        std::fs::rename(issued, &alarmed)?;
+        let fleets = fronts.iter().map(|front| tier.fleet(*front, BEDS, FLEET)).collect::<Result<_, _>>()?;
+        Ok(Self { tier, fronts, workers, fleets, alarmed, raised: 0, acked: 0 })
+    }
+
+    /// Raises alarms at the second front, which is never killed.
+    fn raise(&mut self) -> anyhow::Result<()> {
+        let port = self.tier.nodes[self.fronts[1]].mqtt;
+        block_on(alarms(port, ("mon-1", &self.alarmed), self.raised..self.raised + ALARMS))?;
+        self.raised += ALARMS;
+        Ok(())
+    }
+
+    fn strike(&mut self, fault: Fault) -> anyhow::Result<()> {
+        let first = self.workers[0];
+        match fault {
+            Fault::Nothing => {}
+            Fault::Worker => {
+                self.tier.kill(first)?;
+                std::thread::sleep(Duration::from_secs(4));
+                self.tier.spawn(first)?;
+            }
+            Fault::Front => {
+                self.tier.kill(self.fronts[0])?;
+                std::thread::sleep(Duration::from_secs(1));
+                self.tier.spawn(self.fronts[0])?;
+            }
+            Fault::Zombie => {
+                self.tier.signal(first, "-STOP")?;
+                std::thread::sleep(Duration::from_secs(5));
+                self.tier.signal(first, "-CONT")?;
+            }
+            Fault::BusLeader => {
+                let nats = &mut self.tier.nats;
+                let leader = block_on(async { Ok(nats.leader(TOPIC).await) })?;
+                nats.kill(leader);
+                std::thread::sleep(Duration::from_secs(2));
+                nats.start_node(leader);
+            }
+            Fault::Bus | Fault::BusDisks => {
+                let nats = &mut self.tier.nats;
+                (0..3).for_each(|node| nats.kill(node));
+                if fault == Fault::BusDisks {
+                    (0..3).for_each(|node| nats.wipe(node));
+                }
+                std::thread::sleep(Duration::from_secs(2));
+                (0..3).for_each(|node| nats.start_node(node));
+            }
+            Fault::Database => {
+                self.tier.postgres.kill().map_err(anyhow::Error::msg)?;
+                std::thread::sleep(Duration::from_secs(3));
+                self.tier.postgres.start_again().map_err(anyhow::Error::msg)?;
+            }
+            Fault::Join => {
+                let joined = self.tier.node("archive,alert")?;
+                self.workers.push(joined);
+            }
+        }
+        Ok(())
+    }
+
+    /// Strikes under load and waits until everything that was acknowledged until then is archived.
+    fn round(&mut self, fault: Fault) -> anyhow::Result<()> {
+        self.raise()?;
+        let pause = Pause::watch(self.tier.store_url());
+        self.strike(fault)?;
+        self.raise()?;
+        self.tier.ready()?;
+        std::thread::sleep(Duration::from_secs(2));
+        let mut acked = BTreeSet::new();
+        for fleet in &self.fleets {
+            acked.extend(read_ledger(&fleet.ledger)?);
+        }
+        let quarantined = self.tier.stand.archived(&acked, SETTLE)?;
+        let doubled = doubled(&self.tier.stand)?;
+        let alerts = self.alerts()?;
+        let pause = pause.end()?;
+        println!(
+            "| {fault:?} | {} | {} | 0 | {doubled} | {alerts} of {} | {:.1} s |",
+            acked.len() - self.acked,
+            acked.len() - self.acked,
+            self.raised,
+            pause.as_secs_f64(),
+        );
+        ensure!(quarantined == 0 && doubled == 0, "{quarantined} quarantined, {doubled} doubled");
+        ensure!(acked.len() > self.acked + 20, "too little load to mean anything");
+        self.acked = acked.len();
+        Ok(())
+    }
+
+    /// Waits until every alarm that was raised is an alert, and counts them: not one twice.
+    fn alerts(&self) -> anyhow::Result<u64> {
+        let wanted = usize::try_from(self.raised)?;
+        let url = self.tier.store_url();
+        let events = eventually("every alarm is an alert", SETTLE, || {
+            let events = block_on(async {
+                let store = wardline_store::Store::connect_read_only(&url).await?;
+                let tenant = TenantId::new(TENANT).ok().context("a tenant")?;
+                let alerts = store.alerts(&tenant, true, None, 10_000).await?;
+                let mut ids: Vec<_> = alerts.into_iter().filter(|alert| alert.signal.is_some()).collect();
+                ids.retain(|alert| alert.onset_us > 0);
+                let events = store.alert_events(&tenant, 0, 10_000).await?;
+                store.close().await;
+                Ok((ids.len(), events))
+            })?;
+            Ok((events.0 >= wanted).then_some(events))
+        })?;
+        let (alerts, events) = events;
+        ensure!(
+            events.windows(2).all(|two| two[0].cursor + 1 == two[1].cursor),
+            "the log of alerts has holes"
+        );
+        Ok(alerts as u64)
+    }
+}
+
+/// Watches how long no partition's archive moves.
+struct Pause {
+    stop: std::sync::mpsc::Sender<()>,
+    watcher: std::thread::JoinHandle<anyhow::Result<Duration>>,
+}
+
+impl Pause {
+    fn watch(url: String) -> Self {
+        let (stop, stopped) = std::sync::mpsc::channel();
+        let watcher = std::thread::spawn(move || {
+            let (mut moved, mut longest, mut known) = (Instant::now(), Duration::ZERO, 0);
+            while stopped.recv_timeout(Duration::from_millis(100)).is_err() {
+                let seen = block_on(async {
+                    let store = wardline_store::Store::connect_read_only(&url).await?;
+                    let leases = store.leases("archive").await?;
+                    store.close().await;
+                    Ok(leases.iter().map(|lease| lease.next_offset).sum::<u64>())
+                });
+                if let Ok(seen) = seen
+                    && seen != known
+                {
+                    longest = longest.max(moved.elapsed());
+                    (moved, known) = (Instant::now(), seen);
+                }
+            }
+            Ok(longest.max(moved.elapsed()))
+        });
+        Self { stop, watcher }
+    }
+
+    fn end(self) -> anyhow::Result<Duration> {
+        self.stop.send(())?;
+        self.watcher.join().map_err(|_panicked| anyhow::Error::msg("the watcher panicked"))?
+    }
+}
+
+#[test]
+fn whoever_is_killed_acknowledged_is_archived_once_and_an_alarm_is_one_alert() -> anyhow::Result<()> {
+    let mut chaos = Chaos::start()?;
+    let mut faults = vec![Fault::Nothing, Fault::Worker, Fault::Front, Fault::Zombie, Fault::BusLeader];
+    match std::env::var("WARDLINE_CHAOS").as_deref() {
+        Ok("all") => faults.extend([Fault::Join, Fault::Bus, Fault::Database, Fault::BusDisks]),
+        Ok("none") => faults.truncate(1),
+        _ => {}
+    }
+    println!("2 fronts, 2 workers of each role, 3 servers of JetStream, PostgreSQL, {PARTITIONS} partitions");
+    println!(
+        "| fault | acknowledged | archived | lost | doubled | alerts | longest pause |\n|---|---|---|---|---|---|---|"
+    );
+    for fault in &faults {
+        chaos.round(*fault).with_context(|| format!("{fault:?}"))?;
+    }
+    let fleets = std::mem::take(&mut chaos.fleets);
+    let acked = chaos.tier.whole(fleets)?;
+    println!("{acked} frames acknowledged in all, 0 lost, 0 doubled");
+    let zombie = chaos.tier.log(chaos.workers[0])?;
+    ensure!(
+        !faults.contains(&Fault::Zombie) || zombie.contains("taken by another worker"),
+        "the one that hung was never replaced"
+    );
+    chaos.tier.stop()?;
+    chaos.tier.stand.verify()
+}
+
+#[test]
+fn a_tenant_may_have_acknowledgements_wait_for_the_bus() -> anyhow::Result<()> {
+    let mut tier = Tier::new(&format!("replicated_tenants = [{TENANT:?}]\n"))?;
+    let front = tier.node("front,api")?;
+    tier.node("archive")?;
+    tier.ready()?;
+    let certs = tier.stand.device("mon-1")?;
+    let port = tier.nodes[front].mqtt;
+    let publish = |numbers| block_on(alarms(port, ("mon-1", &certs), numbers));
+    publish(0..2)?;
+    // Without a majority nothing is committed.
+    tier.nats.kill(0);
+    tier.nats.kill(1);
+    let waited = publish(2..3);
+    ensure!(waited.is_err(), "acknowledged without the bus");
+    println!("without the bus: {:#}", waited.err().context("an error")?);
+    tier.nats.start_node(0);
+    tier.nats.start_node(1);
+    eventually("acknowledged again", SETTLE, || publish(2..4).map(Some))?;
+    tier.stop()
+}

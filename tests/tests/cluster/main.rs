@@ -1,0 +1,24 @@
+//! Several nodes: fronts and workers over a JetStream of three servers and PostgreSQL, whatever is killed.
+
+#[path = "../e2e/archive.rs"]
+#[allow(dead_code, reason = "shared with the suite of one machine")]
+mod archive;
+mod chaos;
+#[path = "../e2e/frames.rs"]
+#[allow(dead_code, reason = "shared with the suite of one machine")]
+mod frames;
+#[path = "../e2e/ledger.rs"]
+mod ledger;
+#[path = "../../../pipelines/bus/tests/it/nats.rs"]
+#[allow(dead_code, reason = "shared with the suite of the bus")]
+mod nats;
+#[path = "../e2e/process.rs"]
+#[allow(dead_code, reason = "shared with the suite of one machine")]
+mod process;
+#[path = "../e2e/rows.rs"]
+#[allow(dead_code, reason = "shared with the suite of one machine")]
+mod rows;
+#[path = "../e2e/stand.rs"]
+#[allow(dead_code, reason = "shared with the suite of one machine")]
+mod stand;
+mod tier;

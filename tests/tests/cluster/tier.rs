@@ -1,0 +1,187 @@
+//! The machines of a cluster, as processes with a folder each: fronts, workers, the bus, the database.
+
+use crate::ledger::{doubled, read_ledger};
+use crate::nats::Nats;
+use crate::process::{Process, binary, eventually};
+use crate::rows::Position;
+use crate::stand::{Stand, TENANT, free_ports, get};
+use anyhow::{Context, ensure};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+use wardline_store::testing::TestPostgres;
+
+/// Partitions of the topic.
+pub(crate) const PARTITIONS: u16 = 4;
+const LEASE_MS: u64 = 2000;
+const READY: Duration = Duration::from_secs(90);
+const STOP: Duration = Duration::from_secs(60);
+
+/// A process of the gateway with roles of its own.
+pub(crate) struct Node {
+    name: String,
+    roles: &'static str,
+    folder: PathBuf,
+    pub(crate) mqtt: u16,
+    pub(crate) http: u16,
+    grpc: u16,
+    est: u16,
+    process: Option<Process>,
+}
+
+/// All of it.
+pub(crate) struct Tier {
+    /// What the nodes have in common: certificates, keys, the archive.
+    pub(crate) stand: Stand,
+    pub(crate) nats: Nats,
+    pub(crate) postgres: TestPostgres,
+    pub(crate) nodes: Vec<Node>,
+    settings: String,
+    url: String,
+}
+
+impl Tier {
+    /// Starts the bus and the database, and makes the common folder. No node runs.
+    pub(crate) fn new(more: &str) -> anyhow::Result<Self> {
+        let nats = Nats::start();
+        let postgres = TestPostgres::start().map_err(anyhow::Error::msg)?;
+        let url = postgres.database("wardline").map_err(anyhow::Error::msg)?;
+        let store = format!("[store]\nurl = \"{url}\"\n");
+        let stand = Stand::with(&store)?;
+        let servers = nats.servers();
+        let settings = format!(
+            "[archive]\nflush_interval_ms = 500\n{store}[cluster]\nengine = \"jetstream\"\nservers = {servers:?}\n\
+             partitions = {PARTITIONS}\ntopic_bytes_max = 200000000\nlease_ms = {LEASE_MS}\nshared_dir = {:?}\n{more}",
+            stand.data()
+        );
+        Ok(Self { stand, nats, postgres, nodes: Vec::new(), settings, url })
+    }
+
+    /// Returns the URL of the database.
+    pub(crate) fn store_url(&self) -> String {
+        self.url.clone()
+    }
+
+    /// Starts one more node and returns its place among them.
+    pub(crate) fn node(&mut self, roles: &'static str) -> anyhow::Result<usize> {
+        let [mqtt, http, grpc, est] = free_ports()?;
+        let name = format!("{}-{}", roles.replace(',', "-"), self.nodes.len());
+        let folder = self.stand.path(&name);
+        std::fs::create_dir(&folder)?;
+        std::fs::write(folder.join("wardline.toml"), &self.settings)?;
+        self.nodes.push(Node { name, roles, folder, mqtt, http, grpc, est, process: None });
+        self.spawn(self.nodes.len() - 1)?;
+        Ok(self.nodes.len() - 1)
+    }
+
+    /// Starts a node that does not run.
+    pub(crate) fn spawn(&mut self, index: usize) -> anyhow::Result<()> {
+        let node = &mut self.nodes[index];
+        let address = |port: u16| format!("127.0.0.1:{port}");
+        let mut command = Command::new(binary("wardline")?);
+        command.env("WARDLINE_LOG", "info").arg("serve").arg("--data-dir").arg(&node.folder);
+        command.args(["--roles", node.roles, "--mqtt", &address(node.mqtt), "--grpc", &address(node.grpc)]);
+        command.args(["--http", &address(node.http), "--est", &address(node.est)]);
+        let log = node.folder.join("log");
+        node.process = Some(Process::start(&node.name, &mut command, &log)?);
+        Ok(())
+    }
+
+    /// Waits until every node that runs serves.
+    pub(crate) fn ready(&mut self) -> anyhow::Result<()> {
+        for node in &mut self.nodes {
+            let Some(process) = &mut node.process else { continue };
+            let http = node.http;
+            let ready = eventually("/readyz", READY, || {
+                let serves = || get(http, "/readyz").is_ok_and(|(code, _)| code == 200);
+                Ok((!process.is_running() || serves()).then_some(()))
+            });
+            ensure!(process.is_running(), "{} ended:\n{}", node.name, process.tail());
+            ready.with_context(|| process.tail())?;
+        }
+        Ok(())
+    }
+
+    /// Ends a node as a crash would.
+    pub(crate) fn kill(&mut self, index: usize) -> anyhow::Result<()> {
+        self.nodes[index].process.take().context("not started")?.kill()
+    }
+
+    /// Sends a node a signal that does not end it.
+    pub(crate) fn signal(&self, index: usize, signal: &str) -> anyhow::Result<()> {
+        self.nodes[index].process.as_ref().context("not started")?.poke(signal)
+    }
+
+    /// Stops every node in order.
+    pub(crate) fn stop(&mut self) -> anyhow::Result<()> {
+        for node in &mut self.nodes {
+            if let Some(mut process) = node.process.take() {
+                process.stop(STOP)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns what a node has logged.
+    pub(crate) fn log(&self, index: usize) -> anyhow::Result<String> {
+        Ok(std::fs::read_to_string(self.nodes[index].folder.join("log"))?)
+    }
+
+    /// Starts devices that publish to a front: `beds` of them, with certificates of their own.
+    pub(crate) fn fleet(&self, front: usize, beds: usize, length: Duration) -> anyhow::Result<Fleet> {
+        let certs = self.stand.path(&format!("certs-{front}"));
+        for bed in 0..beds {
+            let issued = self.stand.device(&format!("bed-{front}-{bed}"))?;
+            let own = certs.join(TENANT).join(format!("bed-{front}-{bed}"));
+            std::fs::create_dir_all(own.parent().context("a parent")?)?;
+            std::fs::rename(issued, own)?;
+        }
+        let ledger = self.stand.path(&format!("ledger-{front}"));
+        let mut command = Command::new(binary("firmware-sim")?);
+        let gateway = format!("127.0.0.1:{}", self.nodes[front].mqtt);
+        command.args(["fleet", "--gateway", &gateway, "--server-name", "localhost", "--rate", "25"]);
+        command.args(["--duration", &format!("{}s", length.as_secs()), "--drain", "100s"]);
+        command.arg("--certs").arg(certs).arg("--ledger").arg(&ledger);
+        let log = self.stand.path(&format!("fleet-{front}.log"));
+        Ok(Fleet { process: Process::start("firmware-sim fleet", &mut command, &log)?, ledger })
+    }
+
+    /// Waits until all that was acknowledged is archived; returns how much that was. Nothing may be there twice.
+    pub(crate) fn whole(&self, fleets: Vec<Fleet>) -> anyhow::Result<usize> {
+        let mut acked = BTreeSet::<Position>::new();
+        for fleet in fleets {
+            acked.extend(fleet.end()?);
+        }
+        let quarantined = self.stand.archived(&acked, Duration::from_secs(120))?;
+        let doubled = doubled(&self.stand)?;
+        ensure!(quarantined == 0 && doubled == 0, "{quarantined} quarantined, {doubled} doubled");
+        Ok(acked.len())
+    }
+}
+
+impl Drop for Tier {
+    fn drop(&mut self) {
+        if std::thread::panicking() || std::env::var_os("WARDLINE_CLUSTER_LOGS").is_some() {
+            for node in &self.nodes {
+                let log = std::fs::read_to_string(node.folder.join("log")).unwrap_or_default();
+                let lines: Vec<_> = log.lines().collect();
+                eprintln!("== {}\n{}", node.name, lines[lines.len().saturating_sub(60)..].join("\n"));
+            }
+        }
+    }
+}
+
+/// Devices that publish, with the ledger of what they were acknowledged.
+pub(crate) struct Fleet {
+    process: Process,
+    pub(crate) ledger: PathBuf,
+}
+
+impl Fleet {
+    /// Ends it and returns what was acknowledged.
+    fn end(mut self) -> anyhow::Result<BTreeSet<Position>> {
+        self.process.interrupt(Duration::from_secs(120))?;
+        read_ledger(&self.ledger)
+    }
+}
