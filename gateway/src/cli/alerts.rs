@@ -3,6 +3,7 @@
 
 mod acts;
 mod board;
+mod export;
 mod follow;
 mod ledger;
 mod line;
@@ -55,6 +56,8 @@ enum Action {
     Lint(lint::Lint),
     /// Print the JSON schema of rules files.
     Schema,
+    /// Write events as FHIR, as HL7 v2 (IHE PCD-04) or as JSON.
+    Export(export::Export),
     /// Run other rules over the archive, and print the difference in alarms per patient-day.
     Replay(replay::Replay),
     /// Draw the waveforms around an alert's onset, on the terminal or as ECG paper.
@@ -156,6 +159,7 @@ impl AlertsCommand {
                 println!("{}", wardline_alert::rules::schema());
                 Ok(ExitCode::SUCCESS)
             }
+            Action::Export(export) => export.run().await,
             Action::Replay(replay) => replay.run().await,
             Action::Strip(strip) => strip.run().await,
         }

@@ -3,7 +3,7 @@
 //! R4 has no resource for an alarm. DetectedIssue has its severity, its period, its author, its evidence, and what was
 //! done about it; docs/alert-formats.md says why not Flag or Communication.
 
-use super::{device, event_code, label, timing};
+use super::{device, event_code, label, side, timing};
 use crate::observation::{codings, quantity};
 use crate::systems::{ACT, ALERT, MDC, RULE};
 use crate::time::instant;
@@ -13,7 +13,7 @@ use wardline_proto::v1::{Alert, AlertEvent, AlertState, Priority};
 /// Makes the DetectedIssue of an event: the alert as it was then. `meta.versionId` is the event's cursor.
 pub fn detected_issue(event: &AlertEvent) -> Value {
     let alert = event.alert.clone().unwrap_or_default();
-    let value = value(&alert);
+    let value = value(event, &alert);
     let mut resource = Map::new();
     let mut put = |name: &str, value: Value| drop(resource.insert(name.to_owned(), value));
     put("resourceType", "DetectedIssue".into());
@@ -24,7 +24,7 @@ pub fn detected_issue(event: &AlertEvent) -> Value {
     // Preliminary while it goes on: what it says still changes.
     let is_over = alert.state() == AlertState::Ended;
     put("status", if is_over { "final" } else { "preliminary" }.into());
-    put("code", code(&alert));
+    put("code", code(event, &alert));
     if let Some(severity) = severity(&alert) {
         put("severity", severity.into());
     }
@@ -42,8 +42,8 @@ pub fn detected_issue(event: &AlertEvent) -> Value {
     Value::Object(resource)
 }
 
-fn code(alert: &Alert) -> Value {
-    let (name, code) = event_code(alert);
+fn code(event: &AlertEvent, alert: &Alert) -> Value {
+    let (name, code) = event_code(event);
     json!({
         "coding": [
             { "system": MDC, "code": code.to_string(), "display": name },
@@ -62,20 +62,21 @@ fn severity(alert: &Alert) -> Option<&'static str> {
     }
 }
 
-/// The value that was beyond a limit.
-fn value(alert: &Alert) -> Option<Value> {
+/// The value as of the event, with the limit that it was beyond.
+fn value(event: &AlertEvent, alert: &Alert) -> Option<Value> {
     let value = alert.value.filter(|value| value.is_finite() && alert.mdc_code != 0)?;
     let mut observation = json!({
         "resourceType": "Observation",
         "id": "value",
         "status": "final",
         "code": { "coding": codings(alert.mdc_code, &alert.mdc_ref_id) },
-        "effectiveDateTime": instant(alert.onset_us),
+        "effectiveDateTime": instant(event.at_us),
         "device": device(alert),
         "valueQuantity": quantity(value, &alert.ucum_unit),
     });
-    if let (Some(limit), Some(observation)) = (alert.limit, observation.as_object_mut()) {
-        let side = if value < limit { "low" } else { "high" };
+    if let (Some(side), Some(limit), Some(observation)) =
+        (side(event), alert.limit, observation.as_object_mut())
+    {
         observation.insert("referenceRange".into(), json!([{ side: quantity(limit, &alert.ucum_unit) }]));
     }
     Some(observation)

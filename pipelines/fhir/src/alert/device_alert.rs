@@ -1,6 +1,6 @@
 //! FHIR R6 preview: an alert as a DeviceAlert, by the ballot `6.0.0-ballot3`. R6 is not published: this changes with it.
 
-use super::{device, event_code, is_present, label, priority, timing};
+use super::{device, event_code, is_present, label, priority, side, timing};
 use crate::observation::quantity;
 use crate::systems::{ALERT, MDC};
 use crate::time::instant;
@@ -22,14 +22,14 @@ pub fn device_alert(event: &AlertEvent) -> Value {
         // Who wears the device is what FHIR searches answer; an alert knows its device.
         "subject": device(&alert),
         "source": device(&alert),
-        "condition": condition(&alert),
+        "condition": condition(event, &alert),
         "label": label(&alert),
         "signal": [signal(&alert)],
     })
 }
 
-fn condition(alert: &Alert) -> Value {
-    let (name, code) = event_code(alert);
+fn condition(event: &AlertEvent, alert: &Alert) -> Value {
+    let (name, code) = event_code(event);
     let is_acknowledged = alert.state() == AlertState::Acknowledged;
     let mut condition = json!({
         "code": { "coding": [{ "system": MDC, "code": code.to_string(), "display": name }] },
@@ -37,10 +37,9 @@ fn condition(alert: &Alert) -> Value {
         "presence": is_present(alert),
         "timing": timing(alert),
     });
-    if let (Some(limit), Some(value), Some(condition)) = (alert.limit, alert.value, condition.as_object_mut())
+    if let (Some(limit), Some(side), Some(condition)) = (alert.limit, side(event), condition.as_object_mut())
     {
         // The range that the value should have been in: from a low limit on, or up to a high one.
-        let side = if value < limit { "low" } else { "high" };
         condition.insert("limit".into(), json!({ side: quantity(limit, &alert.ucum_unit) }));
     }
     condition

@@ -10,19 +10,36 @@ pub use pcd04::{Sender, pcd04};
 
 use serde_json::{Value, json};
 use wardline_proto::codes::{ALARM_EVENTS, EVT_LO};
-use wardline_proto::v1::{Alert, AlertState, Priority};
+use wardline_proto::v1::{Alert, AlertEvent, AlertState, Priority};
 
 /// `MDC_EVT_ALARM`: an alarm, when no more is known.
 const EVT_ALARM: (&str, u32) = ("MDC_EVT_ALARM", 196_616);
 const EVT_HI: (&str, u32) = ("MDC_EVT_HI", 196_648);
 const EVT_LO_NAMED: (&str, u32) = ("MDC_EVT_LO", EVT_LO);
 
+/// Returns on which side of its limit the value was, or had been before it cleared; none where the event does not tell.
+fn side(event: &AlertEvent) -> Option<&'static str> {
+    let alert = event.alert.as_ref()?;
+    let (value, limit) = (alert.value?, alert.limit?);
+    let is_below = match event.reason.as_str() {
+        // The value that came late is the one beyond the limit.
+        "retrospective" => value < limit,
+        _ if is_present(alert) => value < limit,
+        // The value is the one that cleared it.
+        "cleared" | "latched" => value > limit,
+        _ => return None,
+    };
+    let is_told = value < limit || value > limit;
+    is_told.then_some(if is_below { "low" } else { "high" })
+}
+
 /// Returns the MDC event that says best what an alert is: beyond which limit a value is, or that there is an alarm.
-fn event_code(alert: &Alert) -> (&'static str, u32) {
-    match (alert.value, alert.limit) {
-        (Some(value), Some(limit)) if value < limit => EVT_LO_NAMED,
-        (Some(value), Some(limit)) if value > limit => EVT_HI,
-        _ => ALARM_EVENTS.iter().find(|(_, code)| *code == alert.mdc_code).copied().unwrap_or(EVT_ALARM),
+fn event_code(event: &AlertEvent) -> (&'static str, u32) {
+    let code = event.alert.as_ref().map_or(0, |alert| alert.mdc_code);
+    match side(event) {
+        Some("low") => EVT_LO_NAMED,
+        Some(_) => EVT_HI,
+        None => ALARM_EVENTS.iter().find(|(_, event)| *event == code).copied().unwrap_or(EVT_ALARM),
     }
 }
 
@@ -68,7 +85,26 @@ fn device(alert: &Alert) -> Value {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::{event_code, side};
     use wardline_proto::v1::{AlarmPhase, Alert, AlertEvent, AlertSignal, AlertState, Priority};
+
+    #[test]
+    fn a_low_alarm_stays_a_low_alarm_when_its_value_has_recovered() {
+        let mut event = low_spo2();
+        assert_eq!((side(&event), event_code(&event).0), (Some("low"), "MDC_EVT_LO"));
+        let of = |event: &mut AlertEvent, reason: &str, value, state: AlertState| {
+            event.reason = reason.into();
+            let alert = event.alert.as_mut().unwrap();
+            (alert.value, alert.state) = (Some(value), state.into());
+            event_code(event).0
+        };
+        assert_eq!(of(&mut event, "cleared", 93.0, AlertState::Ended), "MDC_EVT_LO");
+        assert_eq!(of(&mut event, "latched", 93.0, AlertState::Latched), "MDC_EVT_LO");
+        assert_eq!(of(&mut event, "cleared", 90.0, AlertState::Ended), "MDC_EVT_ALARM");
+        assert_eq!(of(&mut event, "retrospective", 84.0, AlertState::Ended), "MDC_EVT_LO");
+        assert_eq!(of(&mut event, "acknowledged", 93.0, AlertState::Ended), "MDC_EVT_ALARM");
+        assert_eq!(of(&mut event, "onset", 93.0, AlertState::Present), "MDC_EVT_HI");
+    }
 
     /// An event of an alert that is present: SpO2 below its limit.
     pub(crate) fn low_spo2() -> AlertEvent {

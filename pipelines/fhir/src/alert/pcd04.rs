@@ -32,17 +32,17 @@ pub struct Sender {
 /// Writes the message of an event; segments end with a carriage return.
 pub fn pcd04(event: &AlertEvent, sender: &Sender) -> String {
     let alert = event.alert.clone().unwrap_or_default();
-    let mut segments = vec![msh(event, sender), "PID|||".into()];
+    let mut segments = vec![msh(event, sender), "PID|||\"\"||^^^^^^U".into()];
     if !alert.site.is_empty() {
         segments.push(format!("PV1||I|{}", text(&alert.site)));
     }
     segments.push(obr(event, &alert));
     let mut facets = Facets { segments, count: 0 };
-    let (name, code) = event_code(&alert);
+    let (name, code) = event_code(event);
     let event_code = format!("{code}^{name}^MDC");
     let flags = format!("{}~{}", priority(&alert), kind(&alert));
     facets.add(1, "ST", &event_code, &text(&label(&alert)), "", &flags, &dtm(event.at_us));
-    facets.source(&alert);
+    facets.source(event, &alert);
     facets.word(3, "68481^MDC_ATTR_EVENT_PHASE^MDC", phase(event.phase()));
     facets.word(4, "68482^MDC_ATTR_ALARM_STATE^MDC", state(&alert));
     facets.word(5, "68483^MDC_ATTR_ALARM_INACTIVATION_STATE^MDC", inactivation(&alert));
@@ -74,13 +74,13 @@ impl Facets {
     }
 
     /// The metric with its value, or the device that the alert is of.
-    fn source(&mut self, alert: &Alert) {
+    fn source(&mut self, event: &AlertEvent, alert: &Alert) {
         let metric = codes::by_code(alert.mdc_code);
         match (alert.value.filter(|value| value.is_finite()), metric) {
             (Some(value), Some(metric)) => {
                 let what = format!("{}^{}^MDC", metric.mdc_code, metric.ref_id);
                 let unit = format!("{0}^{0}^UCUM", text(metric.ucum_unit));
-                self.add(2, "NM", &what, &value.to_string(), &unit, "", &dtm(alert.onset_us));
+                self.add(2, "NM", &what, &value.to_string(), &unit, "", &dtm(event.at_us));
             }
             _ => {
                 let source = if alert.device.is_empty() { &alert.detail } else { &alert.device };
@@ -203,7 +203,7 @@ mod tests {
         );
         assert_eq!(
             lines[5],
-            "OBX|2|NM|150456^MDC_PULS_OXIM_SAT_O2^MDC|1.0.0.0.2|84.5|%^%^UCUM|||||F|||20231114221320.0000+0000"
+            "OBX|2|NM|150456^MDC_PULS_OXIM_SAT_O2^MDC|1.0.0.0.2|84.5|%^%^UCUM|||||F|||20231114221325.2500+0000"
         );
         assert_eq!(lines[6], "OBX|3|ST|68481^MDC_ATTR_EVENT_PHASE^MDC|1.0.0.0.3|start||||||F");
     }
