@@ -225,6 +225,16 @@ codes! {
     ErasureUnproven = "WL-ERA-003", 0;
     /// Erasure: the certificate is not what the authority signed, or not what the audit trail knows.
     ErasureCertificate = "WL-ERA-004", 0;
+    /// FHIR: a parameter, header or cursor that cannot be used.
+    FhirParameter = "WL-FHIR-001", 0;
+    /// FHIR: there is no such resource or job, or not for this caller.
+    FhirNotFound = "WL-FHIR-002", 0;
+    /// FHIR: the server does not do this, or not in this form.
+    FhirNotSupported = "WL-FHIR-003", 0;
+    /// FHIR: as many exports are kept as may.
+    FhirExports = "WL-FHIR-004", 0;
+    /// FHIR: an export failed, or grew past its bound.
+    FhirExportFailed = "WL-FHIR-005", 0;
     /// Profile: not TOML, or larger than a profile may be.
     ProfileUnreadable = "WL-PRF-001", 0;
     /// Profile: a key that is unknown, missing or of the wrong type.

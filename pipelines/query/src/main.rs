@@ -4,6 +4,7 @@
 
 mod ask;
 mod error;
+mod fhir;
 mod functions;
 mod lookups;
 mod mask;

@@ -29,9 +29,14 @@ impl Mask {
         self.step_us
     }
 
+    /// Returns a keyed hash of what is of a kind: without the key it tells nothing.
+    pub(crate) fn tag(&self, kind: &str, bytes: &[u8]) -> hmac::Tag {
+        hmac::sign(&self.key, &[kind.as_bytes(), b"\0", bytes].concat())
+    }
+
     /// Returns what a name is called instead. Names of different kinds never have the same one.
     pub(crate) fn pseudonym(&self, kind: &str, name: &str) -> String {
-        let tag = hmac::sign(&self.key, &[kind.as_bytes(), b"\0", name.as_bytes()].concat());
+        let tag = self.tag(kind, name.as_bytes());
         let mut text = String::from(&kind[..1]);
         text.push('-');
         for byte in tag.as_ref().iter().take(PSEUDONYM_BYTES) {

@@ -39,6 +39,14 @@ pub(crate) struct Scope {
 /// Opens the archive of a data directory: what was committed before this call, and nothing after it. Who wore what is
 /// as it is known now.
 pub(crate) async fn open(data_dir: &Path, scope: &Scope) -> anyhow::Result<SessionContext> {
+    open_known(data_dir, scope).await.map(|(session, _lookups)| session)
+}
+
+/// The same, with what the registry knew then.
+pub(crate) async fn open_known(
+    data_dir: &Path,
+    scope: &Scope,
+) -> anyhow::Result<(SessionContext, Arc<Lookups>)> {
     let reader = ArchiveReader::open(data_dir).await?;
     let store = Place::of(data_dir)?.store().open_read_only().await?;
     let files = reader.files(None).await?;
@@ -63,7 +71,7 @@ pub(crate) async fn open(data_dir: &Path, scope: &Scope) -> anyhow::Result<Sessi
             session.register_table(table.name(), provider)?;
         }
     }
-    Ok(session)
+    Ok((session, lookups))
 }
 
 fn config() -> SessionConfig {

@@ -8,6 +8,7 @@ mod clients;
 mod compromise;
 mod erase;
 mod evidence;
+mod fhir;
 mod flood;
 mod frames;
 mod kill;

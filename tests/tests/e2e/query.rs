@@ -19,23 +19,26 @@ use wardline_store::Store;
 use wardline_store::registry::{Change, NewBinding, Role};
 
 const ELSEWHERE: &str = "elsewhere";
-const SUBJECT: &str = "subject-0815";
-const WAIT: Duration = Duration::from_secs(60);
+pub(crate) const SUBJECT: &str = "subject-0815";
+pub(crate) const WAIT: Duration = Duration::from_secs(60);
 const SPO2: u32 = 150_456;
 const ECG_II: u32 = 131_330;
 /// Readings of a device and metric.
 const READINGS: usize = 120;
 
 /// A gateway that has archived what three devices of two tenants measured, one of them worn by somebody.
-struct Ward {
-    stand: Stand,
+pub(crate) struct Ward {
+    pub(crate) stand: Stand,
+    /// Port of FHIR.
+    pub(crate) fhir: u16,
 }
 
 impl Ward {
-    fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new() -> anyhow::Result<Self> {
         let mut stand = Stand::new()?;
         stand.start()?;
-        let ward = Self { stand };
+        let [fhir] = free_ports()?;
+        let ward = Self { stand, fhir };
         let devices = [(TENANT, "mon-1"), (TENANT, "mon-2"), (ELSEWHERE, "mon-1")];
         block_on(async {
             let data = ward.stand.data();
@@ -90,11 +93,12 @@ impl Ward {
     }
 
     /// Starts the server with small bounds and waits until it serves.
-    fn serve(&self) -> anyhow::Result<(Process, u16)> {
+    pub(crate) fn serve(&self) -> anyhow::Result<(Process, u16)> {
         let [port] = free_ports()?;
         let mut command = Command::new(binary("wardline-query")?);
         command.arg("serve").arg("--data-dir").arg(self.stand.data());
         command.args(["--listen", &format!("127.0.0.1:{port}")]);
+        command.args(["--fhir-listen", &format!("127.0.0.1:{}", self.fhir)]);
         command.args(["--rows-max", "2000000", "--seconds-max", "5", "--statements-per-caller-max", "2"]);
         let mut server = Process::start("wardline-query", &mut command, &self.stand.path("query.log"))?;
         eventually("wardline-query serves", WAIT, || {

@@ -7,16 +7,16 @@
 //! **Invariants:** a caller sees rows of its own tenant alone; whoever is no clinician sees no name; nothing is read
 //! before it is audited; a revoked certificate ends its statements within 2 s.
 
-mod audit;
-mod grants;
+pub(crate) mod audit;
+pub(crate) mod grants;
 mod info;
-mod limits;
-mod pump;
-mod service;
-mod slots;
+pub(crate) mod limits;
+pub(crate) mod pump;
+pub(crate) mod service;
+pub(crate) mod slots;
 mod statement;
 
-use crate::pseudonyms;
+use crate::{fhir, pseudonyms};
 use anyhow::Context;
 use arrow_flight::flight_service_server::FlightServiceServer;
 use audit::OutboxAudit;
@@ -47,6 +47,9 @@ pub(crate) struct ServeArgs {
     /// Where clients connect.
     #[arg(long, value_name = "ADDR:PORT", default_value = "[::]:8444")]
     listen: SocketAddr,
+    /// Where FHIR clients connect; without it nothing listens for them. docs/fhir.md
+    #[arg(long, value_name = "ADDR:PORT")]
+    fhir_listen: Option<SocketAddr>,
     /// What analysts see of times: steps of so many seconds.
     #[arg(long, default_value_t = pseudonyms::STEP_S, value_parser = clap::value_parser!(u32).range(1..))]
     time_step: u32,
@@ -68,12 +71,16 @@ pub(crate) struct ServeArgs {
 pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let tcp = TcpListener::bind(args.listen).await.with_context(|| format!("listen on {}", args.listen))?;
     let address = tcp.local_addr()?;
+    let fhir = match args.fhir_listen {
+        Some(at) => Some(TcpListener::bind(at).await.with_context(|| format!("listen on {at}"))?),
+        None => None,
+    };
     let files = PkiFiles::of(&args.data_dir);
     let domain = trust_domain(&files.read("issuing.pem")?).context("the authority names no trust domain")?;
     let tls = Arc::new(LiveTls::load(files, false)?);
     let store = Place::of(&args.data_dir)?.store().open_existing().await?;
     let directory = Arc::new(Directory::load(store.clone()).await.context("the registry does not read")?);
-    let audit = Arc::new(OutboxAudit::new(store));
+    let audit = Arc::new(OutboxAudit::new(store.clone()));
     let access = Access::new(domain, directory.clone(), tls.clone(), audit.clone());
     let (stop, stopped) = watch::channel(false);
     let (config, refused) = (tls.clone(), access.certificate_refused("query"));
@@ -89,7 +96,12 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         bounds: Bounds { rows_max: args.rows_max, time_max: Duration::from_secs(args.seconds_max) },
         time_step_s: args.time_step,
     };
-    let service = FlightServiceServer::new(QueryService(Arc::new(parts)));
+    let service = QueryService(Arc::new(parts));
+    let (told, answering) = match fhir {
+        Some(tcp) => fhir::start(tcp, service.clone(), store, tls.clone(), stopped.clone())?,
+        None => (String::new(), tokio::spawn(async {})),
+    };
+    let service = FlightServiceServer::new(service);
     let services = Services::default().with(service).await;
     let follow = tokio::spawn({
         let stopped = stopped.clone();
@@ -101,13 +113,13 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         async move { audit.run(stopped).await }
     });
     let serving = tokio::spawn(serve(port, services, access, stopped));
-    println!("wardline-query serves: flight-sql {address}");
+    println!("wardline-query serves: flight-sql {address}{told}");
     told_to_end().await?;
     stop.send_replace(true);
     // A statement that does not listen must not hold up the end.
     engine.shutdown_background();
-    let ended = async { tokio::try_join!(serving, follow, watch_files, write) };
-    let (served, (), watched, ()) =
+    let ended = async { tokio::try_join!(serving, follow, watch_files, write, answering) };
+    let (served, (), watched, (), ()) =
         tokio::time::timeout(limits::DRAIN * 2, ended).await.context("the drain")??;
     watched.map_err(anyhow::Error::msg)?;
     Ok(served?)

@@ -57,13 +57,15 @@ pub(crate) struct QueryService(pub(crate) Arc<Parts>);
 type Rows = Pin<Box<dyn Stream<Item = Result<arrow_flight::FlightData, Status>> + Send>>;
 
 impl QueryService {
-    fn admit<T>(&self, request: &Request<T>) -> Result<(Caller, Grant), Status> {
+    /// Returns who calls and what their roles grant; a refusal is audited.
+    pub(crate) fn admit<T>(&self, request: &Request<T>) -> Result<(Caller, Grant), Status> {
         let caller = self.0.access.caller(request)?;
         let grant = Grant::of(&caller).map_err(|error| self.refused(&caller, &error))?;
         Ok((caller, grant))
     }
 
-    fn refused(&self, caller: &Caller, error: &QueryError) -> Status {
+    /// Audits a refusal and makes its status.
+    pub(crate) fn refused(&self, caller: &Caller, error: &QueryError) -> Status {
         if self.0.audit.refused(caller.uri(), error.refusal(), "query").is_err() {
             tracing::error!(refusal = %error.refusal(), "a refusal could not be audited");
         }
@@ -82,7 +84,8 @@ impl QueryService {
         })
     }
 
-    async fn mask(&self, caller: &Caller, grant: Grant) -> Result<Option<Arc<Mask>>, QueryError> {
+    /// Returns what hides names from the caller, if anything does.
+    pub(crate) async fn mask(&self, caller: &Caller, grant: Grant) -> Result<Option<Arc<Mask>>, QueryError> {
         if grant == Grant::Identified {
             return Ok(None);
         }

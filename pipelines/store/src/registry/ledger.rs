@@ -37,6 +37,12 @@ impl Ledger {
         wearers.range(..=at_us).next_back()?.1.as_deref()
     }
 
+    /// Returns every subject that ever wore something.
+    pub fn subjects(&self) -> BTreeSet<&str> {
+        let of_all = self.devices.values().flat_map(HashMap::values).flat_map(BTreeMap::values);
+        of_all.filter_map(Option::as_deref).collect()
+    }
+
     /// Returns the devices that a subject wore at any time.
     pub fn devices_of(&self, subject: &str) -> BTreeSet<&str> {
         let wore = |wearers: &Wearers| wearers.values().any(|wearer| wearer.as_deref() == Some(subject));

@@ -1,0 +1,238 @@
+//! Which rows are asked for, as a filter of the SQL engine, and their reading.
+
+use super::cursor::Place;
+use super::rows::{Row, columns, event_time, rows};
+use super::{Asked, Site};
+use crate::error::QueryError;
+use crate::functions;
+use crate::lookups::Lookups;
+use crate::serve::pump::{Bounds, pump};
+use crate::serve::slots::{Slot, Slots};
+use crate::snapshot::{self, Scope};
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::TimestampMicrosecondType;
+use datafusion::common::ScalarValue;
+use datafusion::functions_aggregate::expr_fn::max;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, col, lit};
+use datafusion::prelude::SessionContext;
+use futures::{Stream, StreamExt};
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::sync::Arc;
+use wardline_archive::Day;
+use wardline_archive::Table;
+use wardline_fhir::time::Span;
+use wardline_proto::TenantId;
+
+/// A reading is at most a day ahead of the gateway's clock, and the edge's clock may move it on; a day for that.
+const AHEAD_US: i64 = 2 * 86_400_000_000;
+
+/// One snapshot, and what the registry knew then. Its rows are identified: only [`super::naming`] lets them out.
+pub(crate) struct Session {
+    context: SessionContext,
+    pub(crate) lookups: Arc<Lookups>,
+}
+
+/// What is asked for, by real names.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Want {
+    pub(crate) devices: Option<BTreeSet<String>>,
+    pub(crate) subjects: Option<BTreeSet<String>>,
+    pub(crate) codes: Option<BTreeSet<u32>>,
+    /// Of the time of measurement, of the gateway's time, and of the device's own clock.
+    pub(crate) date: Option<Span>,
+    pub(crate) updated: Option<Span>,
+    pub(crate) device_time: Option<Span>,
+}
+
+fn at(at_us: i64) -> Expr {
+    lit(ScalarValue::TimestampMicrosecond(Some(at_us), Some("UTC".into())))
+}
+
+fn within(time: &Expr, span: Span) -> impl Iterator<Item = Expr> + use<> {
+    let from = (span.from_us != i64::MIN).then(|| time.clone().gt_eq(at(span.from_us)));
+    let until = (span.until_us != i64::MAX).then(|| time.clone().lt(at(span.until_us)));
+    from.into_iter().chain(until)
+}
+
+fn one_of<T>(column: &str, values: &BTreeSet<T>) -> Expr
+where
+    T: Clone + datafusion::logical_expr::Literal,
+{
+    match values.is_empty() {
+        true => lit(false),
+        false => col(column).in_list(values.iter().map(|value| lit(value.clone())).collect(), false),
+    }
+}
+
+impl Want {
+    /// Returns the devices whose rows can be asked for; none: any.
+    pub(crate) fn devices(&self, lookups: &Lookups) -> Option<BTreeSet<String>> {
+        let worn = self.subjects.as_ref().map(|subjects| {
+            let of_all = subjects.iter().flat_map(|subject| lookups.ledger.devices_of(subject));
+            of_all.map(str::to_owned).collect::<BTreeSet<_>>()
+        });
+        match (&self.devices, worn) {
+            (Some(named), Some(worn)) => Some(named.intersection(&worn).cloned().collect()),
+            (named, worn) => worn.or_else(|| named.clone()),
+        }
+    }
+
+    fn filters(&self, lookups: &Arc<Lookups>) -> Vec<Expr> {
+        let mut filters = Vec::new();
+        filters.extend(self.devices(lookups).map(|devices| one_of("device", &devices)));
+        if let Some(subjects) = &self.subjects {
+            let wearer =
+                functions::wearer(lookups.clone()).call(vec![col("tenant"), col("device"), event_time()]);
+            let is_one = subjects.iter().map(|subject| wearer.clone().eq(lit(subject.clone())));
+            filters.push(is_one.reduce(Expr::or).unwrap_or_else(|| lit(false)));
+        }
+        filters.extend(self.codes.as_ref().map(|codes| one_of("mdc_code", codes)));
+        if let Some(date) = self.date {
+            filters.extend(within(&event_time(), date));
+            // So that the day of ingest chooses files.
+            let taken = Span { from_us: date.from_us.saturating_sub(AHEAD_US), ..Span::ALL };
+            filters.extend(within(&col("ingest_time"), taken));
+        }
+        filters.extend(self.updated.iter().flat_map(|span| within(&col("ingest_time"), *span)));
+        filters.extend(self.device_time.iter().flat_map(|span| within(&col("device_time"), *span)));
+        filters
+    }
+}
+
+/// The columns that order a search, in that order.
+const ORDER: [&str; 5] = ["ingest_time", "partition", "journal_offset", "mdc_code", "device_time"];
+
+/// Rows at or behind a place.
+fn behind(place: &Place) -> [Expr; 2] {
+    let values = [
+        at(place.ingest_us),
+        lit(place.partition),
+        lit(place.offset),
+        lit(place.mdc_code),
+        at(place.device_us),
+    ];
+    let mut columns: Vec<(Expr, Expr)> = ORDER.map(col).into_iter().zip(values).collect();
+    let last = columns.pop().map_or_else(|| lit(true), |(column, value)| column.gt_eq(value));
+    let more = columns
+        .into_iter()
+        .rev()
+        .fold(last, |then, (column, value)| column.clone().gt(value.clone()).or(column.eq(value).and(then)));
+    [more, col(ORDER[0]).gt_eq(at(place.ingest_us))]
+}
+
+impl Site {
+    /// Opens a snapshot for a caller.
+    pub(crate) async fn session(&self, asked: &Asked) -> Result<Session, QueryError> {
+        self.session_of(&asked.caller.tenant).await
+    }
+
+    /// Opens a snapshot of a tenant's rows.
+    pub(crate) async fn session_of(&self, tenant: &TenantId) -> Result<Session, QueryError> {
+        let tenant = Some(tenant.clone());
+        let memory_bytes_max = Some(crate::serve::limits::MEMORY_BYTES_MAX);
+        let scope = Scope { tenant, mask: None, memory_bytes_max };
+        let opened = snapshot::open_known(self.data_dir(), &scope).await.map_err(|error| {
+            tracing::error!(error = format!("{error:#}"), "the archive does not open");
+            QueryError::Archive("the archive does not open".into())
+        });
+        opened.map(|(context, lookups)| Session { context, lookups })
+    }
+
+    /// Returns the newest time of ingest of a day.
+    pub(crate) async fn newest(&self, session: &Session, day: Day) -> Result<Option<i64>, QueryError> {
+        let mut newest = None;
+        for table in [Table::Numerics, Table::Waveforms] {
+            let frame = selected(session, table, vec![col("ingest_time").gt_eq(at(day.first_us()))]).await?;
+            let greatest = frame.aggregate(Vec::new(), vec![max(col("ingest_time")).alias("newest")]);
+            let greatest = greatest.map_err(|error| QueryError::kept(&error))?;
+            let slot = Slots::new(1, 1).take("newest")?;
+            let mut batches = pump(&self.parts().engine, greatest, self.parts().bounds, slot);
+            while let Some(batch) = batches.next().await {
+                let batch = batch?;
+                let column = batch.column(0).as_primitive_opt::<TimestampMicrosecondType>();
+                newest = newest.max(column.ok_or_else(unreadable)?.iter().flatten().max());
+            }
+        }
+        Ok(newest)
+    }
+
+    /// Takes a place to run a statement in.
+    pub(crate) fn slot(&self, asked: &Asked) -> Result<Slot, QueryError> {
+        self.parts().slots.take(asked.caller.uri()).inspect_err(|error| {
+            // Audited as on the other port; who calls hears of it as an outcome.
+            let _status = self.service.refused(&asked.caller, error);
+        })
+    }
+
+    /// Reads rows in the order of pages, from a place on.
+    pub(crate) async fn page(
+        &self,
+        session: &Session,
+        table: Table,
+        want: &Want,
+        from: Option<&Place>,
+        (slot, rows_max): (Slot, usize),
+    ) -> Result<Vec<Row>, QueryError> {
+        let mut filters = want.filters(&session.lookups);
+        filters.extend(from.into_iter().flat_map(behind));
+        let frame = selected(session, table, filters).await?;
+        let order = ORDER.map(|name| col(name).sort(true, false)).to_vec();
+        let frame = frame.sort(order).and_then(|sorted| sorted.limit(0, Some(rows_max)));
+        let frame = frame.and_then(|frame| frame.select(columns(table)));
+        let frame = frame.map_err(|error| QueryError::kept(&error))?;
+        let parts = self.parts();
+        let mut batches = pump(&parts.engine, frame, parts.bounds, slot);
+        let mut found = Vec::new();
+        while let Some(batch) = batches.next().await {
+            found.extend(rows(table, &batch?).ok_or_else(unreadable)?);
+        }
+        Ok(found)
+    }
+
+    /// Reads rows in no order, batch by batch.
+    pub(crate) async fn scan(
+        &self,
+        session: &Session,
+        table: Table,
+        want: &Want,
+        (slot, bounds): (Slot, Bounds),
+    ) -> Result<Scan, QueryError> {
+        let frame = selected(session, table, want.filters(&session.lookups)).await?;
+        let frame = frame.select(columns(table)).map_err(|error| QueryError::kept(&error))?;
+        Ok(Scan { table, batches: Box::pin(pump(&self.parts().engine, frame, bounds, slot)) })
+    }
+}
+
+/// Rows that are being read; reading ends when it is dropped.
+pub(crate) struct Scan {
+    table: Table,
+    batches: Pin<Box<dyn Stream<Item = Result<RecordBatch, QueryError>> + Send>>,
+}
+
+impl Scan {
+    /// Returns the next rows; none behind the last.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<Row>>, QueryError> {
+        match self.batches.next().await {
+            Some(batch) => rows(self.table, &batch?).ok_or_else(unreadable).map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+async fn selected(
+    session: &Session,
+    table: Table,
+    filters: Vec<Expr>,
+) -> Result<datafusion::dataframe::DataFrame, QueryError> {
+    let frame = session.context.table(table.name()).await.map_err(|error| QueryError::kept(&error))?;
+    match conjunction(filters) {
+        Some(filter) => frame.filter(filter).map_err(|error| QueryError::kept(&error)),
+        None => Ok(frame),
+    }
+}
+
+fn unreadable() -> QueryError {
+    QueryError::Failed("a column of the archive is not of its type".into())
+}
