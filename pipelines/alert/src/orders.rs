@@ -2,7 +2,7 @@
 //!
 //! What holds at a journal time must be the same for every engine that ever reads that record. So an override counts
 //! from [`LEAD_US`] after it was set, and an engine goes no further than [`TRUST_US`] after it last asked: whatever it
-//! has not heard of is not in force yet ([0029](../../../docs/adr/0029-alarm-time-is-the-journals.md)). Who wears a
+//! has not heard of is not in force yet ([0026](../../../docs/adr/0026-alarm-time-is-the-journals.md)). Who wears a
 //! device counts from as long after it was recorded.
 
 use crate::limits::ORDERS_KEEP_US;
