@@ -81,7 +81,7 @@ fn observations() -> Vec<Value> {
     let bits = (0..32)
         .flat_map(|bit| [of(150_456, 1 << bit, Some(97.0), Some("s")), of(131_330, 1 << bit, None, None)]);
     let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 1e300, f64::MIN_POSITIVE];
-    each.chain(bits).chain(odd.map(|value| of(147_842, u32::MAX & !7, Some(value), None))).collect()
+    each.chain(bits).chain(odd.map(|value| of(147_842, !7, Some(value), None))).collect()
 }
 
 /// Events of one alert in every state, of every kind, priority and phase.
@@ -128,7 +128,7 @@ fn events() -> Vec<AlertEvent> {
             mdc_ref_id: if of_system { String::new() } else { "MDC_PULS_OXIM_SAT_O2".into() },
             ucum_unit: "%".into(),
             value: (!of_system).then_some(84.5),
-            limit: (n % 3 > 0).then_some(90.0),
+            limit: (!n.is_multiple_of(3)).then_some(90.0),
             onset_us: at_us,
             ended_us: if is_over { at_us + 1 } else { 0 },
             site: if n.is_multiple_of(2) { "icu&1".into() } else { String::new() },

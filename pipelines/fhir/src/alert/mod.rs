@@ -29,7 +29,7 @@ fn side(event: &AlertEvent) -> Option<&'static str> {
         "cleared" | "latched" => value > limit,
         _ => return None,
     };
-    let is_told = value < limit || value > limit;
+    let is_told = value.partial_cmp(&limit).is_some_and(std::cmp::Ordering::is_ne);
     is_told.then_some(if is_below { "low" } else { "high" })
 }
 
