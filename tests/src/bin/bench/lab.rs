@@ -131,7 +131,7 @@ pub(crate) fn devices_needed(command: &Command) -> usize {
             let others = all.connections.sessions.max(crate::crash::CONNECTIONS + 1);
             throughput(&all.throughput).max(others)
         }
-        Command::Reference(_) => 0,
+        Command::Scale(_) | Command::Reference(_) => 0,
     }
 }
 

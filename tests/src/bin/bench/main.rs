@@ -1,7 +1,7 @@
 //! Wardline's front beside Debian's mosquitto and rumqttd, on this machine, in one run.
 //!
 //! ```text
-//! bench [throughput|crash|connections|revocation|alarms|subscribers|all] [--quick] [--rounds N] ...
+//! bench [throughput|crash|connections|revocation|alarms|subscribers|scale|all] [--quick] [--rounds N] ...
 //! ```
 //! One client drives every server with the same QoS 1 publishes over mutual TLS 1.3. Each server is a process of its
 //! own; its CPU time is read from `/proc`. Progress goes to standard error, tables to standard output. Wardline is
@@ -16,6 +16,7 @@ mod options;
 mod payload;
 mod proc;
 mod revocation;
+mod scale;
 mod server;
 mod stats;
 mod subscribers;
@@ -43,6 +44,10 @@ fn run(bench: Bench) -> anyhow::Result<()> {
     if let Command::Reference(reference) = &bench.command() {
         return runtime.block_on(server::reference::serve(reference));
     }
+    if let Command::Scale(options) = &bench.command() {
+        scale::run(options);
+        return Ok(());
+    }
     if cfg!(debug_assertions) {
         eprintln!("bench: not a release build; its numbers say nothing about the product");
     }
@@ -66,7 +71,7 @@ async fn measure(bench: &Bench) -> anyhow::Result<()> {
         Command::Revocation(options) => revocation::run(&lab, options).await?,
         Command::Alarms(options) => alarms::run(&lab, options).await?,
         Command::Subscribers(options) => subscribers::run(&lab, options).await?,
-        Command::Reference(_) => {}
+        Command::Scale(_) | Command::Reference(_) => {}
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::scale::Scale;
 use crate::server::Kind;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -58,6 +59,8 @@ pub(crate) enum Command {
     Alarms(Alarms),
     /// Many subscribers, without and with one that takes nothing. Not part of `all`.
     Subscribers(Subscribers),
+    /// Nodes, reconnects and failures at up to a million devices: a model of the measured figures. Not part of `all`.
+    Scale(Box<Scale>),
     /// The first three.
     All(All),
     /// A bare TLS server, started by the measurement itself.
@@ -86,7 +89,7 @@ impl Command {
             Self::Revocation(options) => options.quick(),
             Self::Alarms(options) => options.quick(),
             Self::Subscribers(options) => options.quick(),
-            Self::Reference(_) => {}
+            Self::Scale(_) | Self::Reference(_) => {}
         }
         self
     }
