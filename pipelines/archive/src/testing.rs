@@ -123,14 +123,27 @@ impl TestSeaweed {
 
     /// The same, read.
     pub fn options(folder: &Path, port: u16, prefix: &str) -> Result<BucketOptions, String> {
-        let text = Self::settings(folder, port, prefix, ACCESS_KEY)? + "timeout_ms = 3000\n";
+        let text = Self::settings(folder, port, prefix, ACCESS_KEY)? + "timeout_ms = 5000\n";
         let settings: BucketSettings = toml::from_str(&text).map_err(|error| error.to_string())?;
         settings.resolve(folder)
     }
 
     fn make_bucket(&self) -> Result<(), String> {
         let answer = ask(self.ports[4], "POST", &format!("/buckets/{BUCKET}/"))?;
-        if answer.contains(" 201 ") { Ok(()) } else { Err(format!("no bucket: {answer}")) }
+        if !answer.contains(" 201 ") {
+            return Err(format!("no bucket: {answer}"));
+        }
+        // S3 answers before there is room for a file; a put that waits for it would outlast its timeout.
+        let grow = format!("/vol/grow?collection={BUCKET}&replication=000&count=4");
+        let until = Instant::now() + START;
+        loop {
+            let answer = ask(self.ports[0], "GET", &grow);
+            match answer {
+                Ok(answer) if answer.contains(" 200 ") => return Ok(()),
+                answer if Instant::now() > until => return Err(format!("no room: {answer:?}")),
+                _not_yet => std::thread::sleep(POLL),
+            }
+        }
     }
 
     /// Names the sockets that it makes beside its ports, where it makes them.

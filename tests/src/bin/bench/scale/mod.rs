@@ -8,6 +8,7 @@ mod reconnect;
 
 use crate::table::{Table, number};
 use clap::Args;
+use faults::Month;
 use figures::Figures;
 use plan::Plan;
 
@@ -20,6 +21,9 @@ pub(crate) struct Scale {
     /// Days of failures.
     #[arg(long, default_value_t = 30.0)]
     days: f64,
+    /// How often those days are run; averages are printed.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+    runs: u64,
     /// Decides every random moment.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -108,10 +112,11 @@ fn returns(options: &Scale, plans: &[Plan]) -> String {
     table.render()
 }
 
+/// Averages over the runs; of what is a maximum, the greatest.
 fn months(options: &Scale, plans: &[Plan]) -> String {
     let header = [
         "devices",
-        "nodes failed",
+        "failures",
         "sessions lost/device",
         "alarms waited s/device",
         "on a dead disk s/device",
@@ -120,15 +125,20 @@ fn months(options: &Scale, plans: &[Plan]) -> String {
     ];
     let mut table = Table::new(0, &header);
     for plan in plans {
-        let month = faults::simulate(&options.figures, plan, options.days, options.seed);
+        let runs: Vec<Month> = (0..options.runs)
+            .map(|run| faults::simulate(&options.figures, plan, options.days, options.seed + run))
+            .collect();
+        let mean = |of: fn(&Month) -> f64| number(runs.iter().map(of).sum::<f64>() / runs.len() as f64);
+        let greatest = |of: fn(&Month) -> f64| number(100.0 * runs.iter().map(of).fold(0.0, f64::max));
+        let lost: f64 = runs.iter().map(|month| month.sessions_lost).sum();
         table.row(vec![
             plan.devices.to_string(),
-            month.failures.to_string(),
-            number(month.sessions_lost / plan.devices as f64),
-            number(month.alarms_waited_s),
-            number(month.on_a_dead_disk_s),
-            number(month.log_used_max * 100.0),
-            number(month.cores_used_max * 100.0),
+            mean(|month| month.failures as f64),
+            number(lost / runs.len() as f64 / plan.devices as f64),
+            mean(|month| month.alarms_waited_s),
+            mean(|month| month.on_a_dead_disk_s),
+            greatest(|month| month.log_used_max),
+            greatest(|month| month.cores_used_max),
         ]);
     }
     table.render()
