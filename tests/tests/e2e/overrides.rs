@@ -73,9 +73,13 @@ fn a_patients_limit_goes_with_the_patient_and_a_replay_compares_rules() -> anyho
     let listed = operator(&["alerts", "override", "list", "--all", "--json"])?;
     let listed: serde_json::Value = serde_json::from_str(listed.trim())?;
     ensure!(listed["subject"] == "s-4711" && listed["ended_at_us"].is_i64(), "{listed}");
-    let trail = stand.trail()?;
-    let audited = |action: &str| trail.iter().filter(|event| event["action"] == action).count();
-    ensure!(audited("alert_override_set") == 1 && audited("alert_override_ended") == 1, "both are audited");
+    // The outbox's relay journals what the change committed.
+    let trail = eventually("both are audited", WAIT, || {
+        let trail = stand.trail()?;
+        let audited = |action: &str| trail.iter().filter(|event| event["action"] == action).count();
+        let both = audited("alert_override_set") == 1 && audited("alert_override_ended") == 1;
+        Ok(both.then_some(trail))
+    })?;
     ensure!(!trail.iter().any(|event| event.to_string().contains("s-4711")), "no patient in the trail");
     eventually("the readings are archived", WAIT, || Ok((stand.rows("numerics")? >= 36).then_some(())))?;
     stand.stop()?;

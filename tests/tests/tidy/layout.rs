@@ -101,18 +101,34 @@ pub(crate) fn msrv(files: &[File]) -> Vec<String> {
     wrong.map(|(f, m)| format!("{}: rust-version is {}, not {MSRV}", f.path, version(m))).collect()
 }
 
+/// Names the dependencies of one of our crates that only a feature brings, as long as none is on by default.
+fn off_by_default<'a>(manifests: &'a [(&File, toml::Table)], crate_name: &str) -> BTreeSet<&'a str> {
+    let own = manifests.iter().find(|(_, manifest)| name(manifest) == Some(crate_name));
+    let Some((_, manifest)) = own else { return BTreeSet::new() };
+    let features = manifest.get("features").and_then(|features| features.as_table());
+    if features.is_some_and(|features| features.contains_key("default")) {
+        return BTreeSet::new();
+    }
+    let all = manifest.get("dependencies").and_then(|all| all.as_table()).into_iter().flatten();
+    let is_optional =
+        |value: &toml::Value| value.get("optional").and_then(toml::Value::as_bool) == Some(true);
+    all.filter(|(_, value)| is_optional(value)).map(|(name, _)| name.as_str()).collect()
+}
+
 /// Finds what the default build must not reach, by the closure of Cargo.lock.
 pub(crate) fn default_build(files: &[File]) -> Vec<String> {
     let lock = files.iter().find(|f| f.path == "Cargo.lock").and_then(|f| f.text.parse::<toml::Table>().ok());
     let Some(packages) = lock.as_ref().and_then(|l| l.get("package")?.as_array()) else {
         return vec!["Cargo.lock: missing or not readable".into()];
     };
+    let own = manifests(files);
     let mut edges: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for package in packages {
         let Some(name) = package.get("name").and_then(|n| n.as_str()) else { continue };
         let named = package.get("dependencies").and_then(|d| d.as_array()).into_iter().flatten();
         let names = named.filter_map(|d| d.as_str()?.split(' ').next());
-        edges.entry(name).or_default().extend(names);
+        let off = off_by_default(&own, name);
+        edges.entry(name).or_default().extend(names.filter(|d| !off.contains(d)));
     }
     let mut seen = BTreeSet::new();
     let mut todo = DEFAULT.to_vec();
