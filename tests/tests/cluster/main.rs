@@ -22,3 +22,6 @@ mod rows;
 #[allow(dead_code, reason = "shared with the suite of one machine")]
 mod stand;
 mod tier;
+#[path = "../e2e/ward.rs"]
+#[allow(dead_code, reason = "shared with the suite of one machine")]
+mod ward;

@@ -25,7 +25,7 @@ pub(crate) struct Node {
     folder: PathBuf,
     pub(crate) mqtt: u16,
     pub(crate) http: u16,
-    grpc: u16,
+    pub(crate) grpc: u16,
     est: u16,
     process: Option<Process>,
 }
@@ -132,8 +132,8 @@ impl Tier {
     pub(crate) fn fleet(&self, front: usize, beds: usize, length: Duration) -> anyhow::Result<Fleet> {
         let certs = self.stand.path(&format!("certs-{front}"));
         for bed in 0..beds {
-            let issued = self.stand.device(&format!("bed-{front}-{bed}"))?;
-            let own = certs.join(TENANT).join(format!("bed-{front}-{bed}"));
+            let issued = self.stand.device(&bed_name(front, bed))?;
+            let own = certs.join(TENANT).join(bed_name(front, bed));
             std::fs::create_dir_all(own.parent().context("a parent")?)?;
             std::fs::rename(issued, own)?;
         }
@@ -158,6 +158,11 @@ impl Tier {
         ensure!(quarantined == 0 && doubled == 0, "{quarantined} quarantined, {doubled} doubled");
         Ok(acked.len())
     }
+}
+
+/// Names a device of a front's fleet.
+pub(crate) fn bed_name(front: usize, bed: usize) -> String {
+    format!("bed-{front}-{bed}")
 }
 
 impl Drop for Tier {
