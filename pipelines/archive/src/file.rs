@@ -32,7 +32,7 @@ const CLIMBING: [&str; 9] = [
 const OPAQUE: [&str; 2] = ["payload", "detail"];
 
 /// Encodes and encrypts the rows of one file.
-pub(crate) fn encode(
+pub fn encode(
     table: Table,
     tenant: &str,
     rows: &RecordBatch,
@@ -42,6 +42,14 @@ pub(crate) fn encode(
     let encryption = keys.encryption(&columns, tenant_of(tenant).as_ref())?;
     let properties = properties(&columns)?.with_file_encryption_properties(encryption).build();
     let mut writer = ArrowWriter::try_new(Vec::new(), rows.schema(), Some(properties))?;
+    writer.write(rows)?;
+    Ok(writer.into_inner()?)
+}
+
+/// Encodes the rows of one file without encryption: never for what is kept (SEC-3).
+pub fn encode_plain(table: Table, rows: &RecordBatch) -> Result<Vec<u8>, ArchiveError> {
+    let columns = ArrowSchemaConverter::new().convert(&schema(table))?;
+    let mut writer = ArrowWriter::try_new(Vec::new(), rows.schema(), Some(properties(&columns)?.build()))?;
     writer.write(rows)?;
     Ok(writer.into_inner()?)
 }

@@ -28,6 +28,7 @@ mod heads;
 mod hours;
 mod intake;
 mod keys;
+pub mod layout;
 pub mod losses;
 mod metrics;
 mod notices;

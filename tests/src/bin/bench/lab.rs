@@ -131,7 +131,11 @@ pub(crate) fn devices_needed(command: &Command) -> usize {
             let others = all.connections.sessions.max(crate::crash::CONNECTIONS + 1);
             throughput(&all.throughput).max(others)
         }
-        Command::Scale(_) | Command::Reference(_) => 0,
+        Command::ArchiveSize(_)
+        | Command::ArchiveWrite(_)
+        | Command::Query(_)
+        | Command::Scale(_)
+        | Command::Reference(_) => 0,
     }
 }
 

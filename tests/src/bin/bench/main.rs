@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! bench [throughput|crash|connections|revocation|alarms|subscribers|scale|all] [--quick] [--rounds N] ...
+//! bench archive-size|archive-write|query [--patients N] ...
 //! ```
 //! One client drives every server with the same QoS 1 publishes over mutual TLS 1.3. Each server is a process of its
 //! own; its CPU time is read from `/proc`. Progress goes to standard error, tables to standard output. Wardline is
 //! durable and sealed in every run: an acknowledgement means synced to disk. The others keep messages in memory.
 
 mod alarms;
+mod archive;
 mod connections;
 mod crash;
 mod disk;
@@ -51,7 +53,12 @@ fn run(bench: Bench) -> anyhow::Result<()> {
     if cfg!(debug_assertions) {
         eprintln!("bench: not a release build; its numbers say nothing about the product");
     }
-    runtime.block_on(measure(&bench))
+    match &bench.command() {
+        Command::ArchiveSize(options) => runtime.block_on(archive::size(&bench.setup, options)),
+        Command::ArchiveWrite(options) => runtime.block_on(archive::write(&bench.setup, options)),
+        Command::Query(options) => runtime.block_on(archive::query(&bench.setup, options)),
+        _ => runtime.block_on(measure(&bench)),
+    }
 }
 
 async fn measure(bench: &Bench) -> anyhow::Result<()> {
@@ -71,7 +78,11 @@ async fn measure(bench: &Bench) -> anyhow::Result<()> {
         Command::Revocation(options) => revocation::run(&lab, options).await?,
         Command::Alarms(options) => alarms::run(&lab, options).await?,
         Command::Subscribers(options) => subscribers::run(&lab, options).await?,
-        Command::Scale(_) | Command::Reference(_) => {}
+        Command::ArchiveSize(_)
+        | Command::ArchiveWrite(_)
+        | Command::Query(_)
+        | Command::Scale(_)
+        | Command::Reference(_) => {}
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::archive::options::{ArchiveQuery, ArchiveSize, ArchiveWrite};
 use crate::scale::Scale;
 use crate::server::Kind;
 use clap::{Args, Parser, Subcommand};
@@ -59,6 +60,12 @@ pub(crate) enum Command {
     Alarms(Alarms),
     /// Many subscribers, without and with one that takes nothing. Not part of `all`.
     Subscribers(Subscribers),
+    /// Bytes of a reading and a sample in the archive, by column, and what other layouts take. Not part of `all`.
+    ArchiveSize(ArchiveSize),
+    /// CPU of the archive worker a reading, against the bare Parquet writer. Not part of `all`.
+    ArchiveWrite(ArchiveWrite),
+    /// Five questions to `wardline-query serve` against DuckDB on plain Parquet. Not part of `all`.
+    Query(ArchiveQuery),
     /// Nodes, reconnects and failures at up to a million devices: a model of the measured figures. Not part of `all`.
     Scale(Box<Scale>),
     /// The first three.
@@ -89,6 +96,9 @@ impl Command {
             Self::Revocation(options) => options.quick(),
             Self::Alarms(options) => options.quick(),
             Self::Subscribers(options) => options.quick(),
+            Self::ArchiveSize(options) => options.quick(),
+            Self::ArchiveWrite(options) => options.quick(),
+            Self::Query(options) => options.quick(),
             Self::Scale(_) | Self::Reference(_) => {}
         }
         self

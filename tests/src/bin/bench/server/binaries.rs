@@ -8,14 +8,23 @@ const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
 
 /// Builds the gateway and the agent.
 pub(crate) fn build() -> anyhow::Result<()> {
-    eprintln!("building wardline and wardline-edge");
+    build_with("wardline and wardline-edge", &["--bins", "-p", "wardline", "-p", "wardline-edge"])
+}
+
+/// Builds the SQL engine's command, in the way that builds the engine once.
+pub(crate) fn build_query() -> anyhow::Result<()> {
+    build_with("wardline-query", &["--workspace", "--bin", "wardline-query"])
+}
+
+fn build_with(what: &str, arguments: &[&str]) -> anyhow::Result<()> {
+    eprintln!("building {what}");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--bins", "-p", "wardline", "-p", "wardline-edge"]);
+    cargo.args(["build", "--quiet"]).args(arguments);
     cargo.arg("--manifest-path").arg(MANIFEST);
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }
-    ensure!(cargo.status().context("cargo build")?.success(), "wardline does not build");
+    ensure!(cargo.status().context("cargo build")?.success(), "{what} does not build");
     Ok(())
 }
 
