@@ -56,7 +56,9 @@ impl ServeCommand {
             "wardline serves: mqtt {} grpc {} http {} est {}",
             addrs.mqtt, addrs.grpc, addrs.http, addrs.est
         );
+        wardline_edge::is_ready();
         let code = signals.watch(&mut node).await;
+        wardline_edge::is_stopping();
         tracing::info!("draining");
         tokio::select! {
             stopped = node.shutdown() => stopped?,
