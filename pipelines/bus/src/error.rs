@@ -19,6 +19,9 @@ pub enum BusError {
     /// The engine can not be reached, or ended a connection.
     #[error("bus unavailable: {0}")]
     Unavailable(String),
+    /// The engine answers that it can not do this now: without a leader, or starting.
+    #[error("bus not ready: {0}")]
+    NotReady(String),
     /// No answer in time: whatever was asked may still happen.
     #[error("bus did not answer in time: {0}")]
     Timeout(&'static str),
@@ -57,7 +60,11 @@ impl BusError {
     /// Says what the caller does.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Unavailable(_) | Self::Timeout(_) | Self::InProgress | Self::Full(_) => ErrorKind::Retry,
+            Self::Unavailable(_)
+            | Self::NotReady(_)
+            | Self::Timeout(_)
+            | Self::InProgress
+            | Self::Full(_) => ErrorKind::Retry,
             Self::TooLarge { .. } | Self::NoPartition(_) => ErrorKind::Reject,
             Self::TopicDiffers(_) | Self::Denied(_) | Self::Misconfigured(_) | Self::Closed => {
                 ErrorKind::Fatal
@@ -68,7 +75,7 @@ impl BusError {
     /// Returns the stable code whose page tells the operator what to do.
     pub fn refusal(&self) -> Refusal {
         match self {
-            Self::Unavailable(_) | Self::Timeout(_) | Self::InProgress | Self::Closed => {
+            Self::Unavailable(_) | Self::NotReady(_) | Self::Timeout(_) | Self::InProgress | Self::Closed => {
                 Refusal::BusUnavailable
             }
             Self::Full(_) => Refusal::BusFull,

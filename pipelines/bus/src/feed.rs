@@ -6,7 +6,7 @@ use crate::engine::{Delivery, Position};
 use crate::error::BusError;
 use crate::flow::{Arrival, Checkpoint, Order, OrderStats, Resend};
 use crate::record::{Content, Record};
-use crate::supervise::{Bus, Tail};
+use crate::supervise::{Bus, Place, Tail};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -50,6 +50,12 @@ impl FeedStats {
 /// Feeds one belt.
 pub struct Feed {
     tail: Tail,
+    intake: Intake,
+}
+
+/// What becomes of deliveries.
+struct Intake {
+    place: Place,
     order: Order,
     belt: Belt,
     sealer: Arc<Sealer>,
@@ -58,7 +64,7 @@ pub struct Feed {
     begun: Instant,
     bus: Bus,
     partition: PartitionId,
-    looked: Position,
+    looked: Option<Position>,
 }
 
 impl Feed {
@@ -73,37 +79,48 @@ impl Feed {
         let tail = bus.tail(checkpoint.partition, checkpoint.position)?;
         let order = Order::resume(checkpoint, PATIENCE);
         let (stats, begun) = (Arc::new(FeedStats::default()), Instant::now());
-        let (bus, partition, looked) = (bus.clone(), checkpoint.partition, Position::EARLIEST);
-        Ok(Self { tail, order, belt, sealer, wishes, stats, begun, bus, partition, looked })
+        let (bus, partition, looked, place) = (bus.clone(), checkpoint.partition, None, tail.place());
+        let intake = Intake { place, order, belt, sealer, wishes, stats, begun, bus, partition, looked };
+        Ok(Self { tail, intake })
     }
 
     /// Returns its counts.
     pub fn stats(&self) -> Arc<FeedStats> {
-        self.stats.clone()
+        self.intake.stats.clone()
     }
 
     /// Feeds until it is told to stop. What comes back as an error does not pass by itself.
-    pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), BusError> {
+    pub async fn run(self, mut stop: watch::Receiver<bool>) -> Result<(), BusError> {
+        let Self { tail, mut intake } = self;
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // One wait lasts until it has a delivery, whatever is looked at meanwhile: dropped at each look, a stream that
+        // takes longer to open would never be open.
+        let mut reading = Box::pin(next(tail, intake.belt.clone()));
         loop {
             tokio::select! {
                 () = stopped(&mut stop) => return Ok(()),
-                // A wait that is dropped loses nothing.
-                delivery = self.next() => self.take(&delivery?),
+                (tail, delivery) = &mut reading => {
+                    intake.take(&delivery?);
+                    reading.set(next(tail, intake.belt.clone()));
+                }
                 _at = look.tick() => {
-                    self.wish();
-                    self.settle().await;
+                    intake.wish();
+                    intake.settle().await;
                 }
             }
         }
     }
+}
 
-    async fn next(&mut self) -> Result<Delivery, BusError> {
-        self.belt.room().await;
-        self.tail.recv().await
-    }
+/// Waits for room, and for a delivery.
+async fn next(mut tail: Tail, belt: Belt) -> (Tail, Result<Delivery, BusError>) {
+    belt.room().await;
+    let delivery = tail.recv().await;
+    (tail, delivery)
+}
 
+impl Intake {
     fn take(&mut self, delivery: &Delivery) {
         let before = self.order.read_on().get();
         let Some(record) = self.opened(delivery) else { return };
@@ -141,10 +158,9 @@ impl Feed {
 
     /// Compares with what the bus has, when nothing came since the last look.
     async fn settle(&mut self) {
-        let read = self.tail.position();
-        if std::mem::replace(&mut self.looked, read) != read || self.order.has_gaps() {
-            return;
-        }
+        let read = self.place.reading();
+        let same = std::mem::replace(&mut self.looked, read) == read;
+        let Some(read) = read.filter(|_| same && !self.order.has_gaps()) else { return };
         let asked_us = now_us();
         match tokio::time::timeout(PATIENCE, self.bus.watermark(self.partition)).await {
             Ok(Ok(watermark)) if watermark <= read => self.belt.settle(asked_us - IN_FLIGHT_US),
@@ -174,6 +190,6 @@ fn now_us() -> i64 {
 
 impl std::fmt::Debug for Feed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Feed({:?}, {:?})", self.tail, self.belt)
+        write!(f, "Feed({:?}, {:?})", self.tail, self.intake.belt)
     }
 }

@@ -45,4 +45,4 @@ pub use feed::{Feed, FeedStats};
 pub use options::{BusOptions, Topic};
 pub use outlet::{Confirmed, Notice, Outlet, OutletError, OutletStats, Replicated};
 pub use record::{Content, FrontId, Malformed, Number, Record};
-pub use supervise::{Bus, BusService, BusStats, Committed, Tail, Wedged, wedged};
+pub use supervise::{Bus, BusService, BusStats, Committed, Place, Tail, Wedged, wedged};

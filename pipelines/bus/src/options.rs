@@ -14,7 +14,8 @@ pub struct BusOptions {
     pub publish_timeout: Duration,
     /// For a stream, a watermark, a trim or the replicas' state.
     pub request_timeout: Duration,
-    /// How long a stream may be silent before its position is compared with the watermark.
+    /// How long a stream may be silent before its position is compared with the watermark; the second time that it
+    /// is behind, it is opened again.
     pub idle_check: Duration,
     /// The pause after a failed connection; it doubles up to [`Self::backoff_max`].
     pub backoff_min: Duration,
@@ -28,7 +29,7 @@ impl Default for BusOptions {
             connect_timeout: Duration::from_secs(5),
             publish_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(5),
-            idle_check: Duration::from_secs(3),
+            idle_check: Duration::from_secs(1),
             backoff_min: Duration::from_millis(100),
             backoff_max: Duration::from_secs(5),
         }

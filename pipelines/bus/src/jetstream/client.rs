@@ -1,7 +1,7 @@
 //! One connection to a JetStream.
 
 use super::stream::JetStreamTail;
-use super::{fault, subject};
+use super::{ask, fault, subject};
 use crate::engine::{Client, PartitionHealth, PartitionStream, Position, Published, Wait};
 use crate::error::BusError;
 use crate::options::Topic;
@@ -11,10 +11,11 @@ use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use futures::future::join_all;
 use std::future::IntoFuture;
 use std::time::Duration;
+use tokio::time::Instant;
 use wardline_proto::PartitionId;
 
-/// How often, and how long after, a publish is tried again that no server answered for.
-const UNHEARD_ATTEMPTS_MAX: usize = 4;
+/// For how long, and how often, a publish is tried again that no server takes: below the wait for a publish.
+const UNHEARD_MAX: Duration = Duration::from_secs(3);
 const UNHEARD_PAUSE: Duration = Duration::from_millis(150);
 
 /// The server's answer to one record; an error comes with the record's length.
@@ -64,30 +65,36 @@ impl JetStreamClient {
         batch: &[Published],
     ) -> Result<Vec<Result<Position, BusError>>, BusError> {
         let mut answers = self.send_once(partition, batch).await;
-        for _ in 0..UNHEARD_ATTEMPTS_MAX {
+        let until = Instant::now() + UNHEARD_MAX;
+        while Instant::now() < until {
             let unheard =
                 |a: &Answer| matches!(a, Err((e, _)) if e.kind() == PublishErrorKind::StreamNotFound);
             if !answers.iter().any(unheard) {
                 break;
             }
             tokio::time::sleep(UNHEARD_PAUSE).await;
-            for (answer, record) in answers.iter_mut().zip(batch).filter(|(answer, _)| unheard(answer)) {
-                if let Some(again) = self.send_once(partition, std::slice::from_ref(record)).await.pop() {
-                    *answer = again;
-                }
-            }
+            let left = answers.iter_mut().zip(batch).filter(|(answer, _)| unheard(answer));
+            let (left, records): (Vec<_>, Vec<_>) =
+                left.map(|(answer, record)| (answer, record.clone())).unzip();
+            let again = self.send_once(partition, &records).await;
+            left.into_iter().zip(again).for_each(|(answer, again)| *answer = again);
         }
         let judge = |answer: Answer| answer.map_err(|(error, bytes)| fault::publish(&error, bytes));
         Ok(answers.into_iter().map(judge).collect())
     }
 
     async fn last(&self, partition: PartitionId) -> Result<Position, BusError> {
-        let last = self.stream.get_last_raw_message_by_subject(&subject(&self.topic, partition)).await;
-        match last {
-            Ok(message) => Ok(Position::new(message.sequence).next()),
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(Position::EARLIEST),
-            Err(error) => Err(fault::request("find the newest record", &error)),
-        }
+        let subject = subject(&self.topic, partition);
+        let find = || async {
+            match self.stream.get_last_raw_message_by_subject(&subject).await {
+                Ok(message) => Ok(Position::new(message.sequence).next()),
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
+                    Ok(Position::EARLIEST)
+                }
+                Err(error) => Err(fault::request("find the newest record", &error)),
+            }
+        };
+        ask::again(find).await
     }
 
     async fn forget(&self, partition: PartitionId, below: Position) -> Result<(), BusError> {

@@ -64,7 +64,10 @@ fn server(code: ErrorCode, text: String) -> BusError {
         ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => {
             BusError::TopicDiffers(format!("jetstream: longest message: {text}"))
         }
-        _ => BusError::Unavailable(format!("jetstream: {text}")),
+        // Connecting again makes it.
+        ErrorCode::STREAM_NOT_FOUND => BusError::Unavailable(format!("jetstream: {text}")),
+        // It answers, so the connection is not what is wrong.
+        _ => BusError::NotReady(format!("jetstream: {text}")),
     }
 }
 

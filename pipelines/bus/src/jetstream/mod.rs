@@ -8,6 +8,7 @@
 //! A stream at its bound refuses (discard new): it never drops the oldest records by itself, but for those older
 //! than the retention. All partitions share the stream's sequence, so their positions have holes by nature.
 
+mod ask;
 mod client;
 mod fault;
 mod stream;
@@ -98,13 +99,19 @@ impl JetStream {
     /// Finds the stream, or makes it; one that differs in what our promises rest on is refused.
     async fn topic(&self, context: &Context) -> Result<Stream, BusError> {
         let wanted = self.config();
-        let found = match context.get_stream(&wanted.name).await {
-            Ok(stream) => stream,
-            Err(error) if fault::Answer::code(&error) == Some(ErrorCode::STREAM_NOT_FOUND) => context
+        let find = || async {
+            match context.get_stream(&wanted.name).await {
+                Ok(stream) => Ok(Some(stream)),
+                Err(error) if fault::Answer::code(&error) == Some(ErrorCode::STREAM_NOT_FOUND) => Ok(None),
+                Err(error) => Err(fault::request("find the stream", &error)),
+            }
+        };
+        let found = match ask::again(find).await? {
+            Some(stream) => stream,
+            None => context
                 .create_stream(wanted.clone())
                 .await
                 .map_err(|e| fault::request("make the stream", &e))?,
-            Err(error) => return Err(fault::request("find the stream", &error)),
         };
         let has = &found.cached_info().config;
         let mut subjects = has.subjects.clone();

@@ -1,6 +1,6 @@
 //! Reading a partition: an ordered pull consumer, which the server forgets by itself.
 
-use super::fault;
+use super::{ask, fault};
 use crate::engine::{Delivery, PartitionStream, Position, Wait};
 use crate::error::BusError;
 use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
@@ -21,16 +21,19 @@ impl JetStreamTail {
         subject: String,
         from: Position,
     ) -> Result<Box<dyn PartitionStream>, BusError> {
-        let config = OrderedConfig {
-            filter_subject: subject,
+        let config = || OrderedConfig {
+            filter_subject: subject.clone(),
             // The first record of a stream has sequence 1.
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from.get().max(1) },
             replay_policy: ReplayPolicy::Instant,
             max_batch: PULL_RECORDS_MAX,
             ..OrderedConfig::default()
         };
-        let consumer =
-            stream.create_consumer(config).await.map_err(|e| fault::request("make a consumer", &e))?;
+        // One that was made and not waited for is forgotten by the server.
+        let make = || async {
+            stream.create_consumer(config()).await.map_err(|e| fault::request("make a consumer", &e))
+        };
+        let consumer = ask::again(make).await?;
         let messages = consumer.messages().await.map_err(|e| fault::lost("open a stream", &e))?;
         Ok(Box::new(Self { messages }))
     }

@@ -9,7 +9,7 @@ mod tail;
 pub use health::{Wedged, wedged};
 pub use lane::{Bus, BusService, Committed};
 pub use stats::BusStats;
-pub use tail::Tail;
+pub use tail::{Place, Tail};
 
 use crate::engine::Wait;
 use crate::error::BusError;

@@ -7,6 +7,8 @@ use crate::engine::{Delivery, PartitionStream, Position};
 use crate::error::{BusError, ErrorKind};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tokio::time::{Instant, timeout_at};
 use wardline_proto::PartitionId;
 
 /// How often a stream is opened again because of one hole. Then the records are gone from the engine, and the
@@ -24,11 +26,44 @@ pub struct Tail {
     /// The hole that was met last, and how often.
     hole: Option<(Position, u32)>,
     open: Option<(Lease, Box<dyn PartitionStream>)>,
+    /// When the stream was last known not to be stuck. It outlives a wait that is dropped.
+    heard: Instant,
+    /// Whether there was more at the last look already.
+    is_behind: bool,
+    place: Place,
+}
+
+/// Where a tail is, for others than the one that reads.
+#[derive(Debug, Clone, Default)]
+pub struct Place(Arc<(AtomicU64, AtomicBool)>);
+
+impl Place {
+    /// Returns where the tail reads on; nothing while it has no stream.
+    pub fn reading(&self) -> Option<Position> {
+        let (position, open) = &*self.0;
+        open.load(Ordering::Acquire).then(|| Position::new(position.load(Ordering::Acquire)))
+    }
+
+    fn tell(&self, position: Position, open: bool) {
+        self.0.0.store(position.get(), Ordering::Release);
+        self.0.1.store(open, Ordering::Release);
+    }
 }
 
 impl Tail {
     pub(super) fn new(pool: Arc<Pool>, partition: PartitionId, position: Position) -> Self {
-        Self { pool, partition, position, is_settled: false, hole: None, open: None }
+        let (heard, place) = (Instant::now(), Place::default());
+        Self {
+            pool,
+            partition,
+            position,
+            is_settled: false,
+            hole: None,
+            open: None,
+            heard,
+            is_behind: false,
+            place,
+        }
     }
 
     /// Returns where it reads on.
@@ -36,11 +71,19 @@ impl Tail {
         self.position
     }
 
+    /// Returns a way to look at where it is while it waits.
+    pub fn place(&self) -> Place {
+        self.place.clone()
+    }
+
     /// Waits for the next record, as long as it takes: whatever passes by itself is tried again here, with pauses.
-    /// What comes back as an error does not pass. The wait may be dropped, and loses nothing then.
+    /// What comes back as an error does not pass. A wait that is dropped loses no record, but a stream that was being
+    /// opened: whoever drops each wait early may never see one open.
     pub async fn recv(&mut self) -> Result<Delivery, BusError> {
         loop {
-            match self.attempt().await {
+            let attempt = self.attempt().await;
+            self.place.tell(self.position, self.open.is_some());
+            match attempt {
                 Ok(Some(delivery)) => return Ok(delivery),
                 Ok(None) => {}
                 Err(error) if error.kind() == ErrorKind::Retry => self.pool.pause(self.partition).await,
@@ -55,9 +98,11 @@ impl Tail {
             self.open().await?;
             return Ok(None);
         };
-        let idle = self.pool.options.idle_check;
-        match tokio::time::timeout(idle, stream.next()).await {
-            Ok(Ok(delivery)) => Ok(self.accept(delivery)),
+        match timeout_at(self.heard + self.pool.options.idle_check, stream.next()).await {
+            Ok(Ok(delivery)) => {
+                (self.heard, self.is_behind) = (Instant::now(), false);
+                Ok(self.accept(delivery))
+            }
             Ok(Err(error)) => {
                 let lease = lease.clone();
                 self.open = None;
@@ -67,10 +112,14 @@ impl Tail {
             Err(_) => {
                 let watermark =
                     self.pool.watermark(self.partition).await.inspect_err(|_| self.open = None)?;
-                if watermark > self.position {
+                self.heard = Instant::now();
+                let was_behind = std::mem::replace(&mut self.is_behind, watermark > self.position);
+                // Once is no sign: what was just published may be on its way.
+                if self.is_behind && was_behind {
                     add(&self.pool.counters.stalls, 1);
                     tracing::warn!(partition = self.partition.get(), "bus: stream is silent, opened again");
                     self.open = None;
+                    self.is_behind = false;
                 } else if watermark < self.position && watermark > Position::EARLIEST {
                     self.open = None;
                 }
@@ -95,7 +144,10 @@ impl Tail {
         let lease = pool.lease(partition).await?;
         let open = lease.client.open(partition, self.position);
         match within(pool.options.request_timeout, "open a stream", open).await {
-            Ok(stream) => self.open = Some((lease, stream)),
+            Ok(stream) => {
+                self.open = Some((lease, stream));
+                self.heard = Instant::now();
+            }
             Err(error) => {
                 pool.judge(partition, &lease, &error).await;
                 return Err(error);

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod conformance;
+mod feed;
 #[cfg(feature = "fluvio")]
 mod fluvio;
 #[cfg(feature = "jetstream")]

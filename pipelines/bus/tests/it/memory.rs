@@ -21,6 +21,8 @@ pub(crate) enum Fault {
     SilentPublish,
     /// A stream that is open now never delivers again.
     SilentStream,
+    /// A stream takes so long to open.
+    SlowOpen(Duration),
     /// A stream leaves out every tenth record, but for one that it begins at: as a client does whose fetch was cut.
     SkipsOnBacklog,
 }
@@ -141,6 +143,9 @@ impl Client for Memory {
 
     fn open(&self, partition: PartitionId, from: Position) -> Wait<'_, Box<dyn PartitionStream>> {
         Box::pin(async move {
+            if let Fault::SlowOpen(wait) = self.fault() {
+                tokio::time::sleep(wait).await;
+            }
             let stream = Reader {
                 memory: self.clone(),
                 grown: self.shared.grown.subscribe(),

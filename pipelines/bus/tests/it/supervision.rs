@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use wardline_bus::{BusError, BusOptions, Position};
 
 /// Waits short enough for a test, long enough for a loaded machine to answer from memory.
-fn brisk() -> BusOptions {
+pub(crate) fn brisk() -> BusOptions {
     let wait = Duration::from_millis(400);
     BusOptions {
         connect_timeout: wait,

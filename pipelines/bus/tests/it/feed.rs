@@ -1,0 +1,96 @@
+//! A feed between an engine and its belt: it looks for gaps many times a second, and that must cut no wait short.
+
+use crate::memory::{Fault, Memory};
+use crate::pump::{FRONT, bus, number, partition};
+use crate::supervision::brisk;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+use wardline_bus::flow::Checkpoint;
+use wardline_bus::{Belt, Bus, BusOptions, Content, Feed, Outgoing, Record, body};
+use wardline_journal::{Class, Entry, KeyPurpose, Keyring, Offset, Sealer, Source};
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// A partition on its belt.
+struct Line {
+    memory: Memory,
+    bus: Bus,
+    belt: Belt,
+    sealer: Arc<Sealer>,
+    _stop: watch::Sender<bool>,
+}
+
+impl Line {
+    fn start(memory: Memory, options: BusOptions) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let keyring = Arc::new(Keyring::create_or_open(&folder.path().join("keyring.json")).unwrap());
+        let sealer = Arc::new(Sealer::new(keyring, KeyPurpose::Journal, None).unwrap());
+        let bus = bus(Arc::new(memory.clone()), options);
+        let checkpoint = Checkpoint::new(partition(0));
+        let belt = Belt::new(Offset::ZERO, &checkpoint);
+        let (wishes, _wished) = mpsc::channel(8);
+        let feed = Feed::new(&bus, &checkpoint, belt.clone(), sealer.clone(), wishes).unwrap();
+        let (stop, stopped) = watch::channel(false);
+        tokio::spawn(feed.run(stopped));
+        Self { memory, bus, belt, sealer, _stop: stop }
+    }
+
+    async fn publish(&self, n: u64) {
+        let (offset, payload) = (Offset::new(n), Bytes::from_static(b"a reading"));
+        let entry = Entry { offset, time_us: 1, partition: partition(0), class: Class::Telemetry, payload };
+        let n = number(n);
+        let sealed = body::seal(&self.sealer, (FRONT, partition(0), n), &entry).unwrap();
+        let record = Record { front: FRONT, partition: partition(0), n, content: Content::Body(sealed) };
+        self.bus.submit(&Outgoing { record, resend: 0 }).await.unwrap().position().await.unwrap();
+    }
+
+    /// Waits until so many records are on the belt, and returns how long that took.
+    async fn delivered(&self, count: usize) -> Duration {
+        let begun = Instant::now();
+        while self.belt.waiting() < count {
+            assert!(begun.elapsed() < LIMIT, "{} of {count} records came", self.belt.waiting());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        begun.elapsed()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_takes_long_to_open_is_opened() {
+    let memory = Memory::new(1);
+    memory.fail(Fault::SlowOpen(Duration::from_millis(800)));
+    let line = Line::start(memory, BusOptions { request_timeout: Duration::from_secs(3), ..brisk() });
+    line.publish(1).await;
+    line.delivered(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_fell_silent_is_noticed_behind_many_looks() {
+    // Longer than the time between two looks for gaps, as by default.
+    let line = Line::start(Memory::new(1), BusOptions { idle_check: Duration::from_secs(1), ..brisk() });
+    line.publish(1).await;
+    line.delivered(1).await;
+    line.memory.fail(Fault::SilentStream);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    line.publish(2).await;
+    line.memory.fail(Fault::None);
+    let pause = line.delivered(2).await;
+    assert!(pause < Duration::from_secs(4), "{pause:?}");
+    assert!(line.bus.stats().stalls >= 1, "it was the silence that was noticed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_is_not_read_is_not_settled() {
+    let memory = Memory::new(1);
+    memory.fail(Fault::SlowOpen(Duration::from_secs(2)));
+    let line = Line::start(memory, BusOptions { request_timeout: Duration::from_secs(3), ..brisk() });
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert_eq!(line.belt.promise_time(1), None, "nobody has looked yet");
+    let begun = Instant::now();
+    while line.belt.promise_time(1).is_none() {
+        assert!(begun.elapsed() < LIMIT, "an empty partition settles once it is read");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
