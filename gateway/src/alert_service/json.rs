@@ -57,6 +57,16 @@ pub(crate) fn alert_json(alert: &Alert) -> Value {
             "device": strip.device,
             "from_us": strip.from_us,
             "to_us": strip.to_us,
+            "as_of_us": (strip.as_of_us != 0).then_some(strip.as_of_us),
+            "streams": strip.streams.iter().map(|stream| json!({
+                "mdc_code": stream.mdc_code,
+                "mdc_ref_id": stream.mdc_ref_id,
+                "gaps": stream.gaps.iter().map(|gap| json!({
+                    "from_us": gap.from_us,
+                    "to_us": gap.to_us,
+                    "why": gap.why,
+                })).collect::<Vec<_>>(),
+            })).collect::<Vec<_>>(),
         })),
         "onset_us": alert.onset_us,
         "ended_us": (alert.ended_us != 0).then_some(alert.ended_us),

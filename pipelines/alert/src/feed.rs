@@ -230,7 +230,8 @@ impl AlertFeed {
         if let Some(alert) = &mut event.alert
             && let Ok(device) = DeviceId::new(&alert.device)
         {
-            alert.strip = strip(alert);
+            // The engine's own says what there was.
+            alert.strip = alert.strip.take().or_else(|| strip(alert));
             alert.site = self.wards.site_of(&DeviceKey { tenant: tenant.clone(), device });
         }
         Ok(event)
@@ -243,6 +244,7 @@ fn strip(alert: &Alert) -> Option<WaveformWindow> {
         device: alert.device.clone(),
         from_us: alert.onset_us.saturating_sub(STRIP_US),
         to_us: alert.onset_us.saturating_add(STRIP_US),
+        ..WaveformWindow::default()
     })
 }
 

@@ -86,3 +86,15 @@ const _: () = assert!(SHARED_PAGE <= FEED_PAGE_MAX && RING_EVENTS_MAX > SHARED_P
 const _: () = assert!(RING_BYTES_MIN * TENANTS_MAX <= RINGS_BYTES_MAX);
 /// Waveforms that belong to an alert: this much on each side of its onset, microseconds.
 pub const STRIP_US: i64 = 10_000_000;
+/// What was to come of them has come so long after their window, microseconds of journal time; then they are looked at.
+pub const STRIP_SETTLE_US: i64 = 5_000_000;
+/// For how long it is remembered which waveforms came, microseconds.
+pub const STRIP_KEEP_US: i64 = 180_000_000;
+/// Waveforms of a device that are remembered; the one that came last longest ago goes.
+pub const STRIP_STREAMS_MAX: usize = 16;
+/// Spans of a waveform that are remembered; the oldest goes, and counts as missing.
+pub const STRIP_SPANS_MAX: usize = 32;
+/// Alerts of a device whose waveforms are still to be looked at; for one more, the oldest one's are looked at at once.
+pub const STRIPS_MAX: usize = 16;
+
+const _: () = assert!(STRIP_KEEP_US > 3 * STRIP_US + STRIP_SETTLE_US);

@@ -68,6 +68,20 @@ fn alerts(stand: &Stand, certs: &Path, words: &[&str]) -> anyhow::Result<Command
     Ok(command)
 }
 
+/// The event that tells what had come carries the same gap, before anybody looks into the archive.
+fn flags(stand: &Stand, ward: &Path, onset_us: i64) -> anyhow::Result<()> {
+    let watch = ["watch", "--json", "--count", "2", "--timeout", "30", "--device", "mon-1"];
+    let told = run(&mut alerts(stand, ward, &watch)?)?;
+    let event: serde_json::Value = serde_json::from_str(told.lines().last().context("an event")?)?;
+    ensure!(event["phase"] == "update" && event["reason"] == "strip", "{told}");
+    let streams = event["alert"]["strip"]["streams"].as_array().context("streams")?;
+    let gaps = streams[0]["gaps"].as_array().context("gaps")?;
+    ensure!(streams.len() == 1 && gaps.len() == 1 && gaps[0]["why"] == "missing", "{event}");
+    let from_us = gaps[0]["from_us"].as_i64().context("a time")?;
+    ensure!((from_us - onset_us - 3_000_000).abs() < 10_000, "{event}");
+    Ok(())
+}
+
 #[test]
 fn a_strip_of_a_recording_shows_what_is_there_and_says_what_is_not() -> anyhow::Result<()> {
     let Some(folder) = records::folder("a_strip_of_a_recording") else { return Ok(()) };
@@ -87,6 +101,7 @@ fn a_strip_of_a_recording_shows_what_is_there_and_says_what_is_not() -> anyhow::
     ensure!(alert["strip"]["from_us"] == onset_us - 10_000_000, "{alert}");
     ensure!(alert["strip"]["to_us"] == onset_us + 10_000_000, "{alert}");
     let id = alert["alert_id"].as_str().context("an id")?;
+    flags(&stand, &ward, onset_us)?;
     let told = eventually("the waveforms are archived", WAIT, || {
         let mut command = alerts(&stand, &ward, &["strip", id, "--json"])?;
         let told: serde_json::Value =

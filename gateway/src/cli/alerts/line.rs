@@ -80,9 +80,17 @@ fn done(event: &AlertEvent, alert: &Alert) -> String {
         "acknowledged" => format!(" acknowledged by {}", signal.acknowledged_by),
         "paused" => format!(" paused until {} by {}", clock(signal.paused_until_us), signal.paused_by),
         "unacknowledged" => format!(" nobody acknowledged it ({})", signal.escalations),
+        "strip" => waveforms(alert),
         "latched" | "pause_expired" | "pause_ended" | "re_alarm" => format!(" {}", event.reason),
         _ => String::new(),
     }
+}
+
+/// Says which waveforms there are around the onset.
+fn waveforms(alert: &Alert) -> String {
+    let streams = alert.strip.as_ref().map(|strip| strip.streams.as_slice()).unwrap_or_default();
+    let gaps: usize = streams.iter().map(|stream| stream.gaps.len()).sum();
+    format!(" waveforms around its onset: {}, gaps: {gaps}", streams.len())
 }
 
 /// What another signal says; nothing when it says nothing.

@@ -11,6 +11,7 @@ use super::missing::{self, MissingState};
 use super::news2::{self, News2State};
 use super::pulse::{self, PLETH, PulseState};
 use super::rate::{self, RateState};
+use super::strip::{self, StripState};
 use super::suppress::{self, SuppressState};
 use super::threshold::{self, ThresholdState};
 use super::transition::Transition;
@@ -62,6 +63,9 @@ pub struct DeviceState {
     /// Pulses in the plethysmogram.
     #[prost(message, optional, tag = "13")]
     pub pulse: Option<PulseState>,
+    /// Which waveforms came, and alerts that wait for theirs.
+    #[prost(message, optional, tag = "14")]
+    pub strip: Option<StripState>,
 }
 
 /// The time of a metric's last live, usable reading.
@@ -92,6 +96,9 @@ impl DeviceState {
             let live = rules.live.holds(seen.edge_time(block.start_us), seen.ingested_at_us);
             if live && block.mdc_code == PLETH {
                 pulse::feed(&mut self.pulse, block, seen.edge_time(block.start_us));
+            }
+            if live {
+                strip::feed(&mut self.strip, block, seen.edge_time(block.start_us));
             }
             self.arrived(rules, &seen.key, block.mdc_code, (seen.ingested_at_us, live), sink.out);
         }
@@ -138,6 +145,15 @@ impl DeviceState {
         contested::expire(&mut self.contested, now_us, out);
     }
 
+    /// Tells which waveforms there are around the onsets whose time has come.
+    pub(crate) fn strips(&mut self, now_us: i64, out: &mut Vec<Transition>) {
+        let limits = self.thresholds.iter_mut().filter_map(|state| state.alert.as_mut());
+        let others = self.conditions.iter_mut().filter_map(|state| state.alert.as_mut());
+        let scores = self.news2.iter_mut().filter_map(|state| state.alert.as_mut());
+        let combined = self.composites.iter_mut().filter_map(|state| state.alert.as_mut());
+        strip::expire(&mut self.strip, now_us, out, limits.chain(others).chain(scores).chain(combined));
+    }
+
     /// Returns when this device wants to be looked at next.
     pub(crate) fn wake_us(&self) -> Option<i64> {
         let missing = self.missing.iter().filter_map(MissingState::wake_us);
@@ -145,7 +161,8 @@ impl DeviceState {
         let composites = self.composites.iter().map(|state| state.wake_us);
         let later = composites.chain(self.suppress.as_ref().map(|s| s.wake_us)).filter(|us| *us != 0);
         let conditions = self.conditions.iter().filter_map(ConditionState::wake_us);
-        missing.chain(conditions).chain(contested).chain(later).min()
+        let strips = self.strip.as_ref().and_then(StripState::wake_us);
+        missing.chain(conditions).chain(contested).chain(later).chain(strips).min()
     }
 
     /// Puts composites behind what was decided since `mark`, and holds back what a cause explains; returns how many

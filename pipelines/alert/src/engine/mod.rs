@@ -22,6 +22,7 @@ mod missing;
 mod news2;
 mod pulse;
 mod rate;
+mod strip;
 mod suppress;
 mod system;
 mod threshold;
@@ -50,6 +51,7 @@ pub(crate) use news2::FROM_BAND_MIN;
 pub use news2::{LatestReading, News2State};
 pub use pulse::PulseState;
 pub use rate::RateState;
+pub use strip::{OpenStrip, Span, StreamSpans, StripState};
 pub use suppress::{CauseState, SuppressState};
 pub use system::{SystemCondition, SystemState};
 pub use threshold::ThresholdState;
@@ -152,7 +154,9 @@ impl Engine {
         }
         decoded.sort_by(|a, b| a.0.cmp(&b.0));
         for (key, mut state) in decoded {
+            let mark = out.len();
             if state.reconcile(&engine.rules, &key, watermark_us, out) {
+                strip::follow(&mut state.strip, watermark_us, (out, mark));
                 engine.changed.insert(key.clone());
             }
             engine.wheel.set(&key, state.wake_us());
@@ -187,6 +191,7 @@ impl Engine {
         state.observe(&self.rules, seen, &mut Sink { out, counts: &mut self.counts });
         let now_us = self.global.watermark_us;
         self.counts.suppressed += state.chain(&self.rules, &seen.key, now_us, (out, mark));
+        strip::follow(&mut state.strip, now_us, (out, mark));
         self.wheel.set(&seen.key, state.wake_us());
         self.changed.insert(seen.key.clone());
     }
@@ -218,6 +223,8 @@ impl Engine {
                 let mark = out.len();
                 state.expire(&self.rules, &key, at_us, out);
                 self.counts.suppressed += state.chain(&self.rules, &key, at_us, (out, mark));
+                strip::follow(&mut state.strip, at_us, (out, mark));
+                state.strips(at_us, out);
                 self.changed.insert(key.clone());
             }
             self.wheel.set(&key, state.wake_us());

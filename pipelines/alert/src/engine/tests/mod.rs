@@ -19,6 +19,7 @@ mod pages;
 mod restart;
 mod rules;
 mod silence;
+mod strip;
 
 use super::{Engine, Transition};
 use crate::observation::Observation;

@@ -21,13 +21,13 @@ const STORY: &str = "
 
 /// Keeps checkpoints as the store does.
 #[derive(Default)]
-struct Kept {
+pub(super) struct Kept {
     global: Vec<u8>,
     devices: BTreeMap<DeviceKey, Vec<u8>>,
 }
 
 impl Kept {
-    fn commit(&mut self, engine: &mut Engine) {
+    pub(super) fn commit(&mut self, engine: &mut Engine) {
         let changes = engine.take_changes();
         self.global = changes.global;
         for (key, state) in changes.devices {
@@ -38,7 +38,7 @@ impl Kept {
         }
     }
 
-    fn restore(&self, rules: Rules, out: &mut Vec<Transition>) -> Engine {
+    pub(super) fn restore(&self, rules: Rules, out: &mut Vec<Transition>) -> Engine {
         Engine::restore(rules, &self.global, self.devices.clone(), out).unwrap()
     }
 }
