@@ -21,8 +21,18 @@ fn ticks(stat: &str) -> Option<u64> {
 
 /// Returns the resident memory of a process, bytes.
 pub(crate) fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
+    memory(pid, "VmRSS:")
+}
+
+/// Returns the most resident memory that a process ever had, bytes.
+pub(crate) fn peak_bytes(pid: u32) -> anyhow::Result<u64> {
+    memory(pid, "VmHWM:")
+}
+
+fn memory(pid: u32, name: &str) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("the server has ended")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let line = line.with_context(|| format!("no {name}"))?;
     let kib: u64 = line.trim().trim_end_matches(" kB").trim().parse()?;
     Ok(kib * 1024)
 }
@@ -40,7 +50,8 @@ mod tests {
     #[test]
     fn this_process_uses_something() {
         let pid = std::process::id();
-        assert!(resident_bytes(pid).unwrap() > 0);
+        let resident = resident_bytes(pid).unwrap();
+        assert!(resident > 0 && peak_bytes(pid).unwrap() >= resident / 2);
         cpu(pid).unwrap();
     }
 }

@@ -132,6 +132,11 @@ impl Server {
         proc::resident_bytes(self.child.id())
     }
 
+    /// Returns the most resident memory that it ever had, bytes.
+    pub(crate) fn peak_bytes(&self) -> anyhow::Result<u64> {
+        proc::peak_bytes(self.child.id())
+    }
+
     /// Ends it in order: SIGTERM.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
         let pid = self.child.id().to_string();

@@ -85,6 +85,15 @@ impl Crowd {
 pub(super) struct Stuck(JoinHandle<()>);
 
 impl Stuck {
+    /// The same, without another one in its place.
+    pub(super) async fn sit_once(port: u16, certs: &Path) -> anyhow::Result<Self> {
+        let open = subscribe(port, certs, "stuck", Some(STUCK_WINDOW)).await?;
+        Ok(Self(tokio::spawn(async move {
+            let _held = &open;
+            std::future::pending::<()>().await;
+        })))
+    }
+
     /// Subscribes from the beginning of the log, and reads nothing, until it is dropped.
     pub(super) async fn sit(port: u16, certs: &Path) -> anyhow::Result<Self> {
         let certs: PathBuf = certs.to_owned();
