@@ -57,6 +57,17 @@ impl Orders {
         all
     }
 
+    /// Reads all that was ever decided, for a replay. In which ward a device is has no history: it is where it is now.
+    pub async fn all(store: &Store, known_us: i64) -> Result<Self, StoreError> {
+        let sites = store.device_sites().await?.into_iter().collect();
+        Ok(Self::new(known_us, store.overrides(None, 0).await?, sites, store.ledger(None).await?))
+    }
+
+    /// Returns how many overrides there are.
+    pub fn count(&self) -> usize {
+        self.orders.values().map(Vec::len).sum()
+    }
+
     /// Asks the store again at `known_us`; reads everything only when something changed.
     pub(crate) async fn refresh(&mut self, store: &Store, known_us: i64) -> Result<bool, StoreError> {
         let version = store.registry_version().await?;

@@ -4,8 +4,10 @@
 
 use crate::engine::{Engine, Transition};
 use crate::observation::Observation;
+use crate::orders::Orders;
 use crate::rules::Rules;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use wardline_proto::DeviceKey;
 use wardline_proto::v1::{AlarmPhase, Alert};
 
@@ -47,6 +49,15 @@ impl WhatIf {
     pub fn new(before: Rules, after: Rules) -> Self {
         let side = |rules| Side { engine: Engine::new(rules), alarms: BTreeMap::new() };
         Self { sides: [side(before), side(after)], hours: BTreeSet::new() }
+    }
+
+    /// Goes by what was decided for patients, wards and tenants as well, on both sides: each from when it was in force
+    /// until it was over.
+    #[must_use]
+    pub fn with_orders(mut self, orders: Orders) -> Self {
+        let orders = Arc::new(orders);
+        self.sides.iter_mut().for_each(|side| side.engine.set_orders(orders.clone()));
+        self
     }
 
     /// Feeds one observation, in the order of the journal.
@@ -117,8 +128,10 @@ impl Side {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wardline_proto::v1::{Body, NumericSeries, Priority};
+    use std::collections::HashMap;
+    use wardline_proto::v1::{Body, NumericSeries, OverrideSetting, Priority};
     use wardline_proto::{DeviceId, TenantId};
+    use wardline_store::registry::{NewOverride, OverrideRow};
 
     fn rules(below: u32, priority: &str) -> Rules {
         let text = Rules::defaults_text();
@@ -144,9 +157,12 @@ mod tests {
         Observation { key, header: None, ingested_at_us: at_us, device_offset_us: 0, body }
     }
 
-    /// Two episodes: one to 88, one to 80.
     fn compared(after: Rules) -> (Vec<Compared>, f64) {
-        let mut whatif = WhatIf::new(rules(90, "high"), after);
+        ran(WhatIf::new(rules(90, "high"), after))
+    }
+
+    /// Two episodes: one to 88, one to 80.
+    fn ran(mut whatif: WhatIf) -> (Vec<Compared>, f64) {
         for second in 0..120 {
             let value = match second {
                 20..=40 => 88.0,
@@ -167,6 +183,43 @@ mod tests {
         assert_eq!((line.rule_id.as_str(), line.before, line.after), ("spo2-low", 2, 1));
         assert_eq!((line.gone.len(), line.new.len(), line.gone[0].value), (1, 0, Some(88.0)));
         assert!((days - 1.0 / 24.0).abs() < 1e-9, "{days}");
+    }
+
+    /// A limit for the whole tenant, from second 0 until it was ended at a second.
+    fn order(below: f64, ended: i64) -> Orders {
+        let at_us = |second: i64| 1_700_000_000_000_000 + second * 1_000_000;
+        let said = NewOverride {
+            tenant: TenantId::new("demo").unwrap(),
+            site: String::new(),
+            subject: String::new(),
+            rule_id: "spo2-low".into(),
+            setting: OverrideSetting::Below.into(),
+            value: below,
+            from_us: at_us(0),
+            until_us: None,
+            reason: "test".into(),
+        };
+        let ended = Some(("somebody".to_owned(), at_us(ended)));
+        let row = OverrideRow { override_id: 1, said, set_by: "somebody".into(), set_at_us: at_us(0), ended };
+        Orders::new(at_us(200), vec![row], HashMap::new(), Vec::new())
+    }
+
+    #[test]
+    fn what_was_decided_at_the_bedside_changes_the_difference_while_it_was_in_force() {
+        let with =
+            |ended| ran(WhatIf::new(rules(90, "high"), rules(82, "high")).with_orders(order(84.0, ended))).0;
+        let counts = |lines: &[Compared]| (lines[0].before, lines[0].after, lines[0].gone.len());
+        assert_eq!(
+            counts(&compared(rules(82, "high")).0),
+            (2, 1, 1),
+            "without it the episode to 88 is the difference"
+        );
+        // In force over both episodes: 84 goes before either file, and nothing differs.
+        assert_eq!(counts(&with(100)), (1, 1, 0));
+        // Over before the second: that one is an alarm of both files, the first of none.
+        assert_eq!(counts(&with(45)), (1, 1, 0));
+        // Over before the first: as if it had never been.
+        assert_eq!(counts(&with(5)), (2, 1, 1));
     }
 
     #[test]

@@ -35,7 +35,7 @@ fn counted(stand: &Stand, device: &str, since: &str) -> anyhow::Result<(BTreeMap
     Ok((rows, first, last))
 }
 
-fn utc(micros: i64) -> anyhow::Result<String> {
+pub(crate) fn utc(micros: i64) -> anyhow::Result<String> {
     let at = std::time::Duration::from_micros(u64::try_from(micros)?);
     let mut date = Command::new("date");
     date.args(["-u", "+%Y-%m-%dT%H:%M:%S.%NZ", "-d"]);

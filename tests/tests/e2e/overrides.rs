@@ -1,6 +1,7 @@
 //! A patient's own limit follows the patient from device to device; afterwards the archive tells what other rules would
 //! have done.
 
+use crate::compromise::utc;
 use crate::frames::{frame, now_us, series};
 use crate::process::{eventually, run, run_to_fail};
 use crate::stand::{Stand, TENANT};
@@ -63,6 +64,7 @@ fn a_patients_limit_goes_with_the_patient_and_a_replay_compares_rules() -> anyho
     bind("mon-1", "s-4711")?;
     bind("mon-0", "")?;
     std::thread::sleep(LEAD);
+    let second_us = now_us();
     runtime.block_on(desaturate(&mut senders, 2))?;
     let mut moved = told(&subscriber, 3)?.split_off(1);
     moved.sort();
@@ -83,11 +85,32 @@ fn a_patients_limit_goes_with_the_patient_and_a_replay_compares_rules() -> anyho
     ensure!(!trail.iter().any(|event| event.to_string().contains("s-4711")), "no patient in the trail");
     eventually("the readings are archived", WAIT, || Ok((stand.rows("numerics")? >= 36).then_some(())))?;
     stand.stop()?;
-    replay(&stand)
+    replay(&stand, second_us)
+}
+
+/// What the patient's limit does to the difference: of the readings after it had moved to the other device, one device
+/// alarms by the rules in force then, and two without it.
+fn bedside(stand: &Stand, words: &[&str], second_us: i64) -> anyhow::Result<()> {
+    let from = utc(second_us)?;
+    let gone = |more: &[&str]| -> anyhow::Result<(serde_json::Value, Vec<String>)> {
+        let told = run(&mut stand.on_data(&[words, &["--from", &from, "--json"], more].concat())?)?;
+        let told: serde_json::Value = serde_json::from_str(told.trim())?;
+        let lines = told["rules"].as_array().context("rules")?;
+        let line = lines.iter().find(|line| line["rule_id"] == "spo2-low").context("a line")?;
+        let examples = line["gone_examples"].as_array().context("examples")?;
+        let devices = examples.iter().filter_map(|one| one["device"].as_str().map(str::to_owned));
+        Ok((told["overrides"].clone(), devices.collect()))
+    };
+    let (known, by_bedside) = gone(&[])?;
+    let (ignored, without) = gone(&["--without-overrides"])?;
+    println!("with the override {by_bedside:?}, without it {without:?}");
+    ensure!(known == 1 && by_bedside == ["mon-0"], "the patient wears mon-1: {by_bedside:?}");
+    ensure!(ignored == 0 && without.len() == 2, "{without:?}");
+    Ok(())
 }
 
 /// Limits of 80 and 90 % over the same readings.
-fn replay(stand: &Stand) -> anyhow::Result<()> {
+fn replay(stand: &Stand, second_us: i64) -> anyhow::Result<()> {
     let candidate = stand.path("candidate.toml");
     std::fs::write(&candidate, Rules::defaults_text().replacen("below = 90", "below = 80", 1))?;
     let file = candidate.display().to_string();
@@ -109,6 +132,7 @@ fn replay(stand: &Stand) -> anyhow::Result<()> {
     ensure!(days > 0.0 && (per_day - 2.0 / days).abs() < 1e-6, "{per_day} a day in {days} days");
     let missing = line("spo2-missing")?;
     ensure!(missing["before"] == missing["after"], "what did not change is not different: {missing}");
+    bedside(stand, &words, second_us)?;
     let spoilt = std::fs::read_to_string(&candidate)?.replacen("hysteresis", "hysterisis", 1);
     std::fs::write(&candidate, spoilt)?;
     let wrong = run_to_fail(&mut stand.offline(&["alerts", "lint", &file])?)?;

@@ -2,16 +2,19 @@
 
 use super::line;
 use crate::cli::registry::parse_time;
+use crate::front::now_us;
 use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use wardline_alert::observation::Observation;
+use wardline_alert::orders::Orders;
 use wardline_alert::rules::Rules;
 use wardline_alert::whatif::{Compared, WhatIf};
 use wardline_archive::Table;
+use wardline_archive::place::Place;
 use wardline_archive::read::{ArchiveReader, Measured, Said, audit_read, measured_rows};
 use wardline_proto::v1::{Alert, Body, NumericSeries, Priority};
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
@@ -41,6 +44,9 @@ pub(super) struct Replay {
     /// Only what came before this time.
     #[arg(long, value_parser = parse_time)]
     to: Option<i64>,
+    /// As if nobody had ever set an override for a patient, a ward or a tenant.
+    #[arg(long)]
+    without_overrides: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -54,28 +60,38 @@ impl Replay {
         let reader = ArchiveReader::open(&self.data_dir).await;
         let reader = reader.with_context(|| format!("{place} holds no archive that opens"))?;
         audit_read(&self.data_dir, "alerts_replayed", "tables numerics, alarms").await?;
+        let orders = if self.without_overrides { Orders::default() } else { orders(&self.data_dir).await? };
+        let overrides = orders.count();
         let mut files = reader.files(Some(Table::Numerics)).await?;
         files.extend(reader.files(Some(Table::Alarms)).await?);
         let range = (self.from.unwrap_or(i64::MIN), self.to.unwrap_or(i64::MAX));
-        let mut whatif = WhatIf::new(base, candidate);
+        let mut whatif = WhatIf::new(base, candidate).with_orders(orders);
         let replayed = tokio::task::spawn_blocking(move || {
             let last_us = replay(&reader, files, range, &mut whatif)?;
             whatif.advance(last_us.saturating_add(AFTER_US).min(range.1));
             anyhow::Ok(whatif)
         });
-        self.print(&replayed.await??);
+        self.print(&replayed.await??, overrides);
         Ok(ExitCode::SUCCESS)
     }
 
-    fn print(&self, whatif: &WhatIf) {
+    fn print(&self, whatif: &WhatIf, overrides: usize) {
         let (lines, days) = (whatif.compare(), whatif.patient_days());
         if self.json {
             let lines: Vec<_> = lines.iter().map(|line| line_json(line, days)).collect();
-            let whole = json!({ "devices": whatif.devices(), "patient_days": days, "rules": lines });
+            let whole = json!({
+                "devices": whatif.devices(),
+                "patient_days": days,
+                "overrides": overrides,
+                "rules": lines,
+            });
             println!("{whole}");
             return;
         }
-        println!("{} devices, {days:.2} patient-days", whatif.devices());
+        let devices = whatif.devices();
+        println!(
+            "{devices} devices, {days:.2} patient-days; {overrides} overrides, each while it was in force"
+        );
         println!(
             "{:<9} {:<24} {:>8} {:>8} {:>12} {:>12}",
             "priority", "rule", "before", "after", "a day", "a day"
@@ -91,6 +107,14 @@ impl Replay {
             line.new.iter().take(EXAMPLES).for_each(|alarm| println!("  + {}", example(alarm)));
         }
     }
+}
+
+/// Reads what was decided for patients, wards and tenants.
+async fn orders(data_dir: &Path) -> anyhow::Result<Orders> {
+    let store = Place::of(data_dir)?.store().open_read_only().await?;
+    let orders = Orders::all(&store, now_us()).await;
+    store.close().await;
+    Ok(orders?)
 }
 
 /// Feeds what came in a range, day by day and in the order of the journal. Returns when the last record came.
