@@ -1,7 +1,7 @@
 //! Every device alarms at once while the gateway is killed, again and again: no alert is lost, none is told twice, and
 //! the subscriber resumes by cursor (ACK-1, ALR-1).
 
-use crate::frames::{alarm_frame, now_us};
+use crate::frames::{alarm_frame, low_saturation};
 use crate::process::eventually;
 use crate::random::Random;
 use crate::stand::Stand;
@@ -9,7 +9,7 @@ use crate::ward::{Downs, Subscriber, devices, number, runtime};
 use anyhow::{Context, ensure};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
-use wardline_proto::v1::{AlarmKind, AlarmPhase, AlertEvent, Body, DeviceAlarm, Frame, Priority};
+use wardline_proto::v1::{AlarmPhase, AlertEvent, Body, Frame};
 
 const EPOCH: u64 = 1_790_000_000_000_000;
 const HEARD: Duration = Duration::from_secs(120);
@@ -17,17 +17,8 @@ const RULES: &str = "device/flood-";
 
 /// Raises a condition of its own in each round.
 fn alarm(round: usize) -> Frame {
-    let alarm = DeviceAlarm {
-        condition_id: format!("flood-{round}"),
-        mdc_code: 196_670,
-        source_mdc_code: 150_456,
-        kind: AlarmKind::Physiological.into(),
-        priority: Priority::High.into(),
-        phase: AlarmPhase::Start.into(),
-        at_us: now_us(),
-        ..DeviceAlarm::default()
-    };
-    alarm_frame(EPOCH, round as u64 + 1, &Body { alarms: vec![alarm], ..Body::default() })
+    let alarms = vec![low_saturation(format!("flood-{round}"))];
+    alarm_frame(EPOCH, round as u64 + 1, &Body { alarms, ..Body::default() })
 }
 
 #[test]

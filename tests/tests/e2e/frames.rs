@@ -67,6 +67,20 @@ pub(crate) fn raw_frame(epoch: u64, seq: u64, bytes: Vec<u8>) -> Frame {
     }
 }
 
+/// Makes the start of a condition: a low saturation of high priority, now.
+pub(crate) fn low_saturation(condition_id: String) -> DeviceAlarm {
+    DeviceAlarm {
+        condition_id,
+        mdc_code: 196_670,
+        source_mdc_code: 150_456,
+        kind: AlarmKind::Physiological.into(),
+        priority: Priority::High.into(),
+        phase: AlarmPhase::Start.into(),
+        at_us: now_us(),
+        ..DeviceAlarm::default()
+    }
+}
+
 /// Publishes the start of conditions as a device with certificates in a folder, each its own frame on the alarm lane.
 pub(crate) async fn alarms(
     port: u16,
@@ -75,17 +89,8 @@ pub(crate) async fn alarms(
 ) -> anyhow::Result<()> {
     let mut publisher = Publisher::connect(port, TENANT, device, certs).await?;
     for number in numbers {
-        let alarm = DeviceAlarm {
-            condition_id: format!("condition-{number}"),
-            mdc_code: 196_670,
-            source_mdc_code: 150_456,
-            kind: AlarmKind::Physiological.into(),
-            priority: Priority::High.into(),
-            phase: AlarmPhase::Start.into(),
-            at_us: now_us(),
-            ..DeviceAlarm::default()
-        };
-        let body = Body { alarms: vec![alarm], ..Body::default() };
+        let alarms = vec![low_saturation(format!("condition-{number}"))];
+        let body = Body { alarms, ..Body::default() };
         publisher.publish(&alarm_frame(ALARM_EPOCH, number + 1, &body)).await?;
     }
     Ok(())
