@@ -117,7 +117,7 @@ struct Watch {
 struct List {
     #[command(flatten)]
     server: Server,
-    /// Ended alerts too.
+    /// Ended alerts too: each for 90 days after its last event, and longer while a listener has not confirmed it.
     #[arg(long)]
     all: bool,
     /// At most this many.

@@ -4,6 +4,7 @@ mod cut;
 mod ledger;
 mod lifecycle;
 mod rig;
+mod roles;
 mod shared;
 mod watch;
 mod webhook;
