@@ -143,6 +143,8 @@ codes! {
     ArchiveRefused = "WL-ARC-002", 0;
     /// The bucket holds the files of another archive.
     ArchiveNotOurs = "WL-ARC-003", 0;
+    /// The bucket or prefix is not empty, or lies in another archive's: no archive begins there.
+    ArchiveNotAlone = "WL-ARC-004", 0;
     /// Certificate files on disk are not usable, or no better than those in force, which stay.
     TlsFiles = "WL-TLS-001", 0x00;
     /// Bus: the engine cannot be reached or does not answer; fronts go on into their logs.

@@ -3,9 +3,11 @@
 //! Every request is bounded in time. What is new is put under the condition that nothing has its name; that a name is
 //! taken by the very bytes that were put is no failure: the first try had landed, and only its answer was lost.
 
+mod alone;
 mod error;
 mod settings;
 
+pub(crate) use alone::check_alone;
 pub use error::BucketError;
 pub use settings::{BucketOptions, BucketSettings};
 

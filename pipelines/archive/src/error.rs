@@ -95,7 +95,7 @@ impl ArchiveError {
                 ErrorKind::Retry
             }
             Self::Store(_)
-            | Self::Bucket(BucketError::NotOurs(_))
+            | Self::Bucket(BucketError::NotOurs(_) | BucketError::NotAlone(..))
             | Self::Place(_)
             | Self::Fenced
             | Self::Position(_)

@@ -1,6 +1,6 @@
 //! Where the files of an archive lie: a local folder, or a bucket.
 
-use crate::bucket::{Bucket, BucketError};
+use crate::bucket::{Bucket, BucketError, check_alone};
 use crate::error::ArchiveError;
 use crate::options::ArchiveOptions;
 use bytes::Bytes;
@@ -99,7 +99,7 @@ pub(crate) async fn claim(bucket: &Bucket, catalog: &Catalog) -> Result<(), Arch
     let mark = mark_of(&catalog.secret(ARCHIVE_ID, &fresh).await?);
     let found = match bucket.get(MARK).await {
         Err(ArchiveError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
-            bucket.put_new(MARK, mark.clone()).await?;
+            begin(bucket, catalog, mark.clone()).await?;
             bucket.get(MARK).await?
         }
         found => found?,
@@ -113,6 +113,16 @@ pub(crate) async fn claim(bucket: &Bucket, catalog: &Catalog) -> Result<(), Arch
         return Err(BucketError::Refused(place(), why.to_owned()).into());
     }
     Ok(())
+}
+
+/// Puts the mark, in a place that is this archive's alone.
+async fn begin(bucket: &Bucket, catalog: &Catalog, mark: Bytes) -> Result<(), ArchiveError> {
+    match check_alone(bucket, catalog).await {
+        Ok(()) => bucket.put_new(MARK, mark).await,
+        // Another worker of this archive was first, and what lies there is its own.
+        Err(_) if bucket.get(MARK).await.is_ok_and(|found| found == mark) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 fn mark_of(id: &[u8]) -> Bytes {

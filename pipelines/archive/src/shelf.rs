@@ -3,12 +3,14 @@
 mod bucket;
 mod folder;
 
-pub(crate) use folder::files_below;
+pub(crate) use bucket::CLOCK;
+pub(crate) use folder::{LOCK, files_below};
 
 use crate::error::ArchiveError;
 use crate::files::Files;
 use crate::options::ArchiveOptions;
 use crate::table::{Day, Table};
+use crate::tenant::SYSTEM;
 use bucket::BucketShelf;
 use folder::FolderShelf;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -16,6 +18,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
 use wardline_journal::KeyError;
+use wardline_proto::TenantId;
 use wardline_store::catalog::Catalog;
 
 const NAME_BYTES: usize = 16;
@@ -80,7 +83,7 @@ impl Shelf {
         self.on_disk(move |folder| folder.remove(&paths)).await.map(drop)
     }
 
-    /// Removes files that are neither in `committed` nor in `retired`, both read after the lease was taken. Returns how
+    /// Removes files of ours, by the form of their names, that are neither in `committed` nor in `retired`, both read after the lease was taken. Returns how
     /// many, and how many committed ones are missing.
     pub(crate) async fn sweep(
         self: &Arc<Self>,
@@ -114,6 +117,21 @@ pub(crate) fn new_path(table: Table, tenant: &str, day: Day, partition: u16) -> 
     SystemRandom::new().fill(&mut name).map_err(|_unspecified| KeyError::Random)?;
     let name = u128::from_be_bytes(name);
     Ok(format!("{table}/{tenant}/{day}/{partition}/{name:032x}.parquet"))
+}
+
+/// Says whether a path has exactly the form of [`new_path`]: a sweep removes nothing else, whatever lies there.
+pub(crate) fn is_own_form(path: &str) -> bool {
+    let mut parts = path.split('/');
+    let mut next = || parts.next().unwrap_or_default();
+    let (table, tenant, day, partition, name) = (next(), next(), next(), next(), next());
+    let is_hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    let is_name = |name: &str| name.len() == 2 * NAME_BYTES && name.chars().all(is_hex);
+    parts.next().is_none()
+        && Table::from_name(table).is_some()
+        && (tenant == SYSTEM || TenantId::new(tenant).is_ok())
+        && Day::parse(day).is_some()
+        && partition.parse::<u16>().is_ok()
+        && name.strip_suffix(".parquet").is_some_and(is_name)
 }
 
 #[cfg(test)]

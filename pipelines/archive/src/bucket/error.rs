@@ -30,6 +30,11 @@ pub enum BucketError {
     /// The bucket holds the files of another archive.
     #[error("WL-ARC-003: {0} holds the files of another archive: give each its own bucket or prefix")]
     NotOurs(String),
+    /// The place is not empty, or lies in another archive's; nothing was written.
+    #[error(
+        "WL-ARC-004: {0} is not for an archive to begin in: it {1}; give the archive an empty bucket or prefix of its own"
+    )]
+    NotAlone(String, String),
 }
 
 impl BucketError {
@@ -39,6 +44,7 @@ impl BucketError {
             Self::Away(..) => Refusal::ArchiveAway,
             Self::Refused(..) => Refusal::ArchiveRefused,
             Self::NotOurs(_) => Refusal::ArchiveNotOurs,
+            Self::NotAlone(..) => Refusal::ArchiveNotAlone,
         }
     }
 

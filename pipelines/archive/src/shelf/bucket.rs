@@ -12,12 +12,13 @@
 use crate::bucket::Bucket;
 use crate::error::ArchiveError;
 use crate::files::claim;
+use crate::shelf::is_own_form;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use wardline_store::catalog::Catalog;
 
 /// Put at each start, for its time.
-const CLOCK: &str = ".clock";
+pub(crate) const CLOCK: &str = ".clock";
 
 /// The worker's side of a bucket.
 #[derive(Debug)]
@@ -51,7 +52,7 @@ impl BucketShelf {
         for file in self.bucket.list().await? {
             if committed.contains(&file.path) {
                 present += 1;
-            } else if !file.path.starts_with('.')
+            } else if is_own_form(&file.path)
                 && !retired.contains(&file.path)
                 && file.put_at_s < self.began_at_s
             {

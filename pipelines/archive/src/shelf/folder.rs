@@ -1,6 +1,7 @@
 //! A local folder of files, held by one worker.
 
 use crate::error::ArchiveError;
+use crate::shelf::is_own_form;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, PutMode, PutPayload};
@@ -9,7 +10,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-const LOCK: &str = ".lock";
+pub(crate) const LOCK: &str = ".lock";
 /// Depth of the folders: table, tenant, day, partition.
 const DEPTH_MAX: usize = 4;
 
@@ -81,13 +82,19 @@ impl FolderShelf {
             let name = name(&path).unwrap_or_default();
             if committed.contains(&name) {
                 present += 1;
-            } else if !retired.contains(&name) {
+            } else if is_own_form(of_put(&name)) && !retired.contains(&name) {
                 fs::remove_file(&path)?;
                 removed += 1;
             }
         }
         Ok((removed, committed.len() as u64 - present))
     }
+}
+
+/// Returns the file that a put was cut short of: until it is whole, a number stands behind its name.
+fn of_put(name: &str) -> &str {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    name.rsplit_once('#').filter(|(_, number)| is_number(number)).map_or(name, |(file, _)| file)
 }
 
 /// Lists every file below a root but the lock. Blocks.

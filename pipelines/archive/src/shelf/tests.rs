@@ -90,7 +90,8 @@ async fn what_a_successor_put_is_not_swept_by_a_worker_that_lost_its_lease() {
     let old = ground.open().await.unwrap();
     ground.age().await;
     let new = ground.open().await.unwrap();
-    new.put("audit/demo/1970-01-01/0/new.parquet", vec![1]).await.unwrap();
+    let path = new_path(Table::Audit, "demo", Day::of_micros(0), 0).unwrap();
+    new.put(&path, vec![1]).await.unwrap();
     let nothing = || (BTreeSet::new(), BTreeSet::new());
     let swept = async |shelf: &Arc<Shelf>| shelf.sweep(nothing().0, nothing().1).await.unwrap();
     assert_eq!(swept(&old).await, (0, 0), "the old listing does not name it");
@@ -113,4 +114,55 @@ async fn a_put_that_is_asked_twice_is_one_file() {
     }
     assert_eq!(shelf.files().list().await.unwrap().len(), 1);
     assert!(shelf.put("audit/demo/1970-01-01/0/twice.parquet", vec![1, 2, 4]).await.is_err());
+}
+
+/// Puts what is somebody else's beside the archive's files.
+async fn put_beside(files: &Files, path: &str) {
+    match files {
+        Files::Folder(root) => {
+            let path = root.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "theirs").unwrap();
+        }
+        Files::Bucket(bucket) => bucket.put_new(path, "theirs".into()).await.unwrap(),
+    }
+}
+
+async fn sweeps_its_own_alone(ground: Ground) {
+    let own = new_path(Table::Audit, "demo", Day::of_micros(0), 0).unwrap();
+    let name = own.rsplit_once('/').unwrap().1;
+    let others = [
+        "notes.txt".to_owned(),
+        "audit/demo/1970-01-01/0/report.parquet".to_owned(),
+        "audit/demo/1970-01-01/0/report.parquet#1".to_owned(),
+        format!("vitals/demo/1970-01-01/0/{name}"),
+        format!("audit/demo/1970-01-01/{name}"),
+        format!("icu/{own}"),
+    ];
+    let shelf = ground.open().await.unwrap();
+    for path in &others {
+        put_beside(shelf.files(), path).await;
+    }
+    shelf.put(&own, vec![1]).await.unwrap();
+    // What a crash leaves of a put into a folder.
+    put_beside(shelf.files(), &format!("{own}#1")).await;
+    drop(shelf);
+    ground.age().await;
+    let shelf = ground.open().await.unwrap();
+    let swept = if ground.options.bucket.is_some() { 1 } else { 2 };
+    assert_eq!(shelf.sweep(BTreeSet::new(), BTreeSet::new()).await.unwrap(), (swept, 0));
+    let files = shelf.files().clone();
+    let left =
+        move || (others.iter().filter(|path| files.read(path).is_ok()).count(), files.read(&own).is_err());
+    assert_eq!(spawn_blocking(left).await.unwrap(), (6, true), "and all of the others'");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_of_a_folder_leaves_others_files() {
+    sweeps_its_own_alone(Ground::of_folder().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_of_a_bucket_leaves_others_files() {
+    sweeps_its_own_alone(Ground::of_bucket().await).await;
 }

@@ -1,11 +1,16 @@
 //! What a bucket does that a folder does not: it is away, it refuses, it loses an answer, it is somebody else's.
 
 use crate::rig::{Rig, readings};
+use futures::StreamExt;
+use object_store::path::Path as ObjectPath;
+use object_store::{ObjectStoreExt, PutPayload};
 use std::time::Duration;
 use wardline_archive::bucket::BucketError;
 use wardline_archive::read::ArchiveReader;
 use wardline_archive::testing::{BUCKET, READER_KEY, TestSeaweed, Wire};
-use wardline_archive::{ArchiveError, ArchiveMetrics, ArchiveOptions, ArchiveService, ErrorKind, Table};
+use wardline_archive::{
+    ArchiveError, ArchiveMetrics, ArchiveOptions, ArchiveService, ErrorKind, Files, Table,
+};
 
 fn service(rig: &Rig) -> ArchiveService {
     let metrics = std::sync::Arc::new(ArchiveMetrics::default());
@@ -130,4 +135,52 @@ async fn every_command_finds_the_bucket_by_the_settings() {
     let file = &reader.files(Some(Table::Numerics)).await.unwrap()[0];
     assert_eq!(reader.read(file).unwrap().map(|batch| batch.unwrap().num_rows()).sum::<usize>(), 1);
     assert!(!rig.archive_dir().exists(), "nothing lies on this machine");
+}
+
+/// Says why an archive does not begin at a prefix.
+async fn refused_at(prefix: &str) -> String {
+    let other = Rig::new().await;
+    let options = TestSeaweed::options(other.folder.path(), store().await.port(), prefix).unwrap();
+    let other = Rig { bucket: Some(options), ..other };
+    let error = service(&other).probe().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fatal);
+    assert!(other.run(other.options()).task.await.unwrap().is_err());
+    error.to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_begins_neither_in_nor_around_another_and_not_among_other_data() {
+    let rig = Rig::new().await;
+    let (port, outer) = (store().await.port(), TestSeaweed::fresh_prefix());
+    let options = TestSeaweed::options(rig.folder.path(), port, &format!("{outer}/icu")).unwrap();
+    let rig = Rig { bucket: Some(options), ..rig };
+    rig.frame(1, &readings(&[1.0]));
+    rig.archive().await;
+    rig.age().await;
+    let around = refused_at(&outer).await;
+    assert!(around.starts_with("WL-ARC-004") && around.contains("it holds icu/"), "{around}");
+    let inside = refused_at(&format!("{outer}/icu/a/b")).await;
+    let said = format!("it lies in the archive of s3://{BUCKET}/{outer}/icu;");
+    assert!(inside.starts_with("WL-ARC-004") && inside.contains(&said), "{inside}");
+    let Files::Bucket(bucket) = rig.place() else { panic!("a bucket") };
+    let (other, none) = (format!("{outer}/other"), format!("{outer}/none"));
+    let at = |path: String| ObjectPath::from(path);
+    bucket.store().put(&at(format!("{other}/notes.txt")), PutPayload::from("theirs")).await.unwrap();
+    let beside = refused_at(&other).await;
+    assert!(beside.starts_with("WL-ARC-004") && beside.contains("it holds notes.txt"), "{beside}");
+    assert_eq!(bucket.store().list(Some(&at(other))).count().await, 1, "nothing was written");
+    assert_eq!(rig.count(Table::Numerics).await, 1);
+    // Files that moved here with their catalog are at home.
+    let moved = Rig::new().await;
+    moved.frame(1, &readings(&[1.0]));
+    moved.archive().await;
+    for file in moved.reader().files(None).await.unwrap() {
+        let bytes = PutPayload::from(moved.stored(&file.path).unwrap());
+        bucket.store().put(&at(format!("{none}/{}", file.path)), bytes).await.unwrap();
+    }
+    let options = TestSeaweed::options(moved.folder.path(), port, &none).unwrap();
+    let moved = Rig { bucket: Some(options), ..moved };
+    moved.frame(2, &readings(&[2.0]));
+    moved.archive().await;
+    assert_eq!(moved.count(Table::Numerics).await, 2);
 }
