@@ -73,7 +73,7 @@ enum Judgement {
     Good { late: bool },
     Refused(Refusal),
     Duplicate,
-    Erased,
+    Erased { takes_place: bool },
 }
 
 impl Judgement {
@@ -85,14 +85,15 @@ impl Judgement {
             }
             Self::Refused(_) => counts.quarantined += 1,
             Self::Duplicate => counts.duplicates += 1,
-            Self::Erased => counts.erased += 1,
+            Self::Erased { .. } => counts.erased += 1,
         }
     }
 
     /// Says whether a frame with a position takes it: also one that is not good, so that it is no hole.
     fn takes_place(&self) -> bool {
         match self {
-            Self::Good { .. } | Self::Erased => true,
+            Self::Good { .. } => true,
+            Self::Erased { takes_place } => *takes_place,
             Self::Refused(why) => !matches!(why, Refusal::SeqConflict | Refusal::StreamFragmented),
             Self::Duplicate => false,
         }
@@ -145,7 +146,7 @@ impl Desk {
                 self.pending.notices.add(QuarantineNotice { key: arrived.key.clone(), why, position });
                 self.refuse(arrival, arrived.key.tenant.as_str(), why);
             }
-            Judgement::Duplicate | Judgement::Erased => {}
+            Judgement::Duplicate | Judgement::Erased { .. } => {}
         }
     }
 
@@ -155,19 +156,19 @@ impl Desk {
             Some(position) => {
                 let id = stream_of(&arrived.key, position);
                 if self.streams.is_refused(&id) {
-                    return Judgement::Refused(Refusal::StreamFragmented);
+                    return placeless(arrived, Refusal::StreamFragmented);
                 }
                 let tag = self.tag(&arrived.tagged);
                 match self.streams.change(&id).state.offer(position.seq, tag) {
                     Verdict::New { late } => late,
                     Verdict::Duplicate => return Judgement::Duplicate,
-                    Verdict::Conflict => return Judgement::Refused(Refusal::SeqConflict),
-                    Verdict::Fragmented => return Judgement::Refused(Refusal::StreamFragmented),
+                    Verdict::Conflict => return placeless(arrived, Refusal::SeqConflict),
+                    Verdict::Fragmented => return placeless(arrived, Refusal::StreamFragmented),
                 }
             }
         };
         match &arrived.body {
-            _ if arrived.erased => Judgement::Erased,
+            _ if arrived.erased => Judgement::Erased { takes_place: true },
             Ok(_) => Judgement::Good { late },
             Err(why) => Judgement::Refused(*why),
         }
@@ -204,7 +205,7 @@ impl Desk {
                 Judgement::Good { .. } => {}
                 Judgement::Refused(why) => return stays(why),
                 Judgement::Duplicate => return Outcome::Duplicate,
-                Judgement::Erased => return Outcome::Stays(ERASED.to_owned()),
+                Judgement::Erased { .. } => return Outcome::Stays(ERASED.to_owned()),
             }
         }
         let ingest_us = again.arrival.ingest_us;
@@ -217,7 +218,7 @@ impl Desk {
             hour.place(position.seq);
         }
         // Where it was counted when it came: without a place, or refused one, outside any stream.
-        let within = self.streams.change(&id).counts.quarantined > 0;
+        let within = again.had_position && self.streams.change(&id).counts.quarantined > 0;
         let counted = if within { id } else { outside(&arrived.key) };
         let counted_hour = if again.had_position { sent } else { hour_of(ingest_us) };
         let of_hour = &mut self.hours.change((counted.clone(), counted_hour)).counts.quarantined;
@@ -272,6 +273,12 @@ impl Desk {
     }
 }
 
+/// Judges a frame that gets no place in its stream. The quarantine keeps a payload whole, so one with anything in it that
+/// was erased is not kept at all.
+fn placeless(arrived: &Arrived, why: Refusal) -> Judgement {
+    if arrived.is_touched { Judgement::Erased { takes_place: false } } else { Judgement::Refused(why) }
+}
+
 impl Pending {
     /// Adds rows of what stood at a partition and offset and was ingested at a time.
     fn add(
@@ -300,3 +307,6 @@ impl Pending {
         self.bytes += added.bytes;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,11 +58,12 @@ pub(crate) struct Job {
 type Counted = HashSet<u64>;
 
 impl Job {
-    /// Lists what the files of open erasures are; none when nothing is open. What was taken before the list was known
-    /// must be committed.
-    pub(crate) async fn start(parts: &Parts) -> Result<Option<Self>, ArchiveError> {
+    /// Lists what the files of open erasures are, of those that `list` has whole; none when nothing is open. What was
+    /// taken before the list was known must be committed.
+    pub(crate) async fn start(parts: &Parts, list: &Erased) -> Result<Option<Self>, ArchiveError> {
         let mut open = parts.catalog.open_erasures().await?;
-        open.retain(|erasure| erasure.rewritten_at_us.is_none());
+        // What was asked for since the list was read is in no row that it strikes: it has the next turn.
+        open.retain(|erasure| erasure.rewritten_at_us.is_none() && list.has(erasure));
         let holds = parts.store.holds().await?;
         for erasure in &open {
             if holds.iter().any(|hold| hold.tenant == erasure.tenant) {

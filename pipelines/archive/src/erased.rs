@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use wardline_proto::v1::Body;
 use wardline_proto::{frame, json};
-use wardline_store::erasure::ErasedRange;
+use wardline_store::erasure::{ErasedRange, Erasure};
 
 /// A range of one device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +58,18 @@ impl Erased {
         }
         devices.retain(|_, of_tenant| !of_tenant.is_empty());
         Self { devices }
+    }
+
+    /// Says whether every range of an erasure is in the list.
+    pub(crate) fn has(&self, erasure: &Erasure) -> bool {
+        let is_here = |wanted: &ErasedRange| {
+            let of_device = self.devices.get(&wanted.tenant).and_then(|devices| devices.get(&wanted.device));
+            of_device.into_iter().flatten().any(|range| {
+                *range.erasure == *wanted.erasure_id
+                    && (range.from_us, range.until_us) == (wanted.from_us, wanted.until_us)
+            })
+        };
+        erasure.ranges.iter().all(is_here)
     }
 
     /// Says whether nothing was erased.
@@ -130,11 +142,13 @@ impl Erased {
                 retain(body, |at_us| {
                     self.erasure_of(tenant, device, at_us.saturating_add(offset_us)).is_none()
                 });
-                arrived.erased = before > 0 && parts(body) == 0;
+                arrived.is_touched = parts(body) < before;
+                arrived.erased = arrived.is_touched && parts(body) == 0;
             }
             Err(_) => {
                 let span = told(&arrived.payload, is_json(arrived), ingest_us).span;
                 arrived.erased = self.overlapping(tenant, device, span).is_some();
+                arrived.is_touched = arrived.erased;
             }
         }
     }

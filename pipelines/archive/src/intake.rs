@@ -85,6 +85,8 @@ pub(crate) struct Arrived {
     pub(crate) profile: Option<Arc<InForce>>,
     /// How it breaks that profile.
     pub(crate) breach: Option<Breach>,
+    /// Some of what it held was erased.
+    pub(crate) is_touched: bool,
     /// All that it held was erased.
     pub(crate) erased: bool,
 }
@@ -158,6 +160,7 @@ pub(crate) fn read_publish(publish: Publish, ingest_us: i64, bounds: ClockBounds
         time,
         profile: None,
         breach: None,
+        is_touched: false,
         erased: false,
     })
 }

@@ -94,7 +94,7 @@ impl Session<'_> {
         }
         // What was taken before the list was known is in a file when files are listed.
         self.flush().await?;
-        self.erasing.job = Job::start(self.parts).await?;
+        self.erasing.job = Job::start(self.parts, &self.erasing.list).await?;
         if self.erasing.job.is_none() && !self.parts.catalog.open_erasures().await?.is_empty() {
             compact::remove_retired(self.parts, &self.shelf).await?;
         }

@@ -6,6 +6,7 @@ mod compact;
 mod completeness;
 mod crash;
 mod erase;
+mod erase_races;
 mod export;
 mod foreign;
 mod intake;
