@@ -12,6 +12,8 @@ pub const ID_BYTES_MAX: usize = 64;
 pub const READINGS_MAX: usize = 16 * 1024;
 /// Most samples in one waveform block.
 pub const SAMPLES_MAX: usize = 64 * 1024;
+/// Longest time that one waveform block covers, microseconds: an hour.
+pub const BLOCK_US_MAX: u64 = 3_600 * 1_000_000;
 /// Most series, blocks, alarms or events in one body.
 pub const BODY_ITEMS_MAX: usize = 1024;
 /// Longest condition id or event name, bytes.

@@ -12,7 +12,7 @@
 
 use crate::profiles::InForce;
 use wardline_proto::codes::{Metric, MetricKind, by_code, status};
-use wardline_proto::limits::{DETAIL_BYTES_MAX, NAME_BYTES_MAX};
+use wardline_proto::limits::{BLOCK_US_MAX, DETAIL_BYTES_MAX, NAME_BYTES_MAX};
 use wardline_proto::refusal::Refusal;
 use wardline_proto::v1::{
     AlarmKind, AlarmPhase, Body, DeviceAlarm, DeviceEvent, NumericSeries, Priority, SampleGap, WaveformBlock,
@@ -101,6 +101,8 @@ fn check_block(block: &WaveformBlock, time: &TimeFrame) -> Result<(), Refusal> {
     }
     time.check(block.start_us)?;
     let length_us = block.interval_ns.checked_mul(samples).map(|ns| ns / 1000);
+    // Whoever looks for a time looks so far back for the block that holds it.
+    ensure(length_us.is_none_or(|us| us <= BLOCK_US_MAX))?;
     let end_us = length_us.and_then(|us| block.start_us.checked_add_unsigned(us));
     time.check(end_us.ok_or(Refusal::TimeImplausible)?)
 }

@@ -73,6 +73,7 @@ fn each_rule_refuses_with_its_code() {
         (waveform(|w| w.ucum_unit = "V".into()), Refusal::UnitMismatch),
         (waveform(|w| w.interval_ns = 0), Refusal::BodyInconsistent),
         (waveform(|w| w.sample_deltas.clear()), Refusal::BodyInconsistent),
+        (waveform(|w| (w.start_us, w.interval_ns) = (0, 360_000_001_000)), Refusal::BodyInconsistent),
         (waveform(|w| w.scale = f64::NAN), Refusal::BodyInconsistent),
         (waveform(|w| w.gaps[1].count = 6), Refusal::BodyInconsistent),
         (waveform(|w| w.gaps[1].first = 4), Refusal::BodyInconsistent),
