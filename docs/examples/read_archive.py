@@ -14,8 +14,11 @@ import base64
 import json
 import os
 import sqlite3
+import ssl
 import sys
 import tomllib
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pyarrow as pa
@@ -35,7 +38,7 @@ class KeyringClient(pe.KmsClient):
     def __init__(self, keyring: Path):
         super().__init__()
         keys = json.loads(keyring.read_text())["keys"]
-        self.keys = {key["id"]: base64.b64decode(key["key"]) for key in keys}
+        self.keys = {key["id"]: base64.b64decode(key["key"]) for key in keys if "key" in key}
 
     def wrap_key(self, key_bytes, master_key_identifier):
         raise PermissionError("this client reads only")
@@ -52,11 +55,42 @@ class KeyringClient(pe.KmsClient):
             raise PermissionError(f"key {master_key_identifier} is not the one that wrapped this") from error
 
 
+class TransitClient(KeyringClient):
+    """Unwraps keys at OpenBao or Vault, and those that are in the keyring file with it."""
+
+    def __init__(self, keyring: Path, settings: dict, data_dir: Path):
+        super().__init__(keyring)
+        self.token = (data_dir / settings["token_file"]).read_text().strip()
+        self.url = f"{settings['url'].rstrip('/')}/v1/{settings.get('mount', 'transit')}/decrypt/"
+        self.context = ssl.create_default_context(cafile=data_dir / settings["ca_file"] if "ca_file" in settings else None)
+
+    def unwrap_key(self, wrapped_key, master_key_identifier):
+        if master_key_identifier in self.keys:
+            return super().unwrap_key(wrapped_key, master_key_identifier)
+        body = json.dumps({"ciphertext": base64.b64decode(wrapped_key).decode()}).encode()
+        request = urllib.request.Request(self.url + master_key_identifier, body, {"X-Vault-Token": self.token})
+        try:
+            with urllib.request.urlopen(request, context=self.context, timeout=10) as answer:
+                return base64.b64decode(json.load(answer)["data"]["plaintext"])
+        except urllib.error.HTTPError as error:
+            raise PermissionError(f"the key service refuses key {master_key_identifier}: {error}") from error
+
+
+def client(keyring: Path, data_dir: Path) -> pe.KmsClient:
+    """Returns what unwraps the keys of the archive: the keyring, or a key service that wardline.toml names."""
+    transit = settings(data_dir).get("keys", {}).get("transit")
+    return TransitClient(keyring, transit, data_dir) if transit else KeyringClient(keyring)
+
+
+def settings(data_dir: Path) -> dict:
+    """Returns the settings of the data directory."""
+    path = data_dir / "wardline.toml"
+    return tomllib.loads(path.read_text()) if path.exists() else {}
+
+
 def place(data_dir: Path) -> tuple[pfs.FileSystem, str]:
     """Returns the file system of the archive and its root there: a folder, or a bucket and a prefix."""
-    settings = data_dir / "wardline.toml"
-    text = settings.read_text() if settings.exists() else ""
-    bucket = tomllib.loads(text).get("archive", {}).get("bucket")
+    bucket = settings(data_dir).get("archive", {}).get("bucket")
     if bucket is None:
         return pfs.LocalFileSystem(), str(data_dir / "archive")
     keys = {name: os.environ.get(f"AWS_{name.upper()}") for name in ["access_key_id", "secret_access_key", "session_token"]}
@@ -88,7 +122,7 @@ def files(data_dir: Path, table: str) -> list[str]:
 
 def read(data_dir: Path, table: str, keyring: Path, columns: list[str] | None = None) -> pa.Table | None:
     """Reads a whole table; None when it has no rows. For more than fits in memory, go file by file."""
-    factory = pe.CryptoFactory(lambda _config: KeyringClient(keyring))
+    factory = pe.CryptoFactory(lambda _config: client(keyring, data_dir))
     (store, root), parts = place(data_dir), []
     for path in files(data_dir, table):
         decryption = factory.file_decryption_properties(pe.KmsConnectionConfig())

@@ -145,6 +145,12 @@ codes! {
     ArchiveNotOurs = "WL-ARC-003", 0;
     /// The bucket or prefix is not empty, or lies in another archive's: no archive begins there.
     ArchiveNotAlone = "WL-ARC-004", 0;
+    /// The key service cannot be reached or fails; what needs a key waits.
+    KeysAway = "WL-KEY-001", 0;
+    /// The key service refuses: the token, or what it may do.
+    KeysRefused = "WL-KEY-002", 0;
+    /// A master key was destroyed, or is not in this keyring.
+    KeyDestroyed = "WL-KEY-003", 0;
     /// Certificate files on disk are not usable, or no better than those in force, which stay.
     TlsFiles = "WL-TLS-001", 0x00;
     /// Bus: the engine cannot be reached or does not answer; fronts go on into their logs.

@@ -9,7 +9,7 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use wardline_archive::place::Place;
-use wardline_archive::read::{KEYRING, audit_read, local_actor};
+use wardline_archive::read::{audit_read, local_actor};
 use wardline_journal::{KeyInfo, KeyPurpose, KeyState, Keyring};
 use wardline_proto::TenantId;
 use wardline_proto::refusal::Refusal;
@@ -20,7 +20,7 @@ use wardline_store::registry::Change;
 const ARCHIVE: [KeyPurpose; 3] = [KeyPurpose::Footer, KeyPurpose::Identifiers, KeyPurpose::Measurements];
 
 const AFTER_HELP: &str = "\
-Works on keyring.json of the data directory, beside a running gateway, which sees each change at its next use of a key.
+Works on keyring.json of the data directory and the key service that its settings name, beside a running gateway, which sees each change at its next use of a key.
 
 Examples:
   wardline keys list --data-dir data
@@ -158,8 +158,8 @@ fn change() -> Change {
 }
 
 fn keyring(data_dir: &Path) -> anyhow::Result<Keyring> {
-    let path = data_dir.join(KEYRING);
-    Keyring::open(&path).with_context(|| format!("open {}", path.display()))
+    let keyring = Place::of(data_dir)?.keyring(data_dir);
+    keyring.with_context(|| format!("open the keys of {}", data_dir.display()))
 }
 
 fn word(purpose: KeyPurpose) -> &'static str {

@@ -156,6 +156,10 @@ fn apply(text: &str, options: &mut NodeOptions) -> Result<(), ConfigErrors> {
         Ok(store) => options.store = store,
         Err(error) => file.check(false, || error),
     }
+    match wardline_archive::place::transit(file.table.remove("keys"), &options.data_dir) {
+        Ok(transit) => options.transit = transit,
+        Err(error) => file.check(false, || error.to_string()),
+    }
     let alert: Alert = file.section("alert");
     options.alert.rules = alert.rules.or(options.alert.rules.take());
     let alerts: Alerts = file.section("alerts");

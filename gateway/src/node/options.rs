@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use wardline_alert::AlertOptions;
 use wardline_archive::ArchiveOptions;
 use wardline_archive::place::DATABASE;
+use wardline_archive::transit::TransitOptions;
 use wardline_journal::JournalOptions;
 use wardline_store::StoreUrl;
 
@@ -83,6 +84,8 @@ pub struct NodeOptions {
     pub archive: ArchiveOptions,
     /// Where the database is.
     pub store: StoreUrl,
+    /// Where keys of tenants' archives are; none: in the keyring file.
+    pub transit: Option<TransitOptions>,
     /// The alarm engine.
     pub alert: AlertOptions,
     /// Where alerts are sent to besides.
@@ -107,6 +110,7 @@ impl NodeOptions {
             journal: JournalOptions::default(),
             archive: ArchiveOptions::default(),
             store: StoreUrl::file(data_dir.as_ref().join(DATABASE)),
+            transit: None,
             alert: AlertOptions::default(),
             webhooks: Vec::new(),
             cluster: None,

@@ -29,6 +29,7 @@ use ring::digest::{SHA256, digest};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
+use wardline_journal::KeyError;
 use wardline_proto::refusal::Refusal;
 use wardline_proto::v1::Lane;
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
@@ -126,7 +127,10 @@ impl Job {
                 self.unreadable.push(path);
             }
             Err(
-                error @ (ArchiveError::FileChanged(_) | ArchiveError::OtherColumns(_) | ArchiveError::Io(_)),
+                error @ (ArchiveError::FileChanged(_)
+                | ArchiveError::OtherColumns(_)
+                | ArchiveError::Io(_)
+                | ArchiveError::Key(KeyError::Refused(_))),
             ) => {
                 tracing::error!(%error, "a file that may hold erased rows does not read");
                 self.unreadable.push(file.path);

@@ -91,7 +91,8 @@ impl ArchiveError {
             Self::Store(StoreError::Sql(_)) | Self::Io(_) | Self::ObjectStore(_) => ErrorKind::Retry,
             // What is refused today, as by a credential that has expired, may be mended without a new start.
             Self::Bucket(BucketError::Away(..) | BucketError::Refused(..)) => ErrorKind::Retry,
-            Self::Journal(ReadError::Io(_)) | Self::Key(KeyError::Io(_) | KeyError::Random) => {
+            Self::Journal(ReadError::Io(_))
+            | Self::Key(KeyError::Io(_) | KeyError::Random | KeyError::Away(_) | KeyError::Refused(_)) => {
                 ErrorKind::Retry
             }
             Self::Store(_)

@@ -3,13 +3,12 @@
 use crate::bucket::{Bucket, BucketError, check_alone};
 use crate::error::ArchiveError;
 use crate::options::ArchiveOptions;
+use crate::requests::wait;
 use bytes::Bytes;
 use ring::rand::{SecureRandom, SystemRandom};
-use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock, mpsc};
-use tokio::runtime::{Builder, Runtime};
+use std::sync::Arc;
 use tokio::task::spawn_blocking;
 use wardline_journal::KeyError;
 use wardline_store::catalog::Catalog;
@@ -128,18 +127,4 @@ async fn begin(bucket: &Bucket, catalog: &Catalog, mark: Bytes) -> Result<(), Ar
 fn mark_of(id: &[u8]) -> Bytes {
     let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{{\"archive\":\"{hex}\"}}\n").into()
-}
-
-/// Runs requests to their end for threads that block, wherever they come from.
-fn wait<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> io::Result<T> {
-    static REQUESTS: OnceLock<Option<Runtime>> = OnceLock::new();
-    let gone = || io::Error::other("no thread for requests to the object store");
-    let make = || Builder::new_multi_thread().worker_threads(1).enable_all().build().ok();
-    let runtime = REQUESTS.get_or_init(make).as_ref().ok_or_else(gone)?;
-    let (to, result) = mpsc::sync_channel(1);
-    runtime.spawn(async move {
-        // Whoever waited may be gone.
-        let _ = to.send(future.await);
-    });
-    result.recv().map_err(|_panicked| gone())
 }

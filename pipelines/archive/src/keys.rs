@@ -48,7 +48,10 @@ struct Retriever(KeyUnwrapper);
 
 impl KeyRetriever for Retriever {
     fn retrieve_key(&self, metadata: &[u8]) -> Result<Vec<u8>, ParquetError> {
-        self.0.unwrap_key(metadata).map_err(|error| ParquetError::External(Box::new(error)))
+        self.0.unwrap_key(metadata).map_err(|error| match error {
+            KmsError::External(inner) => ParquetError::External(inner),
+            other => ParquetError::External(Box::new(other)),
+        })
     }
 }
 
@@ -104,6 +107,18 @@ impl ArchiveKeys {
             self.factory.key_unwrapper(self.connection.clone(), DecryptionConfiguration::default());
         let retriever = Arc::new(Retriever(unwrapper.map_err(key_error)?));
         Ok(FileDecryptionProperties::with_key_retriever(retriever).build()?)
+    }
+}
+
+/// Finds the key service's word in what the reader of a file says.
+pub(crate) fn of_parquet(error: ParquetError) -> ArchiveError {
+    match error {
+        ParquetError::External(inner) => match inner.downcast::<KeyError>() {
+            Ok(key) if matches!(*key, KeyError::Away(_) | KeyError::Refused(_)) => ArchiveError::Key(*key),
+            Ok(key) => ParquetError::External(key).into(),
+            Err(inner) => ParquetError::External(inner).into(),
+        },
+        other => other.into(),
     }
 }
 

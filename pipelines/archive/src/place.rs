@@ -4,9 +4,13 @@
 //! settings are those of `wardline.toml` in the directory; the environment goes before the file.
 
 use crate::bucket::{BucketOptions, BucketSettings};
+use crate::read::KEYRING;
+use crate::transit::{Transit, TransitOptions, TransitSettings};
 use serde::Deserialize;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use wardline_journal::{KeyError, Keyring};
 use wardline_store::{StoreError, StoreUrl};
 
 /// Name of the settings in a data directory.
@@ -57,6 +61,9 @@ pub enum PlaceError {
     /// The bucket of the archive.
     #[error("[archive.bucket] {0}")]
     Bucket(String),
+    /// The key service.
+    #[error("[keys.transit] {0}")]
+    Transit(String),
     /// The URL of the database.
     #[error("[store] url or {STORE_URL_ENV}: {0}")]
     Url(StoreError),
@@ -93,11 +100,34 @@ impl StoreSettings {
     }
 }
 
+/// Opens the keyring of a data directory, with a key service when there is one.
+pub fn keyring(data_dir: &Path, transit: Option<&TransitOptions>) -> Result<Keyring, KeyError> {
+    let keyring = Keyring::open(&data_dir.join(KEYRING))?;
+    match transit {
+        Some(options) => Ok(keyring.with_service(Arc::new(Transit::open(options.clone())?))),
+        None => Ok(keyring),
+    }
+}
+
 /// Where the parts of one data directory lie.
 #[derive(Debug, Clone)]
 pub struct Place {
     store: StoreUrl,
     bucket: Option<BucketOptions>,
+    transit: Option<TransitOptions>,
+}
+
+/// Reads the section `[keys]`, when there is one: the key service of tenants' archives.
+pub fn transit(section: Option<toml::Value>, data_dir: &Path) -> Result<Option<TransitOptions>, PlaceError> {
+    #[derive(Default, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Keys {
+        transit: Option<TransitSettings>,
+    }
+    let Some(section) = section else { return Ok(None) };
+    let wrong = |error: toml::de::Error| PlaceError::Transit(error.message().to_owned());
+    let Keys { transit } = section.try_into().map_err(wrong)?;
+    transit.map(|settings| settings.resolve(data_dir)).transpose().map_err(PlaceError::Transit)
 }
 
 /// Reads the section `[archive.bucket]`, when there is one.
@@ -123,12 +153,18 @@ impl Place {
         let mut table: toml::Table = text.parse().map_err(|error| wrong(syntax_error(&text, &error)))?;
         let store = StoreSettings::read(table.remove("store")).map_err(|form| wrong(form.to_owned()))?;
         let section = table.remove("archive").and_then(|archive| archive.get("bucket").cloned());
-        Ok(Self { store: store.resolve(data_dir)?, bucket: bucket(section, data_dir)? })
+        let transit = transit(table.remove("keys"), data_dir)?;
+        Ok(Self { store: store.resolve(data_dir)?, bucket: bucket(section, data_dir)?, transit })
     }
 
     /// Returns where the database is.
     pub fn store(&self) -> &StoreUrl {
         &self.store
+    }
+
+    /// Opens the keyring of the data directory, with the key service that the settings name.
+    pub fn keyring(&self, data_dir: &Path) -> Result<Keyring, KeyError> {
+        keyring(data_dir, self.transit.as_ref())
     }
 
     /// Returns the bucket that holds the archive's files; none: they lie in the data directory.

@@ -29,7 +29,7 @@ use crate::dedup::Intervals;
 use crate::erased::Erased;
 use crate::error::ArchiveError;
 use crate::files::Files;
-use crate::keys::ArchiveKeys;
+use crate::keys::{ArchiveKeys, of_parquet};
 use crate::options::ArchiveOptions;
 use crate::place::Place;
 use crate::streams::{Counts, counts_of};
@@ -79,7 +79,7 @@ impl ArchiveReader {
     /// Opens the archive of a data directory, to read only. A bucket is asked whether it is the archive's.
     pub async fn open(data_dir: &Path) -> Result<Self, ArchiveError> {
         let place = Place::of(data_dir)?;
-        let keyring = Arc::new(Keyring::open(&data_dir.join(KEYRING))?);
+        let keyring = Arc::new(place.keyring(data_dir)?);
         let mut options = ArchiveOptions::for_dir(data_dir.join(ARCHIVE_DIR));
         options.bucket = place.bucket().cloned();
         let files = Files::of(&options)?;
@@ -201,5 +201,6 @@ pub(crate) fn verified(
         return Err(ArchiveError::FileChanged(file.path.clone()));
     }
     let options = ArrowReaderOptions::new().with_file_decryption_properties(keys.decryption()?);
-    Ok(ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options)?.build()?)
+    let opened = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options);
+    opened.and_then(ParquetRecordBatchReaderBuilder::build).map_err(of_parquet)
 }

@@ -1,7 +1,9 @@
 //! A real S3-compatible store for tests: SeaweedFS in a temporary folder, on loopback.
 
+mod bao;
 mod proxy;
 
+pub use bao::{POLICY, TestBao};
 pub use proxy::Wire;
 
 use crate::bucket::{BucketOptions, BucketSettings};
@@ -126,9 +128,7 @@ impl TestSeaweed {
     pub fn settings(folder: &Path, port: u16, prefix: &str, user: &str) -> Result<String, String> {
         let file = folder.join("s3-credentials.toml");
         let text = format!("access_key_id = \"{user}\"\nsecret_access_key = \"{SECRET_KEY}\"\n");
-        std::fs::write(&file, text).map_err(|error| error.to_string())?;
-        let mode = std::fs::Permissions::from_mode(0o600);
-        std::fs::set_permissions(&file, mode).map_err(|error| error.to_string())?;
+        private_file(&file, &text)?;
         Ok(format!(
             "url = \"s3://{BUCKET}/{prefix}\"\nendpoint = \"http://127.0.0.1:{port}\"\ncredentials_file = \"{}\"\n",
             file.display()
@@ -204,7 +204,7 @@ fn serve(folder: &Path, ports: [u16; 8]) -> Result<Child, String> {
         "filer.port.grpc",
     ];
     let names = names.into_iter().chain(["s3.port", "s3.port.grpc"]);
-    let mut command = Command::new(program()?);
+    let mut command = Command::new(program("bin/weed")?);
     command.args(["-logtostderr", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-s3.iam=false"]);
     command.args(["-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]);
     command.args(["-master.volumeSizeLimitMB=64", "-volume.max=20", "-master.telemetry=false"]);
@@ -214,14 +214,20 @@ fn serve(folder: &Path, ports: [u16; 8]) -> Result<Child, String> {
     command.spawn().map_err(|error| format!("weed: {error}"))
 }
 
+fn private_file(path: &Path, text: &str) -> Result<(), String> {
+    let mode = std::fs::Permissions::from_mode(0o600);
+    let written = std::fs::write(path, text).and_then(|()| std::fs::set_permissions(path, mode));
+    written.map_err(|error| error.to_string())
+}
+
 /// Finds the program in the tests' own virtual environment. Missing is an error, never a skip.
-fn program() -> Result<PathBuf, String> {
+fn program(name: &str) -> Result<PathBuf, String> {
     let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
     let venv = std::env::var_os("WARDLINE_VENV").map(PathBuf::from);
     let venv = venv.or_else(|| Some(cache?.join("wardline/venv")));
-    let program = venv.ok_or("neither WARDLINE_VENV nor HOME is set")?.join("bin/weed");
-    if program.exists() { Ok(program) } else { Err("weed is missing: tests/run installs it".to_owned()) }
+    let program = venv.ok_or("neither WARDLINE_VENV nor HOME is set")?.join(name);
+    if program.exists() { Ok(program) } else { Err(format!("{name} is missing: tests/run installs it")) }
 }
 
 fn ask(port: u16, method: &str, path: &str) -> Result<String, String> {
@@ -238,9 +244,9 @@ fn ask(port: u16, method: &str, path: &str) -> Result<String, String> {
     ask().map_err(|error: std::io::Error| error.to_string())
 }
 
-fn free_ports() -> std::io::Result<[u16; 8]> {
-    let listeners = [(); 8].map(|()| TcpListener::bind("127.0.0.1:0"));
-    let mut ports = [0; 8];
+fn free_ports<const N: usize>() -> std::io::Result<[u16; N]> {
+    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0"));
+    let mut ports = [0; N];
     for (port, listener) in ports.iter_mut().zip(listeners) {
         *port = listener?.local_addr()?.port();
     }

@@ -13,6 +13,7 @@ use arrow_array::types::{Int32Type, TimestampMicrosecondType, UInt64Type};
 use arrow_array::{Array, RecordBatch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use wardline_journal::KeyError;
 use wardline_store::catalog::FileRow;
 
 /// Discrepancies that are listed; more are counted.
@@ -129,6 +130,8 @@ pub struct Verifier {
     /// Tenants of which nothing is left to be rewritten.
     rewritten: BTreeSet<String>,
     found: Verification,
+    /// The key service's word that ended the walk: it says nothing of the files.
+    ended: Option<ArchiveError>,
 }
 
 impl Verifier {
@@ -156,7 +159,7 @@ impl Verifier {
         }
         let shredded = reader.shredded().await?;
         let known = files.iter().map(|file| file.path.clone()).chain(retired).collect();
-        Ok(Self { reader, seen, files: files.into_iter(), known, shredded, rewritten, found })
+        Ok(Self { reader, seen, files: files.into_iter(), known, shredded, rewritten, found, ended: None })
     }
 
     /// Returns how many files are left.
@@ -179,13 +182,20 @@ impl Verifier {
             Err(ArchiveError::Parquet(_)) if self.shredded.contains(&file.tenant) => {
                 self.found.say(Discrepancy::Shredded(path));
             }
+            Err(error @ ArchiveError::Key(KeyError::Away(_) | KeyError::Refused(_))) => {
+                self.ended = Some(error);
+                return false;
+            }
             Err(error) => self.found.say(Discrepancy::Unreadable(path, error.to_string())),
         }
         true
     }
 
-    /// Looks for stray files and returns what was found.
+    /// Looks for stray files and returns what was found. An error when the key service ended the walk.
     pub async fn finish(mut self) -> Result<Verification, ArchiveError> {
+        if let Some(error) = self.ended {
+            return Err(error);
+        }
         let present = self.reader.place().list().await?;
         // What was committed or retired since the start is known too.
         self.known.extend(self.reader.files(None).await?.into_iter().map(|file| file.path));

@@ -19,7 +19,7 @@ use crate::session::Session;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
-use wardline_journal::{Journal, Keyring, Source};
+use wardline_journal::{Journal, KeyError, Keyring, Source};
 use wardline_store::Store;
 use wardline_store::catalog::Catalog;
 use wardline_store::cluster::Claim;
@@ -141,7 +141,9 @@ impl ArchiveService {
             if self.parts.progress.borrow().next_offset > before {
                 pause = self.parts.options.retry_min;
             }
-            if matches!(error, ArchiveError::Bucket(_)) {
+            if let ArchiveError::Key(KeyError::Away(_) | KeyError::Refused(_)) = error {
+                tracing::error!(%error, ?pause, "the archive waits for its keys; the front goes on into the journal");
+            } else if matches!(error, ArchiveError::Bucket(_)) {
                 self.parts.metrics.store_away.set(1);
                 tracing::error!(%error, ?pause, "the archive waits; the front goes on into the journal");
             } else {

@@ -7,29 +7,30 @@
 //! `tenant` is null for keys of the installation. A wrapped data key is `nonce(12) | ciphertext | tag(16)`,
 //! AES-256-GCM, with the master key's id as additional data: the data team's key client reads the same form.
 //!
+//! With a key service the keys of tenants' archives are made there: `"held": "service"` stands in the place of `key`,
+//! and the file says only whose they are. The installation's own keys, and those of alerts, stay in the file, so that
+//! no acknowledgement ever waits for a service.
+//!
 //! A change is written beside the file, synced, renamed over it, and the folder is synced. Processes that share the
 //! file take `keyring.json.lock` around a change and read the file again first, so no key is lost. Every use looks
 //! whether the file was replaced since it was read: a key that another process made, retired or destroyed is that here.
 
+mod form;
+
 use crate::keys::{KEY_BYTES, cipher, fill_random, open_random, seal_random};
 use crate::storage::{durable_replace, private_file};
-use crate::{KeyError, KeyId, KeyProvider, KeyPurpose};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use crate::{KeyError, KeyId, KeyProvider, KeyPurpose, KeyService};
+use form::{load, text};
 use ring::aead::LessSafeKey;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use wardline_proto::TenantId;
 use zeroize::Zeroizing;
-
-/// The only version of the file.
-const VERSION: u32 = 1;
-/// Largest keyring file that is read, bytes: some 20,000 keys.
-const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// Whether a key wraps new data keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +63,7 @@ pub struct KeyInfo {
 pub struct Keyring {
     path: PathBuf,
     loaded: RwLock<Loaded>,
+    service: Option<Arc<dyn KeyService>>,
 }
 
 /// The file's keys, and which file it was.
@@ -76,53 +78,33 @@ type Stamp = (u64, u64, i64, i64);
 
 struct MasterKey {
     info: KeyInfo,
-    cipher: LessSafeKey,
-    bytes: Zeroizing<Vec<u8>>,
+    held: Held,
 }
 
-#[derive(Serialize, Deserialize)]
-struct FileForm {
-    version: u32,
-    keys: Vec<KeyForm>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct KeyForm {
-    id: String,
-    purpose: KeyPurpose,
-    tenant: Option<String>,
-    version: u32,
-    state: KeyState,
-    created_at_us: i64,
-    #[serde(with = "key_text")]
-    key: Zeroizing<String>,
-}
-
-/// Keeps the text of a key zeroized on both ways.
-mod key_text {
-    use serde::{Deserialize, Deserializer, Serializer};
-    use zeroize::Zeroizing;
-
-    pub(super) fn serialize<S: Serializer>(text: &Zeroizing<String>, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(text)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Zeroizing<String>, D::Error> {
-        String::deserialize(from).map(Zeroizing::new)
-    }
+/// Where a key is.
+enum Held {
+    Here { cipher: Box<LessSafeKey>, bytes: Zeroizing<Vec<u8>> },
+    Service,
 }
 
 impl Keyring {
     /// Opens an existing file.
     pub fn open(path: &Path) -> Result<Self, KeyError> {
-        Ok(Self { path: path.to_owned(), loaded: RwLock::new(Loaded::read(path)?) })
+        Ok(Self { path: path.to_owned(), loaded: RwLock::new(Loaded::read(path)?), service: None })
+    }
+
+    /// Makes keys of tenants' archives at a service from now on, and uses those that it holds.
+    #[must_use]
+    pub fn with_service(mut self, service: Arc<dyn KeyService>) -> Self {
+        self.service = Some(service);
+        self
     }
 
     /// Opens the file, or makes it with the installation's keys: journal, state and footer.
     pub fn create_or_open(path: &Path) -> Result<Self, KeyError> {
         let keyring = match Self::open(path) {
             Err(KeyError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
-                Self { path: path.to_owned(), loaded: RwLock::default() }
+                Self { path: path.to_owned(), loaded: RwLock::default(), service: None }
             }
             other => other?,
         };
@@ -137,6 +119,7 @@ impl Keyring {
         if let Ok(id) = self.active(purpose, tenant) {
             return Ok(id);
         }
+        let key = self.generate(purpose, tenant)?;
         self.change(|keys| {
             if let Some(known) = newest_active(keys, purpose, tenant) {
                 return Ok(known.info.id.clone());
@@ -144,40 +127,78 @@ impl Keyring {
             let version =
                 keys.iter().filter(|k| k.is_for(purpose, tenant)).map(|k| k.info.version).max().unwrap_or(0)
                     + 1;
-            let key = MasterKey::generate(purpose, tenant, version)?;
             let id = key.info.id.clone();
-            keys.push(key);
+            keys.push(key.of_version(version));
             Ok(id)
         })
     }
 
     /// Makes a new active version; the earlier ones unwrap only from then on.
     pub fn rotate(&self, purpose: KeyPurpose, tenant: Option<&TenantId>) -> Result<KeyId, KeyError> {
+        let key = self.generate(purpose, tenant)?;
         self.change(|keys| {
             let mut version = 0;
             for key in keys.iter_mut().filter(|k| k.is_for(purpose, tenant)) {
                 key.info.state = KeyState::Retired;
                 version = version.max(key.info.version);
             }
-            let key = MasterKey::generate(purpose, tenant, version + 1)?;
             let id = key.info.id.clone();
-            keys.push(key);
+            keys.push(key.of_version(version + 1));
             Ok(id)
         })
     }
 
     /// Destroys every key of a tenant's archive: what they wrapped is unreadable from then on, for every process of this file
-    /// and in every copy of what was written. Returns their ids. Keys that a copy of this file holds are not reached. Its
-    /// `state` key stays: the alarm engine reads its own state by it, and must go on.
+    /// and in every copy of what was written. Returns their ids. Keys that a copy of this file holds are not reached;
+    /// a service destroys its keys before they leave the file. Its `state` key stays: the alarm engine reads its own
+    /// state by it, and must go on.
     pub fn shred(&self, tenant: &TenantId) -> Result<Vec<KeyId>, KeyError> {
-        self.change(|keys| {
-            let is_of = |key: &MasterKey| {
-                key.info.tenant.as_ref() == Some(tenant) && key.info.purpose.is_of_archive()
-            };
-            let shredded = keys.iter().filter(|key| is_of(key)).map(|key| key.info.id.clone()).collect();
-            keys.retain(|key| !is_of(key));
-            Ok(shredded)
-        })
+        let is_of =
+            |key: &MasterKey| key.info.tenant.as_ref() == Some(tenant) && key.info.purpose.is_of_archive();
+        let mut destroyed = BTreeSet::new();
+        let mut shredded = Vec::new();
+        loop {
+            for id in self.held_elsewhere(is_of) {
+                self.service()?.destroy(&id)?;
+                destroyed.insert(id);
+            }
+            let left = self.change(|keys| {
+                let goes = |key: &MasterKey| {
+                    is_of(key) && (!matches!(key.held, Held::Service) || destroyed.contains(&key.info.id))
+                };
+                shredded.extend(keys.iter().filter(|key| goes(key)).map(|key| key.info.id.clone()));
+                keys.retain(|key| !goes(key));
+                Ok(keys.iter().any(is_of))
+            })?;
+            // One that another process made meanwhile.
+            if !left {
+                return Ok(shredded);
+            }
+        }
+    }
+
+    /// Makes a key of a version to be told: at the service before the file names it.
+    fn generate(&self, purpose: KeyPurpose, tenant: Option<&TenantId>) -> Result<MasterKey, KeyError> {
+        let key = MasterKey::generate(purpose, tenant)?;
+        match &self.service {
+            Some(service) if tenant.is_some() && purpose.is_of_archive() => {
+                service.create(&key.info.id)?;
+                Ok(MasterKey { held: Held::Service, ..key })
+            }
+            _ => Ok(key),
+        }
+    }
+
+    fn held_elsewhere(&self, is_wanted: impl Fn(&MasterKey) -> bool) -> Vec<KeyId> {
+        self.refresh();
+        let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
+        let held = loaded.keys.iter().filter(|key| matches!(key.held, Held::Service) && is_wanted(key));
+        held.map(|key| key.info.id.clone()).collect()
+    }
+
+    fn service(&self) -> Result<&dyn KeyService, KeyError> {
+        let none = || KeyError::Refused("the key is at a service, and the settings name none".to_owned());
+        self.service.as_deref().ok_or_else(none)
     }
 
     /// Describes all keys.
@@ -205,9 +226,7 @@ impl Keyring {
             other => other?,
         };
         let value = change(&mut fresh)?;
-        let form = FileForm { version: VERSION, keys: fresh.iter().map(MasterKey::form).collect() };
-        let text = Zeroizing::new(serde_json::to_vec_pretty(&form).map_err(|_form| KeyError::Malformed)?);
-        durable_replace(&self.path, &text)?;
+        durable_replace(&self.path, &text(&fresh)?)?;
         *loaded = Loaded { keys: fresh, stamp: stamp(&self.path) };
         Ok(value)
     }
@@ -228,21 +247,39 @@ impl Keyring {
     fn with_key<T>(
         &self,
         id: &KeyId,
-        then: impl Fn(&MasterKey) -> Result<T, KeyError>,
+        here: impl Fn(&LessSafeKey) -> Result<T, KeyError>,
+        there: impl Fn(&dyn KeyService) -> Result<T, KeyError>,
     ) -> Result<T, KeyError> {
         self.refresh();
         let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
-        then(loaded.keys.iter().find(|key| key.info.id == *id).ok_or(KeyError::Unknown)?)
+        match &loaded.keys.iter().find(|key| key.info.id == *id).ok_or(KeyError::Unknown)?.held {
+            Held::Here { cipher, .. } => here(cipher),
+            Held::Service => {
+                // Nobody else waits for the service.
+                drop(loaded);
+                there(self.service()?)
+            }
+        }
     }
 }
 
 impl KeyProvider for Keyring {
     fn wrap(&self, master: &KeyId, data_key: &[u8]) -> Result<Vec<u8>, KeyError> {
-        self.with_key(master, |key| seal_random(&key.cipher, master.as_str().as_bytes(), data_key))
+        let aad = master.as_str().as_bytes();
+        self.with_key(
+            master,
+            |cipher| seal_random(cipher, aad, data_key),
+            |service| service.wrap(master, data_key),
+        )
     }
 
     fn unwrap_key(&self, master: &KeyId, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-        self.with_key(master, |key| open_random(&key.cipher, master.as_str().as_bytes(), wrapped))
+        let aad = master.as_str().as_bytes();
+        self.with_key(
+            master,
+            |cipher| open_random(cipher, aad, wrapped),
+            |service| service.unwrap_key(master, wrapped),
+        )
     }
 
     fn active(&self, purpose: KeyPurpose, tenant: Option<&TenantId>) -> Result<KeyId, KeyError> {
@@ -266,50 +303,27 @@ fn stamp(path: &Path) -> Option<Stamp> {
 }
 
 impl MasterKey {
-    fn generate(purpose: KeyPurpose, tenant: Option<&TenantId>, version: u32) -> Result<Self, KeyError> {
+    fn generate(purpose: KeyPurpose, tenant: Option<&TenantId>) -> Result<Self, KeyError> {
         let mut bytes = Zeroizing::new(vec![0; KEY_BYTES]);
         fill_random(&mut bytes)?;
         let info = KeyInfo {
             id: KeyId::random()?,
             purpose,
             tenant: tenant.cloned(),
-            version,
+            version: 1,
             state: KeyState::Active,
             created_at_us: crate::journal::now_us(),
         };
-        Ok(Self { info, cipher: cipher(&bytes)?, bytes })
+        Ok(Self { info, held: Held::Here { cipher: Box::new(cipher(&bytes)?), bytes } })
+    }
+
+    fn of_version(mut self, version: u32) -> Self {
+        self.info.version = version;
+        self
     }
 
     fn is_for(&self, purpose: KeyPurpose, tenant: Option<&TenantId>) -> bool {
         self.info.purpose == purpose && self.info.tenant.as_ref() == tenant
-    }
-
-    fn form(&self) -> KeyForm {
-        let info = &self.info;
-        KeyForm {
-            id: info.id.as_str().to_owned(),
-            purpose: info.purpose,
-            tenant: info.tenant.as_ref().map(|t| t.as_str().to_owned()),
-            version: info.version,
-            state: info.state,
-            created_at_us: info.created_at_us,
-            key: Zeroizing::new(STANDARD.encode(&*self.bytes)),
-        }
-    }
-
-    fn from_form(form: KeyForm) -> Result<Self, KeyError> {
-        let bytes =
-            Zeroizing::new(STANDARD.decode(form.key.as_bytes()).map_err(|_base64| KeyError::Malformed)?);
-        let tenant = form.tenant.map(|t| TenantId::new(&t)).transpose();
-        let info = KeyInfo {
-            id: KeyId::new(&form.id)?,
-            purpose: form.purpose,
-            tenant: tenant.map_err(|_grammar| KeyError::Malformed)?,
-            version: form.version,
-            state: form.state,
-            created_at_us: form.created_at_us,
-        };
-        Ok(Self { info, cipher: cipher(&bytes)?, bytes })
     }
 }
 
@@ -320,22 +334,6 @@ fn newest_active<'a>(
 ) -> Option<&'a MasterKey> {
     let active = |k: &&MasterKey| k.is_for(purpose, tenant) && k.info.state == KeyState::Active;
     keys.iter().filter(active).max_by_key(|key| key.info.version)
-}
-
-fn load(path: &Path) -> Result<Vec<MasterKey>, KeyError> {
-    let metadata = fs::metadata(path)?;
-    if metadata.permissions().mode() & 0o077 != 0 {
-        return Err(KeyError::Permissions);
-    }
-    if metadata.len() > FILE_BYTES_MAX {
-        return Err(KeyError::Malformed);
-    }
-    let text = Zeroizing::new(fs::read(path)?);
-    let form: FileForm = serde_json::from_slice(&text).map_err(|_json| KeyError::Malformed)?;
-    if form.version != VERSION {
-        return Err(KeyError::Malformed);
-    }
-    form.keys.into_iter().map(MasterKey::from_form).collect()
 }
 
 #[cfg(test)]

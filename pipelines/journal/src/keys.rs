@@ -78,8 +78,14 @@ impl KeyPurpose {
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// No key of that id, or no active key for that purpose.
-    #[error("no such key")]
+    #[error("WL-KEY-003: no such key: it was destroyed, or is not in this keyring")]
     Unknown,
+    /// The key service cannot be reached, or fails.
+    #[error("WL-KEY-001: the key service is away: {0}")]
+    Away(String),
+    /// The key service answers that it will not.
+    #[error("WL-KEY-002: the key service refuses: {0}")]
+    Refused(String),
     /// The wrapped key or sealed blob was not made with this key, or was changed.
     #[error("the sealed bytes do not open with this key")]
     Unauthentic,
@@ -107,6 +113,22 @@ pub trait KeyProvider: Send + Sync {
 
     /// Returns the newest active master key of the purpose, for the tenant or for the installation.
     fn active(&self, purpose: KeyPurpose, tenant: Option<&TenantId>) -> Result<KeyId, KeyError>;
+}
+
+/// Holds master keys elsewhere: they are made, used and destroyed there by their ids. What it holds for whom is known
+/// to the [`Keyring`](crate::Keyring).
+pub trait KeyService: Send + Sync {
+    /// Makes the key of an id that nobody has used.
+    fn create(&self, id: &KeyId) -> Result<(), KeyError>;
+
+    /// Wraps `data_key` under the key.
+    fn wrap(&self, id: &KeyId, data_key: &[u8]) -> Result<Vec<u8>, KeyError>;
+
+    /// Unwraps what [`wrap`](Self::wrap) made. [`KeyError::Unknown`]: the key was destroyed.
+    fn unwrap_key(&self, id: &KeyId, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError>;
+
+    /// Destroys the key for good; one that is gone already is no error.
+    fn destroy(&self, id: &KeyId) -> Result<(), KeyError>;
 }
 
 /// Fills `bytes` from the system's generator.

@@ -45,6 +45,8 @@ mod turnstile;
 mod writer;
 mod zeros;
 
+#[cfg(any(test, feature = "testing"))]
+pub mod provider_tests;
 #[cfg(test)]
 mod tests;
 
@@ -53,7 +55,7 @@ pub use error::{AppendError, AppendErrorKind, OpenError, ReadError, RetainError}
 pub use gate::Gate;
 pub use journal::Journal;
 pub use keyring::{KeyInfo, KeyState, Keyring};
-pub use keys::{KeyError, KeyId, KeyProvider, KeyPurpose};
+pub use keys::{KeyError, KeyId, KeyProvider, KeyPurpose, KeyService};
 pub use options::JournalOptions;
 pub use reader::Reader;
 pub use scan::{Scanned, scan};

@@ -8,9 +8,9 @@ use anyhow::Context;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::path::Path;
 use std::sync::Arc;
+use tokio::task::spawn_blocking;
 use wardline_archive::place::Place;
-use wardline_archive::read::KEYRING;
-use wardline_journal::{KeyPurpose, Keyring, Sealer};
+use wardline_journal::{KeyError, KeyPurpose, Sealer};
 use wardline_proto::TenantId;
 use wardline_store::catalog::Catalog;
 
@@ -21,15 +21,24 @@ const KEY_BYTES: usize = 32;
 
 /// Makes the mask of a tenant.
 pub(crate) async fn mask(data_dir: &Path, tenant: &TenantId, step_s: u32) -> anyhow::Result<Arc<Mask>> {
-    let keyring = Arc::new(Keyring::open(&data_dir.join(KEYRING)).context("the keyring does not open")?);
-    let sealer = Sealer::new(keyring, KeyPurpose::Identifiers, Some(tenant))?;
+    let place = Place::of(data_dir)?;
     let name = format!("pseudonyms/{tenant}");
     let mut fresh = [0; KEY_BYTES];
     SystemRandom::new().fill(&mut fresh).map_err(|_unspecified| anyhow::anyhow!("no randomness"))?;
-    let sealed = sealer.seal(name.as_bytes(), &fresh)?;
-    let store = Place::of(data_dir)?.store().open_existing().await?;
+    let keyring = place.keyring(data_dir).context("the keyring does not open")?;
+    let (tenant, aad) = (tenant.clone(), name.clone());
+    // A key service is asked, and waited for.
+    let (sealer, sealed) = spawn_blocking(move || {
+        let sealer = Sealer::new(Arc::new(keyring), KeyPurpose::Identifiers, Some(&tenant))?;
+        let sealed = sealer.seal(aad.as_bytes(), &fresh)?;
+        Ok::<_, KeyError>((sealer, sealed))
+    })
+    .await??;
+    let store = place.store().open_existing().await?;
     let sealed = Catalog::new(store.clone()).secret(&name, &sealed).await;
     store.close().await;
-    let key = sealer.open(name.as_bytes(), &sealed?).context("the key of the pseudonyms does not open")?;
+    let sealed = sealed?;
+    let opened = spawn_blocking(move || sealer.open(name.as_bytes(), &sealed)).await?;
+    let key = opened.context("the key of the pseudonyms does not open")?;
     Ok(Arc::new(Mask::new(&key, i64::from(step_s) * 1_000_000)))
 }

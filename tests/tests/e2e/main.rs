@@ -11,6 +11,7 @@ mod evidence;
 mod fhir;
 mod flood;
 mod frames;
+mod keys;
 mod kill;
 mod ledger;
 mod metrics;

@@ -24,6 +24,8 @@ const STOP: Duration = Duration::from_secs(60);
 pub(crate) struct Stand {
     folder: TempDir,
     gateway: Option<Process>,
+    /// How loud everything is.
+    pub(crate) level: &'static str,
     /// Port of the MQTT front.
     pub(crate) mqtt: u16,
     /// Port of gRPC.
@@ -43,7 +45,8 @@ impl Stand {
     /// The same, with more settings.
     pub(crate) fn with(settings: &str) -> anyhow::Result<Self> {
         let [mqtt, grpc, http, est] = free_ports()?;
-        let stand = Self { folder: tempfile::tempdir()?, gateway: None, mqtt, grpc, http, est };
+        let stand =
+            Self { folder: tempfile::tempdir()?, gateway: None, level: "info", mqtt, grpc, http, est };
         let bootstrap = format!("[bootstrap]\nfronts = [\"localhost:{mqtt}\"]\n");
         std::fs::create_dir(stand.data())?;
         std::fs::write(stand.data().join("wardline.toml"), format!("{SETTINGS}{settings}{bootstrap}"))?;
@@ -68,7 +71,7 @@ impl Stand {
 
     fn wardline(&self) -> anyhow::Result<Command> {
         let mut command = Command::new(binary("wardline")?);
-        command.env("WARDLINE_LOG", "info");
+        command.env("WARDLINE_LOG", self.level);
         Ok(command)
     }
 

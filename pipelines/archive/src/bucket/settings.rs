@@ -2,13 +2,11 @@
 //!
 //! Credentials stand in the environment or in a file of their own that nobody else reads, never among the settings.
 
+use crate::endpoint::{endpoint, private_text};
 use serde::Deserialize;
 use std::fmt;
-use std::net::IpAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use url::{Host, Url};
 
 /// The variables that go before `credentials_file`, as every S3 client has them.
 const KEY_ENV: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
@@ -18,8 +16,6 @@ const REGION: &str = "us-east-1";
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest time that the settings may allow a request. A drain waits for one.
 const TIMEOUT_MAX: Duration = Duration::from_secs(300);
-/// Permissions of others on a file of credentials.
-const OTHERS: u32 = 0o077;
 const PREFIX_BYTES_MAX: usize = 512;
 
 /// What `[archive.bucket]` says.
@@ -79,7 +75,8 @@ impl BucketSettings {
         env: impl Fn(&str) -> Option<String>,
     ) -> Result<BucketOptions, String> {
         let (bucket, prefix) = bucket_and_prefix(&self.url)?;
-        let endpoint = self.endpoint.as_deref().map(|text| endpoint(text, self.plain_http)).transpose()?;
+        let endpoint =
+            self.endpoint.as_deref().map(|text| endpoint("endpoint", text, self.plain_http)).transpose()?;
         let is_http = endpoint.as_ref().is_some_and(|url| url.scheme() == "http");
         let timeout = self.timeout_ms.map_or(TIMEOUT, Duration::from_millis);
         if timeout.is_zero() || timeout > TIMEOUT_MAX {
@@ -116,12 +113,7 @@ impl BucketSettings {
             return Err(format!("set {} and {}, or credentials_file", KEY_ENV[0], KEY_ENV[1]));
         };
         let path = data_dir.join(file);
-        let told = |error: std::io::Error| format!("credentials_file {}: {error}", path.display());
-        let mode = std::fs::metadata(&path).map_err(told)?.permissions().mode();
-        if mode & OTHERS != 0 {
-            return Err(format!("credentials_file {}: others may read it: chmod 600", path.display()));
-        }
-        let text = std::fs::read_to_string(&path).map_err(told)?;
+        let text = private_text(&path).map_err(|error| format!("credentials_file {error}"))?;
         // Without what stands there: it is a secret.
         toml::from_str(&text).map_err(|_it_shows_values| {
             format!(
@@ -147,33 +139,10 @@ fn bucket_and_prefix(url: &str) -> Result<(String, String), String> {
     Ok((bucket.to_owned(), prefix.to_owned()))
 }
 
-/// Reads an endpoint: TLS, unless it is this machine or the settings say so.
-fn endpoint(text: &str, plain_http: bool) -> Result<Url, String> {
-    let wrong = || "endpoint: https://HOST or https://HOST:PORT".to_owned();
-    let url = Url::parse(text).map_err(|_it_may_show_a_password| wrong())?;
-    let bare = url.username().is_empty() && url.password().is_none() && url.query().is_none();
-    if !bare || url.path() != "/" || url.fragment().is_some() {
-        return Err(wrong());
-    }
-    let is_here = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(ip)) => IpAddr::from(ip).is_loopback(),
-        Some(Host::Ipv6(ip)) => IpAddr::from(ip).is_loopback(),
-        None => return Err(wrong()),
-    };
-    match url.scheme() {
-        "https" => Ok(url),
-        "http" if is_here || plain_http => Ok(url),
-        "http" => Err("endpoint: http shows names and sizes of files to the network: use https, or say \
-                       plain_http = true"
-            .to_owned()),
-        _ => Err(wrong()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     fn of(text: &str) -> Result<BucketOptions, String> {
         let settings: BucketSettings = toml::from_str(text).map_err(|error| error.to_string())?;

@@ -6,6 +6,7 @@ use crate::files::Files;
 use crate::keys::ArchiveKeys;
 use arrow_array::{RecordBatch, new_null_array};
 use arrow_schema::{ArrowError, FieldRef, SchemaRef};
+use wardline_journal::KeyError;
 use wardline_store::catalog::FileRow;
 
 /// Reads a file's rows with the columns of this version. Says which file it is that does not read.
@@ -17,6 +18,8 @@ pub(crate) fn rows_of(
 ) -> Result<Vec<RecordBatch>, ArchiveError> {
     let unreadable = |why: String| ArchiveError::Unreadable(file.path.clone(), why);
     let batches = verified(at, file, keys).map_err(|error| match error {
+        // Says nothing of the file: it is asked again.
+        ArchiveError::Key(KeyError::Away(_) | KeyError::Refused(_)) => error,
         ArchiveError::Parquet(_) | ArchiveError::Key(_) => unreadable(error.to_string()),
         other => other,
     })?;

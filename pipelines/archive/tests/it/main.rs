@@ -18,4 +18,5 @@ mod replay;
 mod rig;
 mod secrecy;
 mod small;
+mod transit;
 mod verify;

@@ -1,24 +1,10 @@
 //! The keyring as a provider, and as a file that several processes share.
 
 use super::*;
-use crate::tests::providers::{Managed, conforms};
+use crate::provider_tests::conforms;
 
 fn tenant(name: &str) -> TenantId {
     TenantId::new(name).unwrap()
-}
-
-impl Managed for Keyring {
-    fn make(&self, purpose: KeyPurpose, tenant: Option<&TenantId>) -> KeyId {
-        self.ensure(purpose, tenant).unwrap()
-    }
-
-    fn renew(&self, purpose: KeyPurpose, tenant: Option<&TenantId>) -> KeyId {
-        self.rotate(purpose, tenant).unwrap()
-    }
-
-    fn destroy(&self, tenant: &TenantId) {
-        self.shred(tenant).unwrap();
-    }
 }
 
 #[test]

@@ -9,7 +9,6 @@ mod keys;
 mod model;
 mod nonces;
 mod pacing;
-pub(crate) mod providers;
 mod scan;
 
 use crate::fault::FaultStorage;

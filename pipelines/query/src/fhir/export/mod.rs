@@ -196,7 +196,7 @@ pub(crate) async fn file(
     let told = job.files.iter().find(|file| file.name == name && job.state == State::Done);
     let told = told.ok_or_else(|| FhirError::NotFound(format!("export/{id}/{name}")))?;
     site.reads(asked, &format!("GET export/{id}/{name}"), &["export"]).await?;
-    let sealer = work::sealer(site, &asked.caller.tenant)?;
+    let sealer = work::sealer(site, &asked.caller.tenant).await?;
     let reader = Reader::open(&site.exports.root, &job, told, sealer).map_err(|error| broken(&error))?;
     let chunks = futures::stream::try_unfold(reader, |mut reader| async move {
         let read = spawn_blocking(move || reader.chunk().map(|chunk| (chunk, reader))).await;

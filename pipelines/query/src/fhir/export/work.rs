@@ -15,12 +15,14 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use wardline_access::now_us;
-use wardline_archive::read::{ArchiveReader, KEYRING};
-use wardline_archive::{Day, Table};
+use wardline_archive::place::Place;
+use wardline_archive::read::ArchiveReader;
+use wardline_archive::{ArchiveError, Day, Table};
 use wardline_fhir::search::ExportRequest;
 use wardline_fhir::time::Span;
-use wardline_journal::{KeyPurpose, Keyring, Sealer};
+use wardline_journal::{KeyPurpose, Sealer};
 use wardline_proto::TenantId;
 
 const DEVICES: &str = "devices";
@@ -79,9 +81,14 @@ pub(super) async fn plan(
 }
 
 /// Returns what seals a tenant's exports.
-pub(super) fn sealer(site: &Site, tenant: &TenantId) -> Result<Arc<Sealer>, QueryError> {
-    let made = Keyring::open(&site.data_dir().join(KEYRING))
-        .and_then(|keyring| Sealer::new(Arc::new(keyring), KeyPurpose::Measurements, Some(tenant)));
+pub(super) async fn sealer(site: &Site, tenant: &TenantId) -> Result<Arc<Sealer>, QueryError> {
+    let (data_dir, tenant) = (site.data_dir().to_owned(), tenant.clone());
+    // A key service is asked, and waited for.
+    let made = spawn_blocking(move || {
+        let keyring = Place::of(&data_dir)?.keyring(&data_dir)?;
+        Ok::<_, ArchiveError>(Sealer::new(Arc::new(keyring), KeyPurpose::Measurements, Some(&tenant))?)
+    });
+    let made = made.await.unwrap_or_else(|panicked| Err(panicked.into()));
     made.map(Arc::new).map_err(|error| {
         tracing::error!(%error, "the key of exports does not open");
         QueryError::Archive("the tenant's key does not open".into())
@@ -147,7 +154,7 @@ async fn do_part(site: &Site, job: &Job, part: &Part) -> Result<Vec<Finished>, W
         }
         false => None,
     };
-    let (naming, sealer) = (Naming::new(mask), sealer(site, &tenant)?);
+    let (naming, sealer) = (Naming::new(mask), sealer(site, &tenant).await?);
     let table = Table::from_name(&part.what);
     let kind = if table.is_some() { "Observation" } else { "Device" };
     let mut writer = Writer::new(&site.exports.root, job, job.done, kind, sealer);

@@ -1,17 +1,35 @@
 //! What every key provider must do. Each provider runs this one suite.
+#![allow(clippy::unwrap_used, reason = "a suite fails by panicking")]
 
-use crate::{KeyError, KeyId, KeyProvider, KeyPurpose};
+use crate::{KeyError, KeyId, KeyProvider, KeyPurpose, Keyring};
 use wardline_proto::TenantId;
 
 /// A provider whose keys a test can make, renew and destroy.
-pub(crate) trait Managed: KeyProvider {
+pub trait Managed: KeyProvider {
+    /// Makes the key of a purpose where there is none.
     fn make(&self, purpose: KeyPurpose, tenant: Option<&TenantId>) -> KeyId;
+    /// Makes a new version.
     fn renew(&self, purpose: KeyPurpose, tenant: Option<&TenantId>) -> KeyId;
+    /// Destroys the keys of a tenant's archive.
     fn destroy(&self, tenant: &TenantId);
 }
 
+impl Managed for Keyring {
+    fn make(&self, purpose: KeyPurpose, tenant: Option<&TenantId>) -> KeyId {
+        self.ensure(purpose, tenant).unwrap()
+    }
+
+    fn renew(&self, purpose: KeyPurpose, tenant: Option<&TenantId>) -> KeyId {
+        self.rotate(purpose, tenant).unwrap()
+    }
+
+    fn destroy(&self, tenant: &TenantId) {
+        self.shred(tenant).unwrap();
+    }
+}
+
 /// Runs the suite on an empty provider.
-pub(crate) fn conforms(keys: &impl Managed) {
+pub fn conforms(keys: &impl Managed) {
     let (one, other) = (TenantId::new("one").unwrap(), TenantId::new("other").unwrap());
     let data_key = [0x5A; 16];
     wraps(keys, &one, &other, &data_key);
