@@ -4,7 +4,7 @@
 
 use crate::limits::{BODY_BYTES_MAX, BODY_ITEMS_MAX, PAYLOAD_BYTES_MAX, READINGS_MAX, SAMPLES_MAX};
 use crate::refusal::Refusal;
-use crate::v1::{Body, Encoding, Frame, Lane};
+use crate::v1::{Body, Encoding, Frame, Lane, WaveformBlock};
 use bytes::Bytes;
 use prost::Message;
 
@@ -53,7 +53,34 @@ pub fn decode_body(frame: &Frame) -> Result<Body, Refusal> {
     let items = body.numerics.len() + body.waveforms.len() + body.alarms.len() + body.events.len();
     let readings_fit = body.numerics.iter().all(|s| s.values.len() <= READINGS_MAX);
     let samples_fit = body.waveforms.iter().all(|w| w.sample_deltas.len() <= SAMPLES_MAX);
-    if items <= BODY_ITEMS_MAX && readings_fit && samples_fit { Ok(body) } else { Err(Refusal::BodyTooLarge) }
+    if items > BODY_ITEMS_MAX || !readings_fit || !samples_fit {
+        return Err(Refusal::BodyTooLarge);
+    }
+    // Whoever walks samples and gaps side by side does so in one pass: so gaps are bounded by the samples.
+    if body.waveforms.iter().all(gaps_ascend) { Ok(body) } else { Err(Refusal::BodyInconsistent) }
+}
+
+/// Says whether the gaps of a block are not empty, rise, and lie within its samples.
+pub fn gaps_ascend(block: &WaveformBlock) -> bool {
+    let mut end = 0;
+    block.gaps.iter().all(|gap| {
+        let (first, count) = (u64::from(gap.first), u64::from(gap.count));
+        let after = first >= std::mem::replace(&mut end, first + count);
+        count > 0 && after && end <= block.sample_deltas.len() as u64
+    })
+}
+
+/// Yields the samples of a block that were measured, each with its index, in one pass over samples and gaps. Gaps must
+/// ascend, as [`decode_body`] sees to; of others some may be missed.
+pub fn measured(block: &WaveformBlock) -> impl Iterator<Item = (usize, i32)> + '_ {
+    let (mut sample, mut gaps) = (0_i32, block.gaps.iter().peekable());
+    block.sample_deltas.iter().enumerate().filter_map(move |(index, delta)| {
+        sample = sample.wrapping_add(*delta);
+        let at = index as u64;
+        while gaps.next_if(|gap| u64::from(gap.first) + u64::from(gap.count) <= at).is_some() {}
+        let is_gap = gaps.peek().is_some_and(|gap| u64::from(gap.first) <= at);
+        (!is_gap).then_some((index, sample))
+    })
 }
 
 /// Encodes a body, compressed where that helps.
@@ -115,7 +142,7 @@ pub fn delta_decode(deltas: &[i32]) -> Vec<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::v1::NumericSeries;
+    use crate::v1::{NumericSeries, SampleGap};
     use proptest::prelude::*;
 
     fn frame(body: &Body) -> Frame {
@@ -144,6 +171,32 @@ mod tests {
         let body = zstd::bulk::compress(&vec![0; BODY_BYTES_MAX + 1], 1).unwrap().into();
         let frame = Frame { encoding: Encoding::Zstd.into(), body, ..Frame::default() };
         assert_eq!(decode_body(&frame), Err(Refusal::BodyTooLarge));
+    }
+
+    fn gapped(samples: usize, gaps: &[(u32, u32)]) -> WaveformBlock {
+        let gaps = gaps.iter().map(|&(first, count)| SampleGap { first, count }).collect();
+        WaveformBlock { sample_deltas: vec![1; samples], gaps, ..WaveformBlock::default() }
+    }
+
+    #[test]
+    fn gaps_that_do_not_ascend_within_their_block_are_refused() {
+        let decoded = |gaps: &[(u32, u32)]| {
+            decode_body(&frame(&Body { waveforms: vec![gapped(10, gaps)], ..Body::default() })).map(drop)
+        };
+        for gaps in [&[][..], &[(0, 10)], &[(0, 1), (1, 1), (8, 2)]] {
+            assert_eq!(decoded(gaps), Ok(()), "{gaps:?}");
+        }
+        for gaps in [&[(0, 0)][..], &[(9, 2)], &[(u32::MAX, u32::MAX)], &[(3, 1), (3, 1)], &[(5, 1), (2, 1)]]
+        {
+            assert_eq!(decoded(gaps), Err(Refusal::BodyInconsistent), "{gaps:?}");
+        }
+    }
+
+    #[test]
+    fn samples_in_gaps_are_not_measured() {
+        let left: Vec<_> = measured(&gapped(8, &[(0, 2), (3, 1), (6, 2)])).collect();
+        assert_eq!(left, [(2, 3), (4, 5), (5, 6)]);
+        assert_eq!(measured(&gapped(3, &[])).count(), 3);
     }
 
     proptest! {

@@ -12,10 +12,11 @@
 
 use crate::profiles::InForce;
 use wardline_proto::codes::{Metric, MetricKind, by_code, status};
+use wardline_proto::frame::gaps_ascend;
 use wardline_proto::limits::{BLOCK_US_MAX, DETAIL_BYTES_MAX, NAME_BYTES_MAX};
 use wardline_proto::refusal::Refusal;
 use wardline_proto::v1::{
-    AlarmKind, AlarmPhase, Body, DeviceAlarm, DeviceEvent, NumericSeries, Priority, SampleGap, WaveformBlock,
+    AlarmKind, AlarmPhase, Body, DeviceAlarm, DeviceEvent, NumericSeries, Priority, WaveformBlock,
 };
 
 /// What is known of time when a body is judged, unix microseconds.
@@ -93,12 +94,7 @@ fn check_block(block: &WaveformBlock, time: &TimeFrame) -> Result<(), Refusal> {
     let samples = block.sample_deltas.len() as u64;
     ensure(samples > 0 && block.interval_ns > 0 && i64::try_from(block.interval_ns).is_ok())?;
     ensure(block.scale.is_finite() && block.scale != 0.0 && block.offset.is_finite())?;
-    let mut end = 0;
-    for SampleGap { first, count } in &block.gaps {
-        let (first, count) = (u64::from(*first), u64::from(*count));
-        ensure(count > 0 && first >= end && first + count <= samples)?;
-        end = first + count;
-    }
+    ensure(gaps_ascend(block))?;
     time.check(block.start_us)?;
     let length_us = block.interval_ns.checked_mul(samples).map(|ns| ns / 1000);
     // Whoever looks for a time looks so far back for the block that holds it.
@@ -110,6 +106,8 @@ fn check_block(block: &WaveformBlock, time: &TimeFrame) -> Result<(), Refusal> {
 fn check_alarm(alarm: &DeviceAlarm, time: &TimeFrame) -> Result<(), Refusal> {
     ensure(!alarm.condition_id.is_empty() && alarm.condition_id.len() <= NAME_BYTES_MAX)?;
     ensure(alarm.ucum_unit.len() <= NAME_BYTES_MAX)?;
+    // Both are shown on terminals and go into other systems' messages.
+    ensure(!alarm.condition_id.chars().chain(alarm.ucum_unit.chars()).any(char::is_control))?;
     ensure(alarm.kind() != AlarmKind::Unspecified && alarm.priority() != Priority::Unspecified)?;
     ensure(alarm.phase() != AlarmPhase::Unspecified)?;
     time.check(alarm.at_us)

@@ -4,7 +4,7 @@ use crate::limits::SAMPLE_RATE_TOLERANCE;
 use crate::profile::{Kind, Measurement, Profile, Signal};
 use std::fmt;
 use wardline_proto::codes::status;
-use wardline_proto::frame::delta_decode;
+use wardline_proto::frame::measured;
 use wardline_proto::v1::{Body, NumericSeries, WaveformBlock};
 
 /// One way in which a body breaks its profile.
@@ -187,14 +187,8 @@ fn implausible_readings(signal: &Signal, series: &NumericSeries) -> usize {
 
 /// Counts samples outside the range, gaps left out.
 fn implausible_samples(signal: &Signal, block: &WaveformBlock) -> usize {
-    let samples = delta_decode(&block.sample_deltas);
-    let in_gap = |at: usize| {
-        let at = at as u64;
-        block.gaps.iter().any(|g| at >= u64::from(g.first) && at < u64::from(g.first) + u64::from(g.count))
-    };
     let physical = |sample: i32| (f64::from(sample) - block.offset) * block.scale;
-    let outside = |(at, sample): &(usize, &i32)| !signal.is_plausible(physical(**sample)) && !in_gap(*at);
-    samples.iter().enumerate().filter(outside).count()
+    measured(block).filter(|(_, sample)| !signal.is_plausible(physical(*sample))).count()
 }
 
 #[cfg(test)]

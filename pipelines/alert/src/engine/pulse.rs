@@ -8,6 +8,7 @@
 //!
 //! It does not judge rhythm, and knows nothing of motion but that intervals become uneven.
 
+use wardline_proto::frame::measured;
 use wardline_proto::v1::WaveformBlock;
 
 /// Metric of the plethysmogram.
@@ -64,17 +65,12 @@ pub(super) fn feed(state: &mut Option<PulseState>, block: &WaveformBlock, start_
     if !(2..=SLOPES_MAX).contains(&slots) {
         return;
     }
-    let mut sample = 0_i64;
-    for (index, delta) in block.sample_deltas.iter().enumerate() {
-        sample += i64::from(*delta);
-        let missing = |gap: &wardline_proto::v1::SampleGap| {
-            (gap.first as usize..gap.first as usize + gap.count as usize).contains(&index)
-        };
+    for (index, sample) in measured(block) {
         let ahead_us =
             i64::try_from(block.interval_ns.saturating_mul(index as u64) / 1000).unwrap_or(i64::MAX);
         let at_us = start_us.saturating_add(ahead_us);
-        let value = (sample as f64 - block.offset) * block.scale;
-        if block.gaps.iter().any(missing) || !value.is_finite() {
+        let value = (f64::from(sample) - block.offset) * block.scale;
+        if !value.is_finite() {
             continue;
         }
         match state {

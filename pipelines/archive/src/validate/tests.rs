@@ -1,4 +1,5 @@
 use super::*;
+use wardline_proto::v1::SampleGap;
 
 const NOW: i64 = 1_800_000_000_000_000;
 const SECOND: i64 = 1_000_000;
@@ -98,7 +99,9 @@ fn alarms_and_events_are_bounded() {
     let events = |event| check(&Body { events: vec![event], ..Body::default() }, &time());
     assert_eq!((alarms(alarm.clone()), events(event.clone())), (Ok(()), Ok(())));
     assert!(alarms(DeviceAlarm { priority: 9, ..alarm.clone() }).is_err());
-    assert!(alarms(DeviceAlarm { condition_id: "x".repeat(65), ..alarm }).is_err());
+    assert!(alarms(DeviceAlarm { condition_id: "x".repeat(65), ..alarm.clone() }).is_err());
+    assert!(alarms(DeviceAlarm { condition_id: "\u{1b}[2J".into(), ..alarm.clone() }).is_err());
+    assert!(alarms(DeviceAlarm { ucum_unit: "%\n".into(), ..alarm }).is_err());
     assert!(events(DeviceEvent { name: String::new(), ..event.clone() }).is_err());
     assert!(events(DeviceEvent { detail: "x".repeat(1025), ..event }).is_err());
 }
