@@ -48,7 +48,11 @@ fn label(alert: &Alert) -> String {
     let what = if alert.mdc_ref_id.is_empty() { String::new() } else { format!(" {}", alert.mdc_ref_id) };
     let value = alert.value.map_or_else(String::new, |value| format!(" {value} {}", alert.ucum_unit));
     let limit = alert.limit.map_or_else(String::new, |limit| format!(" (limit {limit})"));
-    format!("{}{what}{value}{limit}", alert.rule_id)
+    let detail = match (alert.device.as_str(), alert.detail.as_str()) {
+        ("", _) | (_, "") => String::new(),
+        (_, detail) => format!(" ({detail})"),
+    };
+    format!("{}{what}{value}{limit}{detail}", alert.rule_id)
 }
 
 /// Whether the condition is there, whatever is done about its signal.
@@ -85,7 +89,7 @@ fn device(alert: &Alert) -> Value {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::{event_code, side};
+    use super::{event_code, label, side};
     use wardline_proto::v1::{AlarmPhase, Alert, AlertEvent, AlertSignal, AlertState, Priority};
 
     #[test]
@@ -104,6 +108,16 @@ pub(crate) mod tests {
         assert_eq!(of(&mut event, "retrospective", 84.0, AlertState::Ended), "MDC_EVT_LO");
         assert_eq!(of(&mut event, "acknowledged", 93.0, AlertState::Ended), "MDC_EVT_ALARM");
         assert_eq!(of(&mut event, "onset", 93.0, AlertState::Present), "MDC_EVT_HI");
+    }
+
+    #[test]
+    fn a_change_is_told_beside_the_reading_and_not_as_one() {
+        let mut event = low_spo2();
+        let alert = event.alert.as_mut().unwrap();
+        (alert.rule_id, alert.limit, alert.detail) = ("fall".into(), None, "-9 % within 60 s".into());
+        assert_eq!((side(&event), event_code(&event).0), (None, "MDC_EVT_ALARM"));
+        let told = label(event.alert.as_ref().unwrap());
+        assert_eq!(told, "fall MDC_PULS_OXIM_SAT_O2 84.5 % (-9 % within 60 s)");
     }
 
     /// An event of an alert that is present: SpO2 below its limit.

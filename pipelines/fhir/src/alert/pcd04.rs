@@ -79,7 +79,11 @@ impl Facets {
         match (alert.value.filter(|value| value.is_finite()), metric) {
             (Some(value), Some(metric)) => {
                 let what = format!("{}^{}^MDC", metric.mdc_code, metric.ref_id);
-                let unit = format!("{0}^{0}^UCUM", text(metric.ucum_unit));
+                // The unit that the value is in: a device's alarm may have another than the metric's.
+                let unit = match alert.ucum_unit.as_str() {
+                    "" => String::new(),
+                    unit => format!("{0}^{0}^UCUM", text(unit)),
+                };
                 self.add(2, "NM", &what, &value.to_string(), &unit, "", &dtm(event.at_us));
             }
             _ => {
@@ -206,6 +210,19 @@ mod tests {
             "OBX|2|NM|150456^MDC_PULS_OXIM_SAT_O2^MDC|1.0.0.0.2|84.5|%^%^UCUM|||||F|||20231114221325.2500+0000"
         );
         assert_eq!(lines[6], "OBX|3|ST|68481^MDC_ATTR_EVENT_PHASE^MDC|1.0.0.0.3|start||||||F");
+    }
+
+    #[test]
+    fn a_value_keeps_its_own_unit() {
+        let of = |unit: &str| {
+            let mut event = low_spo2();
+            let alert = event.alert.as_mut().unwrap();
+            (alert.mdc_code, alert.value, alert.ucum_unit) = (150_021, Some(16.0), unit.into());
+            let message = pcd04(&event, &sender());
+            message.split('\r').nth(5).and_then(|line| line.split('|').nth(6)).unwrap().to_owned()
+        };
+        assert_eq!((of("kPa"), of("mm[Hg]")), ("kPa^kPa^UCUM".into(), "mm[Hg]^mm[Hg]^UCUM".into()));
+        assert_eq!(of(""), "", "a unit that nobody told is not made up");
     }
 
     #[test]
