@@ -59,10 +59,11 @@ fn describe(alert: &Alert, coloured: bool) -> String {
         (true, _) => format!("\x1b[36m{priority}\x1b[0m"),
         (false, _) => priority,
     };
-    let device = match (alert.device.as_str(), alert.detail.as_str()) {
-        ("", "") => "(gateway)",
-        ("", detail) => detail,
-        (device, _) => device,
+    let (device, detail) = match (alert.device.as_str(), alert.detail.as_str()) {
+        ("", "") => ("(gateway)", String::new()),
+        ("", detail) => (detail, String::new()),
+        (device, "") => (device, String::new()),
+        (device, detail) => (device, format!(" ({detail})")),
     };
     let metric = if alert.mdc_ref_id.is_empty() { String::new() } else { format!(" {}", alert.mdc_ref_id) };
     let value = alert.value.map_or_else(String::new, |value| format!(" {value} {}", alert.ucum_unit));
@@ -70,7 +71,14 @@ fn describe(alert: &Alert, coloured: bool) -> String {
     let score = alert.news2.as_ref().map(score).unwrap_or_default();
     let id = alert.alert_id.get(..12).unwrap_or_default();
     let evidence = alert.evidence.as_ref().map(evidence).unwrap_or_default();
-    format!("{priority} {device} {}{metric}{value}{limit}{score}{evidence} [{id}]", alert.rule_id)
+    let rule = &alert.rule_id;
+    let said = format!("{device} {rule}{metric}{value}{limit}{detail}{score}{evidence} [{id}]");
+    format!("{priority} {}", printable(&said))
+}
+
+/// Takes out what would act on a terminal: a device chooses some of these words.
+pub(super) fn printable(said: &str) -> String {
+    said.chars().filter(|c| !c.is_control()).collect()
 }
 
 /// Says what was done about an alert, when that is what the event is about.
@@ -171,6 +179,20 @@ mod tests {
         let parsed: Value = serde_json::from_str(&Style::Json.event(&event())).unwrap();
         assert_eq!(parsed["alert"]["priority"], "high");
         assert_eq!(parsed["alert"]["ended_us"], Value::Null);
+    }
+
+    #[test]
+    fn what_a_device_says_does_not_act_on_the_terminal() {
+        let mut event = event();
+        let alert = event.alert.as_mut().unwrap();
+        alert.rule_id = "device/\x1b[2Jc\u{9b}1\r\n".into();
+        (alert.ucum_unit, alert.detail) = ("%\x07".into(), "+31 % within 60 s".into());
+        let line = Style::Text { coloured: false }.event(&event);
+        assert!(!line.chars().any(char::is_control), "{line:?}");
+        assert!(
+            line.contains("device/[2Jc1 MDC_PULS_OXIM_SAT_O2 84 % (limit 90) (+31 % within 60 s)"),
+            "{line}"
+        );
     }
 
     #[test]
