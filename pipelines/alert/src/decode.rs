@@ -1,5 +1,6 @@
 //! From a journal record to what the engine is fed. What does not decode is the archive's to quarantine; here it is
-//! counted and passed over, so that one bad record never stops the alarms of others.
+//! counted and passed over, so that one bad record never stops the alarms of others. What may have held alarms is told of:
+//! an alarm that was lost is not silence (ALR-2).
 
 use crate::observation::Observation;
 use bytes::Bytes;
@@ -17,6 +18,11 @@ pub(crate) enum Decoded {
     Seen(Box<Observation>),
     /// A certificate that seems to be in use in two places.
     Contested {
+        /// Whose.
+        key: DeviceKey,
+    },
+    /// A publish that may hold alarms, and cannot be read.
+    Unread {
         /// Whose.
         key: DeviceKey,
     },
@@ -48,21 +54,25 @@ fn read(publish: Publish, ingested_at_us: i64) -> Option<Decoded> {
         device: DeviceId::new(&publish.device).ok()?,
     };
     if publish.content() == PayloadFormat::Json {
-        return json_of(key, &publish.payload, ingested_at_us);
+        return Some(json_of(key, &publish.payload, ingested_at_us));
     }
     let (header, frame) = frame::decode(publish.payload).ok()?;
     if header.lane == Lane::Events {
         return Some(Decoded::Other);
     }
-    let body = frame::decode_body(&frame).ok()?;
+    let Ok(body) = frame::decode_body(&frame) else {
+        return (header.lane == Lane::Alarm).then_some(Decoded::Unread { key });
+    };
     let seen = Observation::of_frame(key, header, frame.clock, ingested_at_us, body);
     Some(Decoded::Seen(Box::new(seen)))
 }
 
-fn json_of(key: DeviceKey, payload: &[u8], ingested_at_us: i64) -> Option<Decoded> {
-    let json::JsonPublish { position, body, .. } = json::decode(payload, ingested_at_us).ok()?;
+fn json_of(key: DeviceKey, payload: &[u8], ingested_at_us: i64) -> Decoded {
+    // It has no lane: what does not decode may be an alarm.
+    let Ok(decoded) = json::decode(payload, ingested_at_us) else { return Decoded::Unread { key } };
+    let json::JsonPublish { position, body, .. } = decoded;
     // A device that numbers its messages numbers them across lanes: one window sees them all.
     let header = position.map(|(epoch, seq)| FrameHeader { epoch, seq, lane: Lane::Unspecified });
     let seen = Observation { key, header, ingested_at_us, device_offset_us: 0, body };
-    Some(Decoded::Seen(Box::new(seen)))
+    Decoded::Seen(Box::new(seen))
 }

@@ -6,7 +6,8 @@ pub const DEVICES_MAX: usize = 50_000;
 pub const STREAMS_MAX: usize = 16;
 /// Words of 64 positions in a stream's window of seen frames. What lies below the window counts as seen.
 pub const WINDOW_WORDS: usize = 8;
-/// Most device-raised conditions per device; ended ones go first, then a new one is counted and not raised.
+/// Most device-raised conditions per device; ended ones go first, then one of a lower priority than the new one's. When
+/// there is none, the new one is not raised, and a technical alert says so.
 pub const CONDITIONS_MAX: usize = 64;
 /// Most rules in a rules file.
 pub const RULES_MAX: usize = 256;
@@ -29,12 +30,23 @@ const _: () = assert!(CONDITIONS_MAX * DEVICES_MAX < u32::MAX as usize);
 pub const TENANTS_MAX: usize = 1024;
 /// A backfilled device alarm without an end becomes an alert after this long, microseconds of ingest time.
 pub const HOLD_US: i64 = 15_000_000;
-/// A contested certificate is told of until it has been quiet for this long, microseconds.
-pub const CONTESTED_US: i64 = 600_000_000;
+/// A device that said nothing for this long may have been off: an alarm that it starts anew then is a new one,
+/// microseconds of ingest time.
+pub const RESTART_GAP_US: i64 = 60_000_000;
+/// An alarm that is on and is started again after this long alarms again; sooner it is a sign of life, microseconds.
+pub const REPEAT_US: i64 = 10_000_000;
+/// What a cause explains is told when the device has said nothing for this long: it cannot say that the cause is over.
+pub const CAUSE_HEARD_US: i64 = 60_000_000;
+/// What is noticed now and then about a device is told of until it has been quiet for this long, microseconds.
+pub const QUIET_US: i64 = 600_000_000;
+/// Journal time may lead the wall clock so far before it is told of, microseconds.
+pub const CLOCK_LEAD_MAX_US: i64 = 5_000_000;
+/// And is told of until it leads by no more than this, microseconds.
+pub const CLOCK_LEAD_OVER_US: i64 = 1_000_000;
 /// Between two looks for idle devices when there is no room, microseconds.
 pub const EVICTION_INTERVAL_US: i64 = 60_000_000;
 
-const _: () = assert!(HOLD_US < IDLE_US);
+const _: () = assert!(HOLD_US < IDLE_US && REPEAT_US < RESTART_GAP_US);
 /// An alert that nobody acknowledges escalates this often at most.
 pub const ESCALATIONS_MAX: u32 = 20;
 /// Shortest time to an escalation, seconds.

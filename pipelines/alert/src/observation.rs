@@ -1,5 +1,6 @@
 //! What the engine is fed: one accepted publish of one device, decoded.
 
+use crate::rules::LiveWindow;
 use wardline_proto::DeviceKey;
 use wardline_proto::frame::FrameHeader;
 use wardline_proto::v1::{Body, Clock, NumericSeries};
@@ -11,7 +12,7 @@ pub struct Observation {
     pub key: DeviceKey,
     /// Where it stands in its stream; `None` for the JSON form, which has no positions.
     pub header: Option<FrameHeader>,
-    /// When the front accepted it, front clock, unix microseconds.
+    /// When the front accepted it, front clock, unix microseconds: the journal's time, or before it.
     pub ingested_at_us: i64,
     /// Edge time minus device time, microseconds; device times are moved by it.
     pub device_offset_us: i64,
@@ -35,6 +36,29 @@ impl Observation {
     /// Moves a device time to the edge's clock.
     pub(crate) fn edge_time(&self, device_us: i64) -> i64 {
         device_us.saturating_add(self.device_offset_us)
+    }
+}
+
+/// A publish and the journal's time of it. The front's own stamp, which is in the publish, is equal or lower: journal
+/// time never falls, also when the front's clock was ahead and was set back.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taken<'a> {
+    pub(crate) publish: &'a Observation,
+    pub(crate) time_us: i64,
+    /// For how long the device had said nothing, microseconds of journal time.
+    pub(crate) silent_us: i64,
+}
+
+impl Taken<'_> {
+    /// Returns when it came for the question how old it was then. Not the journal's time: while that stands still behind
+    /// a clock that was set back, everything would look old, and no limit would be watched.
+    pub(crate) fn came_us(&self) -> i64 {
+        self.publish.ingested_at_us.min(self.time_us)
+    }
+
+    /// Says whether something at `at_us` was live when it came, by either time.
+    pub(crate) fn is_live(&self, window: LiveWindow, at_us: i64) -> bool {
+        window.holds(at_us, self.publish.ingested_at_us) || window.holds(at_us, self.time_us)
     }
 }
 

@@ -88,18 +88,52 @@ fn note(
         AlarmPhase::End => false,
         _ => return false,
     };
-    let at = states.iter().position(|s| s.rule_id == rule.id).unwrap_or_else(|| {
-        let member = |id: &String| Member { rule_id: id.clone(), ..Member::default() };
-        let members = rule.members.iter().map(member).collect();
-        states.push(CompositeState { rule_id: rule.id.clone(), members, ..CompositeState::default() });
-        states.len() - 1
-    });
+    let at = position(rule, states);
     let members = states[at].members.iter_mut();
     for member in members.filter(|m| m.rule_id == transition.alert.rule_id) {
         member.ended_us = if present { 0 } else { now_us };
         member.present = present;
     }
     true
+}
+
+/// Returns where the state of a rule is, which is there then.
+fn position(rule: &CompositeRule, states: &mut Vec<CompositeState>) -> usize {
+    states.iter().position(|s| s.rule_id == rule.id).unwrap_or_else(|| {
+        let member = |id: &String| Member { rule_id: id.clone(), ..Member::default() };
+        let members = rule.members.iter().map(member).collect();
+        states.push(CompositeState { rule_id: rule.id.clone(), members, ..CompositeState::default() });
+        states.len() - 1
+    })
+}
+
+/// Gives the states the members that their rules have now; those that are new are looked up. What changed is looked at as
+/// soon as time moves on.
+pub(crate) fn rebuild(
+    rules: &[CompositeRule],
+    key: &DeviceKey,
+    states: &mut Vec<CompositeState>,
+    is_present: impl Fn(&str) -> bool,
+    at_us: i64,
+) {
+    for rule in rules.iter().filter(|rule| rule.scope.covers(key)) {
+        let has_state = states.iter().any(|state| state.rule_id == rule.id);
+        if !has_state && !rule.members.iter().any(|id| is_present(id)) {
+            continue;
+        }
+        let at = position(rule, states);
+        let state = &mut states[at];
+        if has_state && state.members.iter().map(|m| &m.rule_id).eq(&rule.members) {
+            continue;
+        }
+        let known = if has_state { std::mem::take(&mut state.members) } else { Vec::new() };
+        let member = |id: &String| {
+            let before = known.iter().find(|m| m.rule_id == *id).cloned();
+            before.unwrap_or_else(|| Member { rule_id: id.clone(), present: is_present(id), ended_us: 0 })
+        };
+        state.members = rule.members.iter().map(member).collect();
+        state.wake_us = at_us.max(1);
+    }
 }
 
 fn step(

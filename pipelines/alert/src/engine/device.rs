@@ -2,20 +2,20 @@
 
 use super::EngineCounts;
 use super::composite::{self, CompositeState};
-use super::contested::{self, ContestedState};
 use super::dedup::SeenStream;
-use super::device_alarm::{self, ConditionState, Ignored};
+use super::device_alarm::{self, ConditionState, DISPLACED, Ignored};
 use super::evidence;
 use super::late::{self, LateState};
 use super::missing::{self, MissingState};
 use super::news2::{self, News2State};
 use super::pulse::{self, PLETH, PulseState};
 use super::rate::{self, RateState};
+use super::spell::{self, Noticed, SpellState};
 use super::strip::{self, StripState};
-use super::suppress::{self, SuppressState};
+use super::suppress::{self, SuppressState, Times};
 use super::threshold::{self, ThresholdState};
 use super::transition::Transition;
-use crate::observation::{Observation, Reading, readings};
+use crate::observation::{Observation, Reading, Taken, readings};
 use crate::rules::{Limit, Rules};
 use wardline_proto::DeviceKey;
 use wardline_proto::codes::{self, status};
@@ -47,7 +47,7 @@ pub struct DeviceState {
     pub news2: Vec<News2State>,
     /// Its certificate in two places.
     #[prost(message, optional, tag = "8")]
-    pub contested: Option<ContestedState>,
+    pub contested: Option<SpellState>,
     /// Windows of rates of change.
     #[prost(message, repeated, tag = "9")]
     pub rates: Vec<RateState>,
@@ -66,6 +66,9 @@ pub struct DeviceState {
     /// Which waveforms came, and alerts that wait for theirs.
     #[prost(message, optional, tag = "14")]
     pub strip: Option<StripState>,
+    /// An alarm that could not be told.
+    #[prost(message, optional, tag = "15")]
+    pub alarm_lost: Option<SpellState>,
 }
 
 /// The time of a metric's last live, usable reading.
@@ -87,23 +90,23 @@ pub(crate) struct Sink<'a> {
 
 impl DeviceState {
     /// Feeds one publish that was not seen before.
-    pub(crate) fn observe(&mut self, rules: &Rules, seen: &Observation, sink: &mut Sink<'_>) {
-        let mark = sink.out.len();
+    pub(crate) fn observe(&mut self, rules: &Rules, taken: &Taken<'_>, sink: &mut Sink<'_>) {
+        let (mark, seen) = (sink.out.len(), taken.publish);
         for series in &seen.body.numerics {
-            self.series(rules, seen, series, sink);
+            self.series(rules, taken, series, sink);
         }
         for block in &seen.body.waveforms {
-            let live = rules.live.holds(seen.edge_time(block.start_us), seen.ingested_at_us);
+            let live = taken.is_live(rules.live, seen.edge_time(block.start_us));
             if live && block.mdc_code == PLETH {
                 pulse::feed(&mut self.pulse, block, seen.edge_time(block.start_us));
             }
             if live {
                 strip::feed(&mut self.strip, block, seen.edge_time(block.start_us));
             }
-            self.arrived(rules, &seen.key, block.mdc_code, (seen.ingested_at_us, live), sink.out);
+            self.arrived(rules, &seen.key, block.mdc_code, (taken.time_us, live), sink.out);
         }
         if rules.pass_device_alarms {
-            self.alarms(rules, seen, sink);
+            self.alarms(rules, taken, sink);
         }
         self.qualify(rules, seen, &mut sink.out[mark..]);
     }
@@ -142,7 +145,8 @@ impl DeviceState {
             }
         }
         self.conditions.iter_mut().for_each(|state| device_alarm::expire(state, now_us, out));
-        contested::expire(&mut self.contested, now_us, out);
+        spell::expire(&mut self.contested, now_us, out);
+        spell::expire(&mut self.alarm_lost, now_us, out);
     }
 
     /// Tells which waveforms there are around the onsets whose time has come.
@@ -157,12 +161,12 @@ impl DeviceState {
     /// Returns when this device wants to be looked at next.
     pub(crate) fn wake_us(&self) -> Option<i64> {
         let missing = self.missing.iter().filter_map(MissingState::wake_us);
-        let contested = self.contested.as_ref().map(|state| state.until_us);
+        let spells = self.contested.iter().chain(&self.alarm_lost).map(|state| state.until_us);
         let composites = self.composites.iter().map(|state| state.wake_us);
         let later = composites.chain(self.suppress.as_ref().map(|s| s.wake_us)).filter(|us| *us != 0);
         let conditions = self.conditions.iter().filter_map(ConditionState::wake_us);
         let strips = self.strip.as_ref().and_then(StripState::wake_us);
-        missing.chain(conditions).chain(contested).chain(later).chain(strips).min()
+        missing.chain(conditions).chain(spells).chain(later).chain(strips).min()
     }
 
     /// Puts composites behind what was decided since `mark`, and holds back what a cause explains; returns how many
@@ -180,64 +184,23 @@ impl DeviceState {
         let mut seen = out.split_off(mark);
         composite::follow(&rules.composites, key, &mut self.composites, &mut seen, now_us);
         let mut state = self.suppress.take().unwrap_or_default();
-        let held = suppress::filter(&rules.suppressions, key, &mut state, seen, now_us, out);
+        let times = Times { now_us, heard_us: self.last_us };
+        let held = suppress::filter(&rules.suppressions, key, &mut state, seen, times, out);
         self.suppress = Some(state).filter(|s| !s.causes.is_empty() || !s.held.is_empty());
         held
     }
 
-    /// Ends the alerts of rules that are no longer in force for `key`. Returns whether anything changed.
-    pub(crate) fn reconcile(
-        &mut self,
-        rules: &Rules,
-        key: &DeviceKey,
-        at_us: i64,
-        out: &mut Vec<Transition>,
-    ) -> bool {
-        let before = (self.thresholds.len(), self.missing.len(), self.conditions.len(), self.news2.len());
-        let limits = |id: &str| rules.limits().any(|r| r.id == id && r.scope.covers(key));
-        let combined = |id: &str| rules.composites.iter().any(|r| r.id == id && r.scope.covers(key));
-        let expected = |id: &str| rules.missing.iter().any(|r| r.id == id && r.scope.covers(key));
-        let scored = |id: &str| rules.news2.iter().any(|r| r.id == id && r.scope.covers(key));
-        let mut orphans: Vec<Alert> = Vec::new();
-        let mut keep = |kept: bool, alert: &mut Option<Alert>| {
-            orphans.extend(if kept { None } else { alert.take() });
-            kept
+    /// Tells of what was noticed about the device.
+    pub(crate) fn notice(&mut self, what: Noticed, key: &DeviceKey, at_us: i64, out: &mut Vec<Transition>) {
+        let state = match what {
+            Noticed::Contested => &mut self.contested,
+            Noticed::AlarmLost => &mut self.alarm_lost,
         };
-        self.thresholds.retain_mut(|s| keep(limits(&s.rule_id), &mut s.alert));
-        self.composites.retain_mut(|s| keep(combined(&s.rule_id), &mut s.alert));
-        self.rates.retain(|s| limits(&s.rule_id));
-        self.late.retain(|s| limits(&s.rule_id));
-        self.missing.retain_mut(|s| keep(expected(&s.rule_id), &mut s.alert));
-        self.news2.retain_mut(|s| keep(scored(&s.rule_id), &mut s.alert));
-        if !rules.pass_device_alarms {
-            orphans.extend(self.conditions.drain(..).filter_map(|mut c| c.take_present()));
-        }
-        let (mark, held) = (out.len(), self.suppress.clone());
-        out.extend(orphans.into_iter().map(|alert| Transition::end(alert, "rule_removed", at_us)));
-        let ended = out.len() > mark;
-        self.chain(rules, key, at_us, (out, mark));
-        let lengths = (self.thresholds.len(), self.missing.len(), self.conditions.len(), self.news2.len());
-        before != lengths || ended || held != self.suppress
+        spell::seen(what, state, key, at_us, out);
     }
 
-    /// Ends every alert of a device that is forgotten.
-    pub(crate) fn forget(self, at_us: i64, out: &mut Vec<Transition>) {
-        let held = self.suppress.unwrap_or_default().held;
-        let is_told = |alert: &Alert| held.iter().all(|h| h.alert_id != alert.alert_id);
-        let present = self
-            .thresholds
-            .into_iter()
-            .filter_map(|s| s.alert)
-            .chain(self.missing.into_iter().filter_map(|s| s.alert))
-            .chain(self.news2.into_iter().filter_map(|s| s.alert))
-            .chain(self.composites.into_iter().filter_map(|s| s.alert))
-            .chain(self.contested.into_iter().filter_map(|s| s.alert))
-            .chain(self.conditions.into_iter().filter_map(|mut c| c.take_present()))
-            .filter(is_told);
-        out.extend(present.map(|alert| Transition::end(alert, "forgotten", at_us)));
-    }
-
-    fn series(&mut self, rules: &Rules, seen: &Observation, series: &NumericSeries, sink: &mut Sink<'_>) {
+    fn series(&mut self, rules: &Rules, taken: &Taken<'_>, series: &NumericSeries, sink: &mut Sink<'_>) {
+        let seen = taken.publish;
         let Some(metric) = codes::by_code(series.mdc_code) else { return };
         if metric.ucum_unit != series.ucum_unit {
             sink.counts.unit_mismatch += 1;
@@ -251,18 +214,18 @@ impl DeviceState {
                 continue;
             }
             came = true;
-            if !rules.live.holds(reading.at_us, seen.ingested_at_us) {
+            if !taken.is_live(rules.live, reading.at_us) {
                 sink.counts.not_live += 1;
-                if reading.at_us < seen.ingested_at_us {
-                    self.late(rules, seen, (series.mdc_code, reading), sink.out);
+                if reading.at_us < taken.came_us() {
+                    self.late(rules, taken, (series.mdc_code, reading), sink.out);
                 }
                 continue;
             }
-            usable |= self.reading(rules, seen, (series.mdc_code, reading), sink);
-            self.score(rules, seen, (series.mdc_code, reading), sink.out);
+            usable |= self.reading(rules, taken, (series.mdc_code, reading), sink);
+            self.score(rules, taken, (series.mdc_code, reading), sink.out);
         }
         if came {
-            self.arrived(rules, &seen.key, series.mdc_code, (seen.ingested_at_us, usable), sink.out);
+            self.arrived(rules, &seen.key, series.mdc_code, (taken.time_us, usable), sink.out);
         }
     }
 
@@ -270,11 +233,11 @@ impl DeviceState {
     fn reading(
         &mut self,
         rules: &Rules,
-        from: &Observation,
+        from: &Taken<'_>,
         (mdc_code, reading): (u32, Reading),
         sink: &mut Sink<'_>,
     ) -> bool {
-        let (key, now_us) = (&from.key, from.ingested_at_us);
+        let (key, now_us) = (&from.publish.key, from.time_us);
         if !rules.limits().any(|r| r.mdc_code == mdc_code && r.scope.covers(key)) {
             return true;
         }
@@ -308,11 +271,11 @@ impl DeviceState {
     fn late(
         &mut self,
         rules: &Rules,
-        from: &Observation,
+        from: &Taken<'_>,
         (mdc_code, reading): (u32, Reading),
         out: &mut Vec<Transition>,
     ) {
-        let (key, now_us) = (&from.key, from.ingested_at_us);
+        let (key, now_us) = (&from.publish.key, from.time_us);
         for rule in rules.thresholds.iter().filter(|r| r.mdc_code == mdc_code && r.scope.covers(key)) {
             let rule = rules.in_force(rule, key, (reading.at_us, now_us));
             late::step(&rule, key, &mut self.late, reading, out);
@@ -320,17 +283,12 @@ impl DeviceState {
     }
 
     /// Feeds one live, usable reading to the scores that use its metric.
-    fn score(
-        &mut self,
-        rules: &Rules,
-        from: &Observation,
-        reading: (u32, Reading),
-        out: &mut Vec<Transition>,
-    ) {
+    fn score(&mut self, rules: &Rules, from: &Taken<'_>, reading: (u32, Reading), out: &mut Vec<Transition>) {
         if news2::uses(reading.0) {
-            for rule in rules.news2.iter().filter(|r| r.scope.covers(&from.key)) {
-                let rule = rules.scored(rule, &from.key, from.ingested_at_us);
-                news2::step(&rule, &from.key, &mut self.news2, reading, out);
+            let key = &from.publish.key;
+            for rule in rules.news2.iter().filter(|r| r.scope.covers(key)) {
+                let rule = rules.scored(rule, key, from.time_us);
+                news2::step(&rule, key, &mut self.news2, reading, out);
             }
         }
     }
@@ -348,18 +306,33 @@ impl DeviceState {
         }
     }
 
-    fn alarms(&mut self, rules: &Rules, seen: &Observation, sink: &mut Sink<'_>) {
+    fn alarms(&mut self, rules: &Rules, taken: &Taken<'_>, sink: &mut Sink<'_>) {
+        let (seen, came_us) = (taken.publish, taken.came_us());
+        let (mark, mut lost) = (sink.out.len(), false);
         for alarm in &seen.body.alarms {
             let at_us = seen.edge_time(alarm.at_us);
-            // A wrong clock ahead of ours must not hide an alarm.
-            let backfilled = at_us < seen.ingested_at_us.saturating_sub(rules.live.behind_us);
-            let ingested_at_us = seen.ingested_at_us;
-            let step = device_alarm::Step { alarm, at_us, ingested_at_us, backfilled };
+            let step = device_alarm::Step {
+                alarm,
+                at_us,
+                time_us: taken.time_us,
+                came_us,
+                // A wrong clock ahead of ours must not hide an alarm.
+                backfilled: at_us < came_us.saturating_sub(rules.live.behind_us),
+                epoch: seen.header.map_or(0, |header| header.epoch),
+                silent_us: taken.silent_us,
+            };
             match device_alarm::step(&seen.key, &mut self.conditions, step, sink.out) {
                 Ok(()) => {}
                 Err(Ignored::Late) => sink.counts.out_of_order += 1,
-                Err(Ignored::Refused) => sink.counts.conditions_refused += 1,
+                Err(Ignored::Refused) => {
+                    sink.counts.conditions_refused += 1;
+                    lost = true;
+                }
             }
+        }
+        lost |= sink.out.iter().skip(mark).any(|told| told.reason == DISPLACED);
+        if lost {
+            self.notice(Noticed::AlarmLost, &seen.key, taken.time_us, sink.out);
         }
     }
 }

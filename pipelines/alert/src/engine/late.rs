@@ -3,11 +3,12 @@
 //! A finding is advisory, of low priority, and over when it is told: it is never present and never pages. Each run of
 //! crossed readings is told once.
 
+use super::threshold::About;
 use super::transition::{Subject, Transition, alert};
 use crate::observation::Reading;
 use crate::rules::ThresholdRule;
 use wardline_proto::DeviceKey;
-use wardline_proto::v1::{AlarmKind, Priority};
+use wardline_proto::v1::{AlarmKind, Alert, Priority};
 
 /// A run of crossed readings that came late. Persisted.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -24,6 +25,9 @@ pub struct LateState {
     /// Whether the run was told.
     #[prost(bool, tag = "4")]
     pub told: bool,
+    /// Metric and side of the limit when it began.
+    #[prost(message, optional, tag = "5")]
+    pub about: Option<About>,
 }
 
 /// Feeds one usable reading that came late.
@@ -35,7 +39,8 @@ pub(crate) fn step(
     out: &mut Vec<Transition>,
 ) {
     let at = states.iter().position(|s| s.rule_id == rule.id).unwrap_or_else(|| {
-        states.push(LateState { rule_id: rule.id.clone(), last_us: i64::MIN, ..LateState::default() });
+        let about = Some(About::of(rule));
+        states.push(LateState { rule_id: rule.id.clone(), last_us: i64::MIN, about, ..LateState::default() });
         states.len() - 1
     });
     let state = &mut states[at];
@@ -57,11 +62,22 @@ pub(crate) fn step(
 }
 
 fn finding(rule: &ThresholdRule, key: &DeviceKey, onset_us: i64, reading: Reading) -> Transition {
-    // An id of its own: a rule's id holds no slash.
-    let rule_id = format!("late/{}", rule.id);
-    let (kind, priority) = (AlarmKind::Advisory, Priority::Low);
-    let subject = Subject { rule_id: &rule_id, kind, priority, mdc_code: rule.mdc_code };
-    let mut found = alert(key, subject, onset_us);
+    let mut found = found(key, (&rule.id, rule.mdc_code), onset_us);
     (found.value, found.limit) = (Some(reading.value), Some(rule.limit.value()));
     Transition::end(found, "retrospective", reading.at_us)
+}
+
+/// Tells of an alarm that nobody was told of while it was on.
+pub(super) fn of_alert(key: &DeviceKey, over: &Alert, at_us: i64) -> Transition {
+    let mut found = found(key, (&over.rule_id, over.mdc_code), over.onset_us);
+    (found.value, found.limit) = (over.value, over.limit);
+    found.ucum_unit.clone_from(&over.ucum_unit);
+    Transition::end(found, "retrospective", at_us)
+}
+
+fn found(key: &DeviceKey, (rule_id, mdc_code): (&str, u32), onset_us: i64) -> Alert {
+    // An id of its own: a rule's id holds no slash.
+    let rule_id = format!("late/{rule_id}");
+    let (kind, priority) = (AlarmKind::Advisory, Priority::Low);
+    alert(key, Subject { rule_id: &rule_id, kind, priority, mdc_code }, onset_us)
 }

@@ -24,6 +24,9 @@ pub struct MissingState {
     /// The alert while it is present.
     #[prost(message, optional, tag = "4")]
     pub alert: Option<Alert>,
+    /// Metric; 0 when it is not known.
+    #[prost(uint32, tag = "5")]
+    pub mdc_code: u32,
 }
 
 impl MissingState {
@@ -43,15 +46,15 @@ pub(crate) fn seen(
     let due_us = ingested_at_us.saturating_add(rule.overdue_after_us);
     let Some(state) = states.iter_mut().find(|s| s.rule_id == rule.id) else {
         let rule_id = rule.id.clone();
-        states.push(MissingState { rule_id, seen_us: ingested_at_us, due_us, alert: None });
+        let mdc_code = rule.mdc_code;
+        states.push(MissingState { rule_id, seen_us: ingested_at_us, due_us, alert: None, mdc_code });
         return;
     };
     if !usable || ingested_at_us < state.seen_us {
         return;
     }
-    (state.seen_us, state.due_us) = (ingested_at_us, due_us.max(state.due_us));
+    (state.seen_us, state.due_us, state.mdc_code) = (ingested_at_us, due_us, rule.mdc_code);
     if let Some(ended) = state.alert.take() {
-        state.due_us = due_us;
         out.push(Transition::end(ended, "data_resumed", ingested_at_us));
     }
 }

@@ -12,7 +12,6 @@
 //! ```
 
 mod composite;
-mod contested;
 mod dedup;
 mod device;
 mod device_alarm;
@@ -22,6 +21,8 @@ mod missing;
 mod news2;
 mod pulse;
 mod rate;
+mod reconcile;
+mod spell;
 mod strip;
 mod suppress;
 mod system;
@@ -30,7 +31,7 @@ mod transition;
 mod wheel;
 
 use crate::limits::{DEVICES_MAX, EVICTION_INTERVAL_US, IDLE_US, TENANTS_MAX};
-use crate::observation::Observation;
+use crate::observation::{Observation, Taken};
 use crate::orders::Orders;
 use crate::rules::Rules;
 use device::Sink;
@@ -41,7 +42,6 @@ use wardline_proto::{DeviceKey, TenantId};
 use wheel::Wheel;
 
 pub use composite::{CompositeState, Member};
-pub use contested::{CONTESTED_RULE, ContestedState};
 pub use dedup::SeenStream;
 pub use device::{DeviceState, MetricClock};
 pub use device_alarm::ConditionState;
@@ -51,10 +51,12 @@ pub(crate) use news2::FROM_BAND_MIN;
 pub use news2::{LatestReading, News2State};
 pub use pulse::PulseState;
 pub use rate::RateState;
+pub(crate) use spell::Noticed;
+pub use spell::{ALARM_LOST_RULE, CONTESTED_RULE, SpellState};
 pub use strip::{OpenStrip, Span, StreamSpans, StripState};
 pub use suppress::{CauseState, SuppressState};
 pub use system::{SystemCondition, SystemState};
-pub use threshold::ThresholdState;
+pub use threshold::{About, ThresholdState};
 pub use transition::Transition;
 pub(crate) use transition::{Subject, alert_id, condition_id, present};
 
@@ -171,9 +173,14 @@ impl Engine {
         self.rules.orders = orders;
     }
 
-    /// Feeds one publish. Time moves on to its ingest time first.
+    /// Feeds one publish whose time is that of its ingest.
     pub fn observe(&mut self, seen: &Observation, out: &mut Vec<Transition>) {
-        self.advance(seen.ingested_at_us, out);
+        self.observe_at(seen, seen.ingested_at_us, out);
+    }
+
+    /// Feeds one publish that the journal has at `time_us`. Time moves on to that first.
+    pub fn observe_at(&mut self, seen: &Observation, time_us: i64, out: &mut Vec<Transition>) {
+        self.advance(time_us, out);
         self.counts.observed += 1;
         if !self.admit(&seen.key, out) {
             self.counts.devices_refused += 1;
@@ -181,14 +188,16 @@ impl Engine {
         }
         let state = self.devices.entry(seen.key.clone()).or_default();
         if let Some(header) = seen.header
-            && !dedup::is_fresh(&mut state.streams, header, seen.ingested_at_us)
+            && !dedup::is_fresh(&mut state.streams, header, time_us)
         {
             self.counts.duplicates += 1;
             return;
         }
-        state.last_us = state.last_us.max(seen.ingested_at_us);
+        let silent_us = time_us.saturating_sub(state.last_us);
+        state.last_us = state.last_us.max(time_us);
         let mark = out.len();
-        state.observe(&self.rules, seen, &mut Sink { out, counts: &mut self.counts });
+        let taken = Taken { publish: seen, time_us, silent_us };
+        state.observe(&self.rules, &taken, &mut Sink { out, counts: &mut self.counts });
         let now_us = self.global.watermark_us;
         self.counts.suppressed += state.chain(&self.rules, &seen.key, now_us, (out, mark));
         strip::follow(&mut state.strip, now_us, (out, mark));
@@ -198,6 +207,11 @@ impl Engine {
 
     /// Tells that a device's certificate seems to be in use in two places. Time moves on first.
     pub fn contested(&mut self, key: &DeviceKey, at_us: i64, out: &mut Vec<Transition>) {
+        self.notice(Noticed::Contested, key, at_us, out);
+    }
+
+    /// Tells of what was noticed about a device. Time moves on first.
+    pub(crate) fn notice(&mut self, what: Noticed, key: &DeviceKey, at_us: i64, out: &mut Vec<Transition>) {
         self.advance(at_us, out);
         if !self.admit(key, out) {
             self.counts.devices_refused += 1;
@@ -205,7 +219,7 @@ impl Engine {
         }
         let state = self.devices.entry(key.clone()).or_default();
         state.last_us = state.last_us.max(at_us);
-        contested::seen(&mut state.contested, key, at_us, out);
+        state.notice(what, key, at_us, out);
         self.wheel.set(key, state.wake_us());
         self.changed.insert(key.clone());
     }

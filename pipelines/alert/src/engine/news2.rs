@@ -7,7 +7,8 @@
 //!      +--------------------------------------------+  below the band for clear_delay, and nothing missing
 //! ```
 //! Time is the readings' own. A parameter older than `stale_after` is missing; the score is then incomplete and its
-//! known points are a floor: they may raise an alert, since the total can only be higher, and never end one.
+//! known points are a floor: they may raise an alert, since the total can only be higher, and never end one. A delay begins
+//! anew where what it is about was stale in between.
 
 use super::transition::{Subject, Transition, alert};
 use crate::news2::{Band, Parameter, Score, Vitals};
@@ -85,12 +86,20 @@ pub(crate) fn step(
     });
     let state = &mut states[at];
     let now_us = reading.at_us.max(state.latest.iter().map(|l| l.at_us).max().unwrap_or(i64::MIN));
+    // What was known just before this reading: what has become stale since proves nothing about the time between.
+    let before = state.vitals(rule, now_us).score(rule.scale);
     match state.latest.iter_mut().find(|l| l.mdc_code == mdc_code) {
         Some(latest) if latest.at_us >= reading.at_us => return,
         Some(latest) => (latest.at_us, latest.value) = (reading.at_us, reading.value),
         None => state.latest.push(LatestReading { mdc_code, at_us: reading.at_us, value: reading.value }),
     }
     let score = state.vitals(rule, now_us).score(rule.scale);
+    if before.known_band() < rule.from_band {
+        state.reached_us = None;
+    }
+    if before.total().is_none() {
+        state.cleared_us = None;
+    }
     state.decide(rule, key, &score, now_us, out);
 }
 

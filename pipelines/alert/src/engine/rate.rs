@@ -4,12 +4,13 @@
 //! limits: so onset delay, hysteresis and gaps mean the same. The window is kept in a bounded number of slots, of each
 //! the extreme: a change is never overlooked, and seen at most one slot late to end.
 
-use super::threshold::{self, ThresholdState};
+use super::threshold::{self, About, ThresholdState};
 use super::transition::Transition;
 use crate::limits::RATE_SLOTS;
 use crate::observation::Reading;
 use crate::rules::RateRule;
 use wardline_proto::DeviceKey;
+use wardline_proto::v1::{AlarmPhase, Alert};
 
 /// The window of one rule on one device. Persisted.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -23,6 +24,9 @@ pub struct RateState {
     /// The extreme of each.
     #[prost(double, repeated, tag = "3")]
     pub extremes: Vec<f64>,
+    /// Metric and direction.
+    #[prost(message, optional, tag = "4")]
+    pub about: Option<About>,
 }
 
 /// Feeds one usable, live reading, later than `previous_us`, to one rule.
@@ -34,7 +38,8 @@ pub(crate) fn step(
     out: &mut Vec<Transition>,
 ) {
     let at = windows.iter().position(|w| w.rule_id == rule.change.id).unwrap_or_else(|| {
-        windows.push(RateState { rule_id: rule.change.id.clone(), ..RateState::default() });
+        let about = Some(about(rule));
+        windows.push(RateState { rule_id: rule.change.id.clone(), about, ..RateState::default() });
         windows.len() - 1
     });
     let window = &mut windows[at];
@@ -44,9 +49,34 @@ pub(crate) fn step(
     }
     window.forget(reading.at_us.saturating_sub(rule.within_us));
     window.put(rule, reading);
-    let value = window.change(rule, reading.value);
-    let changed = Reading { value, ..reading };
+    let change = window.change(rule, reading.value);
+    let (mark, changed) = (out.len(), Reading { value: change, ..reading });
     threshold::step(&rule.change, key, thresholds, (changed, previous_us), out);
+    for told in out.iter_mut().skip(mark) {
+        tell(rule, &mut told.alert, (told.phase, change, reading.value));
+        let remembered = thresholds.iter_mut().filter_map(|state| state.alert.as_mut());
+        remembered.filter(|a| a.alert_id == told.alert.alert_id).for_each(|a| a.clone_from(&told.alert));
+    }
+}
+
+/// Returns what a rule of a change is about.
+pub(super) fn about(rule: &RateRule) -> About {
+    About { mdc_code: rule.change.mdc_code, side: rule.falls }
+}
+
+/// Says what was measured: the reading. The change is no reading of the metric, and its limit no limit of it.
+fn tell(rule: &RateRule, alert: &mut Alert, (phase, change, value): (AlarmPhase, f64, f64)) {
+    (alert.value, alert.limit) = (Some(value), None);
+    if phase == AlarmPhase::Start {
+        let sign = if rule.falls { '-' } else { '+' };
+        let (unit, seconds) = (&alert.ucum_unit, rule.within_us / 1_000_000);
+        alert.detail = format!("{sign}{} {unit} within {seconds} s", rounded(change));
+    }
+}
+
+/// Rounds to what is worth reading.
+fn rounded(change: f64) -> f64 {
+    (change * 100.0).round() / 100.0
 }
 
 impl RateState {

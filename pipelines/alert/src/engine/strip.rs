@@ -85,6 +85,8 @@ pub(super) fn feed(state: &mut Option<StripState>, block: &WaveformBlock, start_
         let end = u64::from(gap.first).saturating_add(gap.count.into()).min(samples);
         if first < end {
             add(&mut stream.unmeasured, Span { from_us: after_us(first), to_us: after_us(end) }, 0);
+            // At once: a block has as many gaps as its sender likes, and each is compared with what is kept.
+            stream.unmeasured.drain(..stream.unmeasured.len().saturating_sub(STRIP_SPANS_MAX));
         }
     }
     let keep_us = stream.until_us().saturating_sub(STRIP_KEEP_US);

@@ -2,10 +2,12 @@
 //! only follow from it are held, not told.
 //!
 //! What is held is still watched. It is dropped when it ends by itself, and told, with its own onset, when the cause is
-//! over for the settling time and it is still there. What was told before the cause came stays: nothing that somebody
-//! has heard falls silent.
+//! over for the settling time and it is still there. It is told as well when the device has said nothing at all for a
+//! while: it cannot say any more that the cause is over. What was told before the cause came stays: nothing that
+//! somebody has heard falls silent.
 
 use super::transition::Transition;
+use crate::limits::CAUSE_HEARD_US;
 use crate::rules::SuppressRule;
 use wardline_proto::DeviceKey;
 use wardline_proto::v1::{AlarmPhase, Alert};
@@ -35,13 +37,35 @@ pub struct SuppressState {
     pub wake_us: i64,
 }
 
+/// When it is, and when the device was last heard of, journal time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    pub(crate) now_us: i64,
+    pub(crate) heard_us: i64,
+}
+
+impl Times {
+    /// Says whether a cause holds back what a rule names.
+    fn acts(self, rule: &SuppressRule, cause: &CauseState) -> bool {
+        cause.rule_id == rule.cause && self.until_us(rule, cause) > self.now_us
+    }
+
+    /// Returns until when it does, if nothing more happens.
+    fn until_us(self, rule: &SuppressRule, cause: &CauseState) -> i64 {
+        match cause.ended_us {
+            0 => self.heard_us.saturating_add(CAUSE_HEARD_US),
+            ended_us => ended_us.saturating_add(rule.settle_us),
+        }
+    }
+}
+
 /// Lets through what may be told; returns how many starts were held.
 pub(crate) fn filter(
     rules: &[SuppressRule],
     key: &DeviceKey,
     state: &mut SuppressState,
     seen: Vec<Transition>,
-    now_us: i64,
+    times: Times,
     out: &mut Vec<Transition>,
 ) -> u64 {
     let mut held = 0;
@@ -50,7 +74,7 @@ pub(crate) fn filter(
         let id = transition.alert.rule_id.clone();
         let at = state.held.iter().position(|h| h.alert_id == transition.alert.alert_id);
         match (transition.phase, at) {
-            (AlarmPhase::Start, None) if is_held(in_force(), &state.causes, &id, now_us) => {
+            (AlarmPhase::Start, None) if is_held(in_force(), &state.causes, &id, times) => {
                 state.held.push(transition.alert.clone());
                 held += 1;
             }
@@ -61,53 +85,52 @@ pub(crate) fn filter(
             (_, None) => out.push(transition.clone()),
         }
         if in_force().any(|rule| rule.cause == id) {
-            note(&mut state.causes, &transition, now_us);
+            note(&mut state.causes, &transition, times.now_us);
         }
     }
-    settle(rules, key, state, now_us, out);
+    settle(rules, key, state, times, out);
     held
 }
 
 /// Tells what is held without a cause, and forgets causes that have settled.
-pub(crate) fn settle(
+fn settle(
     rules: &[SuppressRule],
     key: &DeviceKey,
     state: &mut SuppressState,
-    now_us: i64,
+    times: Times,
     out: &mut Vec<Transition>,
 ) {
     let in_force = || rules.iter().filter(|rule| rule.scope.covers(key));
-    let until_us = |cause: &CauseState| {
-        let settles = in_force().filter(|r| r.cause == cause.rule_id).map(|r| r.settle_us).max();
-        settles.map(|settle_us| cause.ended_us.saturating_add(settle_us))
+    let of_cause = |cause: &CauseState| {
+        let id = cause.rule_id.clone();
+        in_force().filter(move |rule| rule.cause == id)
     };
-    state.causes.retain(|cause| match until_us(cause) {
-        Some(until_us) => cause.ended_us == 0 || until_us > now_us,
-        None => false,
+    state.causes.retain(|cause| match cause.ended_us {
+        0 => of_cause(cause).next().is_some(),
+        _ => of_cause(cause).any(|rule| times.acts(rule, cause)),
     });
     let causes = &state.causes;
     let mut told = Vec::new();
     state.held.retain(|alert| {
-        let stays = is_held(in_force(), causes, &alert.rule_id, now_us);
-        told.extend((!stays).then(|| Transition::start(alert.clone(), "unsuppressed", now_us)));
+        let stays = is_held(in_force(), causes, &alert.rule_id, times);
+        told.extend((!stays).then(|| Transition::start(alert.clone(), "unsuppressed", times.now_us)));
         stays
     });
     out.append(&mut told);
-    let settling = state.causes.iter().filter(|cause| cause.ended_us != 0);
-    state.wake_us = settling.filter_map(until_us).min().unwrap_or(0);
+    // A cause that is present is looked at again only for what it holds back.
+    let looked_at = |cause: &&CauseState| cause.ended_us != 0 || !state.held.is_empty();
+    let causes = state.causes.iter().filter(looked_at);
+    let ends = causes.flat_map(|cause| of_cause(cause).map(move |rule| times.until_us(rule, cause)));
+    state.wake_us = ends.filter(|until_us| *until_us > times.now_us).min().unwrap_or(0);
 }
 
 fn is_held<'a>(
     mut rules: impl Iterator<Item = &'a SuppressRule>,
     causes: &[CauseState],
     id: &str,
-    now_us: i64,
+    times: Times,
 ) -> bool {
-    let acts = |rule: &SuppressRule, cause: &CauseState| {
-        let settling = cause.ended_us.saturating_add(rule.settle_us) > now_us;
-        cause.rule_id == rule.cause && (cause.ended_us == 0 || settling)
-    };
-    rules.any(|rule| rule.rules.iter().any(|r| r == id) && causes.iter().any(|cause| acts(rule, cause)))
+    rules.any(|rule| rule.rules.iter().any(|r| r == id) && causes.iter().any(|cause| times.acts(rule, cause)))
 }
 
 fn note(causes: &mut Vec<CauseState>, transition: &Transition, now_us: i64) {

@@ -17,6 +17,8 @@ pub enum SystemCondition {
     EngineLag,
     /// No room to watch another device.
     Capacity,
+    /// The journal's time leads the clock: a clock was ahead and was set back. Silence is noticed late until it catches up.
+    Clock,
 }
 
 impl SystemCondition {
@@ -28,6 +30,7 @@ impl SystemCondition {
             Self::RecordsLost => "system/records-lost",
             Self::EngineLag => "system/engine-lag",
             Self::Capacity => "system/capacity",
+            Self::Clock => "system/clock",
         }
     }
 }

@@ -12,7 +12,7 @@
 
 use super::transition::{Subject, Transition, alert};
 use crate::observation::Reading;
-use crate::rules::ThresholdRule;
+use crate::rules::{Limit, ThresholdRule};
 use wardline_proto::DeviceKey;
 use wardline_proto::v1::{AlarmKind, Alert};
 
@@ -31,6 +31,26 @@ pub struct ThresholdState {
     /// The alert while it is present.
     #[prost(message, optional, tag = "4")]
     pub alert: Option<Alert>,
+    /// Metric and side of the limit when it was crossed.
+    #[prost(message, optional, tag = "5")]
+    pub about: Option<About>,
+}
+
+/// What a rule measures: of a rule that is about something else now, what was before says nothing. Persisted.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct About {
+    /// Metric.
+    #[prost(uint32, tag = "1")]
+    pub mdc_code: u32,
+    /// Above the limit, not below it; of a change: falling, not rising.
+    #[prost(bool, tag = "2")]
+    pub side: bool,
+}
+
+impl About {
+    pub(crate) fn of(rule: &ThresholdRule) -> Self {
+        Self { mdc_code: rule.mdc_code, side: matches!(rule.limit, Limit::Above(_)) }
+    }
 }
 
 /// Feeds one usable, live reading, later than `previous_us`, to one rule.
@@ -47,6 +67,7 @@ pub(crate) fn step(
             let state = ThresholdState {
                 rule_id: rule.id.clone(),
                 crossed_us: reading.at_us,
+                about: Some(About::of(rule)),
                 ..ThresholdState::default()
             };
             states.push(state);

@@ -81,7 +81,9 @@ pub(crate) fn alert_id(tenant: &str, device: &str, rule_id: &str, onset_us: i64)
 
 /// Names what an alert is about, whenever it comes: the name of an alert without its onset.
 pub(crate) fn condition_id(alert: &Alert) -> String {
-    let about = format!("{}/{}", alert.rule_id, alert.detail);
+    // The detail of a device's alert says how it is this time.
+    let detail = if alert.device.is_empty() { alert.detail.as_str() } else { "" };
+    let about = format!("{}/{detail}", alert.rule_id);
     alert_id(&alert.tenant, &alert.device, &about, 0)
 }
 

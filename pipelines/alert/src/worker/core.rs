@@ -1,8 +1,8 @@
 //! The blocking half of the worker: read, decode, decide. It keeps what was decided until it is committed.
 
 use crate::decode::{Decoded, decode};
-use crate::engine::{Changes, Engine, EngineCounts, SystemCondition, Transition};
-use crate::limits::{CHECKPOINT_RECORDS_MAX, STEP_BYTES_MAX};
+use crate::engine::{Changes, Engine, EngineCounts, Noticed, SystemCondition, Transition};
+use crate::limits::{CHECKPOINT_RECORDS_MAX, CLOCK_LEAD_MAX_US, CLOCK_LEAD_OVER_US, STEP_BYTES_MAX};
 use crate::orders::Orders;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -46,6 +46,8 @@ pub(super) struct Core {
     caught_up_us: i64,
     /// Journal time up to which the overrides are known that are in force.
     good_until_us: i64,
+    /// Whether it may have been told that the journal's time leads the clock: it may after a restart.
+    clock_may_lead: bool,
 }
 
 impl Core {
@@ -68,6 +70,7 @@ impl Core {
             last_entry_us: caused_us,
             caught_up_us: 0,
             good_until_us: i64::MIN,
+            clock_may_lead: true,
         }
     }
 
@@ -99,6 +102,7 @@ impl Core {
                 self.recover(&error, now_us);
             }
         }
+        self.look_at_clock(now_us);
         stepped.after = self.engine.counts();
         stepped
     }
@@ -189,6 +193,18 @@ impl Core {
         }
     }
 
+    /// Tells when the journal's time leads the clock: it stands still until the clock has caught up, and silence is noticed
+    /// by it.
+    fn look_at_clock(&mut self, now_us: i64) {
+        let leads_us = self.engine.watermark_us().saturating_sub(now_us);
+        if leads_us > CLOCK_LEAD_MAX_US {
+            self.clock_may_lead = true;
+            self.say(SystemCondition::Clock, true, now_us);
+        } else if leads_us <= CLOCK_LEAD_OVER_US && std::mem::take(&mut self.clock_may_lead) {
+            self.say(SystemCondition::Clock, false, now_us);
+        }
+    }
+
     fn recover(&mut self, error: &ReadError, now_us: i64) {
         let lost = match error {
             ReadError::Dropped { start } => Some(*start),
@@ -219,12 +235,20 @@ impl Core {
 
 /// Feeds one record to the engine. Decisions are by the journal's time, which never falls; returned is when the front
 /// accepted the record, from which latency counts. `None` for bytes that do not decode.
-fn decide(engine: &mut Engine, payload: Bytes, time_us: i64, out: &mut Vec<Transition>) -> Option<i64> {
+pub(super) fn decide(
+    engine: &mut Engine,
+    payload: Bytes,
+    time_us: i64,
+    out: &mut Vec<Transition>,
+) -> Option<i64> {
     match decode(payload) {
-        Decoded::Seen(mut seen) => {
-            let accepted_us = std::mem::replace(&mut seen.ingested_at_us, time_us);
-            engine.observe(&seen, out);
-            return Some(accepted_us);
+        Decoded::Seen(seen) => {
+            engine.observe_at(&seen, time_us, out);
+            return Some(seen.ingested_at_us);
+        }
+        Decoded::Unread { key } => {
+            engine.notice(Noticed::AlarmLost, &key, time_us, out);
+            return None;
         }
         Decoded::Contested { key } => engine.contested(&key, time_us, out),
         Decoded::Other => engine.advance(time_us, out),

@@ -1,11 +1,11 @@
 //! Rates of change, composites, suppression, overrides, and what comes late.
 
 use super::{Engine, Input, feed, run_with, script, told};
-use crate::engine::Transition;
+use crate::engine::{Transition, condition_id};
 use crate::rules::{Rules, RulesError};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use wardline_proto::v1::{AlarmKind, AlertState, Priority};
+use wardline_proto::v1::{AlarmKind, Alert, AlertState, Priority};
 
 /// Every kind at once; the members are a limit, a change and an alarm of the device.
 pub(super) const RULES: &str = r#"
@@ -86,6 +86,17 @@ fn a_change_within_the_time_raises_whatever_the_value_is() {
         "0-10 hr 80\n11 hr 105\n12 hr 111\n13-70 hr 111\n71-75 hr 111",
         &["start hr-jump onset 12 at 12 onset", "end hr-jump onset 12 at 71 cleared"],
     );
+    let out = run_with(rules(), &script("0-10 hr 80\n11 hr 105\n12 hr 111\n13-71 hr 111"));
+    let said = |at: usize| {
+        let alert = &out[at].alert;
+        (alert.value, alert.limit, alert.detail.as_str())
+    };
+    assert_eq!(said(0), (Some(111.0), None, "+31 /min within 60 s"), "what was measured is the reading");
+    assert_eq!(said(1), (Some(111.0), None, "+31 /min within 60 s"));
+    assert_eq!(
+        condition_id(&out[0].alert),
+        condition_id(&Alert { detail: String::new(), ..out[0].alert.clone() })
+    );
     // As slow as it likes: never 30 within a minute.
     check("0-20 hr 80\n21-60 hr 95\n61-120 hr 109\n121-180 hr 124", &[]);
     // A gap is not a jump: what lies between is not known.
@@ -149,6 +160,27 @@ fn what_a_cause_explains_is_held_and_told_when_it_outlives_the_cause() {
             "end spo2-low onset 0 at 23 cleared",
         ],
     );
+}
+
+#[test]
+fn a_cause_of_a_device_that_falls_silent_holds_nothing_back() {
+    // Nothing more is heard of the device: its probe may be off for ever, and its silence is told.
+    check(
+        "0-5 spo2 97\n6 alarm probe start\ntick 300",
+        &["start device/probe onset 6 at 6 device", "start spo2-missing onset 5.2 at 66.2 unsuppressed"],
+    );
+    // While it says something, its probe explains the silence of the one metric.
+    check("0-5 spo2 97\n6 alarm probe start\n7-300 rr 15", &["start device/probe onset 6 at 6 device"]);
+}
+
+#[test]
+fn of_two_settling_times_each_is_kept() {
+    let more =
+        "\n[[suppress]]\ncause = \"device/probe\"\nrules = [\"hr-jump\"]\nsettle_s = 50\nsource = \"test\"\n";
+    let rules = Rules::parse(&format!("{RULES}{more}")).unwrap();
+    let text = "0-5 spo2 97\n6 alarm probe start\n7-8 spo2 80\n9 spo2 80\n10 alarm probe end\ntick 16";
+    let out = told(&run_with(rules, &script(text)));
+    assert_eq!(out.last().unwrap(), "start spo2-low onset 7 at 15.2 unsuppressed");
 }
 
 #[test]

@@ -8,7 +8,9 @@
 //! tick 60               time moves on
 //! ```
 
+mod changed;
 mod contested;
+mod device_alarms;
 mod evidence;
 mod kinds;
 mod limits;

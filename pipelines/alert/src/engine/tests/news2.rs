@@ -84,6 +84,23 @@ fn a_stale_reading_counts_for_nothing() {
 }
 
 #[test]
+fn a_delay_is_not_satisfied_over_a_gap() {
+    let low = [("from_band = \"medium\"", "from_band = \"low-medium\"")];
+    assert_eq!(
+        run(&low, "10 rr 26\n200-202 rr 26\n"),
+        [],
+        "what was at second 10 says nothing about the time between"
+    );
+    assert_eq!(told(&run(&low, "10 rr 26\n200-203 rr 26\n")), ["start news2 onset 200 at 203 incomplete"]);
+    // Nor is it an end: the heart rate was not known between second 90 and 200.
+    let raised = format!("{WELL}10-13 rr 26\n30 rr 16\n30 hr 80\n30 spo2 97\n200 hr 80\n200 rr 16\n");
+    let out = run(&low, &format!("{raised}200-202 spo2 97\n"));
+    assert_eq!(told(&out), ["start news2 onset 10 at 13 score"]);
+    let out = run(&low, &format!("{raised}200-203 spo2 97\n"));
+    assert_eq!(told(&out), ["start news2 onset 10 at 13 score", "end news2 onset 10 at 203 cleared"]);
+}
+
+#[test]
 fn oxygen_is_what_is_measured_when_the_rule_says_so() {
     let story = format!("{WELL}1 fio2 35\n10 rr 26\n11-15 hr 80\n");
     assert_eq!(told(&run(&[("\"air\"", "\"measured\"")], &story)), ["start news2 onset 10 at 13 score"]);

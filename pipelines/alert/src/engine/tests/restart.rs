@@ -93,7 +93,7 @@ fn damaged_state_is_an_error_not_an_empty_engine() {
     assert!(Engine::restore(defaults(), &[], devices, &mut Vec::new()).is_err());
 }
 
-/// Golden bytes of version 1: a checkpoint written today must be read by every later version.
+/// Golden bytes of each version: a checkpoint written today must be read by every later version.
 #[test]
 fn golden_state() {
     let mut engine = Engine::new(defaults());
@@ -105,9 +105,34 @@ fn golden_state() {
     let changes = engine.take_changes();
     let state = changes.devices[0].1.as_ref().unwrap();
     let hex: String = state.iter().map(|b| format!("{b:02x}")).collect();
-    assert_eq!(hex, GOLDEN);
+    assert_eq!(hex, GOLDEN_2);
 }
 
+/// What a version before this one wrote goes on: what it knew nothing of is not known, and changes nothing.
+#[test]
+fn the_state_of_a_version_before_goes_on_as_its_own_would() {
+    let bytes = |hex: &str| -> Vec<u8> {
+        (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..][..2], 16).unwrap()).collect()
+    };
+    let later = &script("0-1 spo2 80\n1 alarm c1 start\n2-5 spo2 80\n6 alarm c1 end\ntick 40")[3..];
+    let told = |state: &str| {
+        let (key, mut out) = (super::key("mon-1"), Vec::new());
+        let mut engine = Engine::restore(defaults(), &[], [(key, bytes(state))], &mut out).unwrap();
+        later.iter().for_each(|input| feed(&mut engine, input, &mut out));
+        super::told(&out)
+    };
+    assert_eq!(told(GOLDEN), told(GOLDEN_2));
+    assert_eq!(
+        told(GOLDEN),
+        [
+            "start spo2-low onset 0 at 5 onset",
+            "end device/c1 onset 1 at 6 device",
+            "start spo2-missing onset 5.2 at 35.2 data_missing",
+        ]
+    );
+}
+
+/// Before a state knew what it is about and when it was heard of.
 const GOLDEN: &str = concat!(
     "0a5108011002180222400600000000000000000000000000000000000000000000000000000000000000000000000000",
     "000000000000000000000000000000000000000000000000000028809fc2c1c1c482030a510801100118032240080000",
@@ -117,4 +142,16 @@ const GOLDEN: &str = concat!(
     "633110c084b6c1c1c4820322690a40366261666162626565343737373430376562366166636461386164366335363737",
     "34323164366564346232626162653639383032366238396430383563623234120464656d6f1a056d6f6e2d3122096465",
     "766963652f633128023002380168c084b6c1c1c4820330809fc2c1c1c48203",
+);
+
+const GOLDEN_2: &str = concat!(
+    "0a5108011002180222400600000000000000000000000000000000000000000000000000000000000000000000000000",
+    "000000000000000000000000000000000000000000000000000028809fc2c1c1c482030a510801100118032240080000",
+    "000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000",
+    "0000000000000000000000000028809fc2c1c1c48203120d08b8970910c084b6c1c1c482031a190a0873706f322d6c6f",
+    "77108080f9c0c1c482032a0408b8970922240a0c73706f322d6d697373696e6710809fc2c1c1c482031880a6e9cfc1c4",
+    "820328b897092a83010a02633110c084b6c1c1c4820322690a4036626166616262656534373737343037656236616663",
+    "646138616436633536373734323164366564346232626162653639383032366238396430383563623234120464656d6f",
+    "1a056d6f6e2d3122096465766963652f633128023002380168c084b6c1c1c48203280130809fc2c1c1c4820330809fc2",
+    "c1c1c48203",
 );
