@@ -4,9 +4,13 @@
 //! that it waits for its turn instead of failing later; in PostgreSQL, where writers run side by side, the registry's
 //! transactions take the version's row first and so take turns too.
 
+mod pg;
+
+pub(crate) use pg::PgPlace;
+
 use crate::{ErrorKind, StoreError};
 use sqlx::migrate::{Migration, Migrator};
-use sqlx::postgres::{PgArguments, PgDatabaseError, PgPool, PgRow};
+use sqlx::postgres::{PgArguments, PgDatabaseError, PgRow};
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
 use sqlx::{AssertSqlSafe, Postgres, Row, SqlSafeStr, Sqlite, Transaction};
@@ -20,7 +24,7 @@ pub(crate) enum Pool {
         readers: SqlitePool,
         writer: SqlitePool,
     },
-    Postgres(PgPool),
+    Postgres(PgPlace),
 }
 
 /// Returns the migrations in PostgreSQL's words: bytes are `BYTEA` there.
@@ -168,7 +172,7 @@ pub(crate) fn signed(number: u64) -> Result<i64, StoreError> {
 /// A transaction of either database.
 pub(crate) enum Tx {
     Sqlite(Transaction<'static, Sqlite>),
-    Postgres(Transaction<'static, Postgres>),
+    Postgres(pg::Lent),
 }
 
 fn bind_sqlite<'q>(sql: &'static str, args: &'q [Arg<'q>]) -> Query<'q, Sqlite, SqliteArguments> {
@@ -195,7 +199,7 @@ impl Pool {
     pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
         Ok(match self {
             Self::Sqlite { writer, .. } => Tx::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
-            Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+            Self::Postgres(place) => Tx::Postgres(place.begin("BEGIN").await?),
         })
     }
 
@@ -203,7 +207,7 @@ impl Pool {
     pub(crate) async fn run(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<u64, StoreError> {
         Ok(match self {
             Self::Sqlite { writer, .. } => bind_sqlite(sql, args).execute(writer).await?.rows_affected(),
-            Self::Postgres(pool) => bind_postgres(sql, args).execute(pool).await?.rows_affected(),
+            Self::Postgres(place) => place.run(sql, args).await?,
         })
     }
 
@@ -214,7 +218,7 @@ impl Pool {
                 readers.close().await;
                 writer.close().await;
             }
-            Self::Postgres(pool) => pool.close().await,
+            Self::Postgres(place) => place.pool.close().await,
         }
     }
 
@@ -222,8 +226,8 @@ impl Pool {
     pub(crate) async fn begin_read(&self) -> Result<Tx, StoreError> {
         Ok(match self {
             Self::Sqlite { readers, .. } => Tx::Sqlite(readers.begin().await?),
-            Self::Postgres(pool) => {
-                Tx::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+            Self::Postgres(place) => {
+                Tx::Postgres(place.begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
             }
         })
     }
@@ -233,9 +237,7 @@ impl Pool {
             Self::Sqlite { readers, .. } => {
                 bind_sqlite(sql, args).fetch_all(readers).await?.into_iter().map(Record::Sqlite).collect()
             }
-            Self::Postgres(pool) => {
-                bind_postgres(sql, args).fetch_all(pool).await?.into_iter().map(Record::Postgres).collect()
-            }
+            Self::Postgres(place) => place.all(sql, args).await?.into_iter().map(Record::Postgres).collect(),
         })
     }
 
@@ -248,9 +250,7 @@ impl Pool {
             Self::Sqlite { readers, .. } => {
                 bind_sqlite(sql, args).fetch_optional(readers).await?.map(Record::Sqlite)
             }
-            Self::Postgres(pool) => {
-                bind_postgres(sql, args).fetch_optional(pool).await?.map(Record::Postgres)
-            }
+            Self::Postgres(place) => place.one(sql, args).await?.map(Record::Postgres),
         })
     }
 }
@@ -265,12 +265,7 @@ impl Tx {
             Self::Sqlite(tx) => {
                 bind_sqlite(sql, args).fetch_all(&mut **tx).await?.into_iter().map(Record::Sqlite).collect()
             }
-            Self::Postgres(tx) => bind_postgres(sql, args)
-                .fetch_all(&mut **tx)
-                .await?
-                .into_iter()
-                .map(Record::Postgres)
-                .collect(),
+            Self::Postgres(tx) => tx.all(sql, args).await?.into_iter().map(Record::Postgres).collect(),
         })
     }
 
@@ -281,16 +276,14 @@ impl Tx {
     ) -> Result<Option<Record>, StoreError> {
         Ok(match self {
             Self::Sqlite(tx) => bind_sqlite(sql, args).fetch_optional(&mut **tx).await?.map(Record::Sqlite),
-            Self::Postgres(tx) => {
-                bind_postgres(sql, args).fetch_optional(&mut **tx).await?.map(Record::Postgres)
-            }
+            Self::Postgres(tx) => tx.one(sql, args).await?.map(Record::Postgres),
         })
     }
 
     pub(crate) async fn run(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<u64, StoreError> {
         Ok(match self {
             Self::Sqlite(tx) => bind_sqlite(sql, args).execute(&mut **tx).await?.rows_affected(),
-            Self::Postgres(tx) => bind_postgres(sql, args).execute(&mut **tx).await?.rows_affected(),
+            Self::Postgres(tx) => tx.run(sql, args).await?,
         })
     }
 

@@ -28,7 +28,7 @@ mod url;
 
 pub use url::StoreUrl;
 
-use db::Pool;
+use db::{PgPlace, Pool};
 use registry::Reject;
 use sqlx::Executor;
 use sqlx::migrate::Migrator;
@@ -44,6 +44,8 @@ const CONNECTIONS_MAX: u32 = 8;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a caller waits for a connection while the server is away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one statement may take on PostgreSQL before its connection counts as gone.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -122,8 +124,8 @@ impl Store {
             return Self::open(Path::new(path)).await;
         }
         let store = Self::postgres(PgPoolOptions::new(), url).await?;
-        if let Pool::Postgres(pool) = &store.pool {
-            db::postgres_migrations(&MIGRATIONS).run(pool).await?;
+        if let Pool::Postgres(place) = &store.pool {
+            db::postgres_migrations(&MIGRATIONS).run(&place.pool).await?;
         }
         Ok(store)
     }
@@ -163,7 +165,17 @@ impl Store {
     async fn postgres(pool: PgPoolOptions, url: &str) -> Result<Self, StoreError> {
         let options = PgConnectOptions::from_str(url).map_err(|_it_may_hold_a_password| StoreError::Url)?;
         let pool = pool.max_connections(CONNECTIONS_MAX).acquire_timeout(ACQUIRE_TIMEOUT);
-        Ok(Self { pool: Pool::Postgres(pool.connect_with(options).await?) })
+        let pool = pool.connect_with(options).await?;
+        Ok(Self { pool: Pool::Postgres(PgPlace { pool, patience: STATEMENT_TIMEOUT }) })
+    }
+
+    /// Sets how long one statement may take on PostgreSQL; 30 s otherwise. What takes longer fails, to be tried again.
+    #[must_use]
+    pub fn with_statement_timeout(mut self, patience: Duration) -> Self {
+        if let Pool::Postgres(place) = &mut self.pool {
+            place.patience = patience;
+        }
+        self
     }
 
     /// Returns the connections.

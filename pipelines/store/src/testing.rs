@@ -77,6 +77,17 @@ impl TestPostgres {
         self.server.kill().and_then(|()| self.server.wait()).map(drop).map_err(|error| error.to_string())
     }
 
+    /// Stops every process of the server where it stands, or lets them go on: a machine that answers nothing.
+    pub fn freeze(&self, stand_still: bool) -> Result<(), String> {
+        let id = self.server.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        let children = children.map_err(|error| format!("children of {id}: {error}"))?;
+        let mut command = Command::new("kill");
+        command.arg(if stand_still { "-STOP" } else { "-CONT" }).arg(id.to_string());
+        let done = command.args(children.split_whitespace()).status().map_err(|error| error.to_string())?;
+        if done.success() { Ok(()) } else { Err("kill failed".to_owned()) }
+    }
+
     /// Starts the killed server on its data again, and waits until it serves.
     pub fn start_again(&mut self) -> Result<(), String> {
         let postgres = program("postgres").ok_or("postgres is missing")?;

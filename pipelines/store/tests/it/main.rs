@@ -8,6 +8,7 @@ mod catalog;
 mod changes;
 mod enrolment;
 mod erasure;
+mod frozen;
 mod holds;
 mod hours;
 mod import;
