@@ -131,6 +131,8 @@ codes! {
     JournalFull = "WL-JRN-001", 0x97;
     /// The journal failed; nothing more is accepted until the front is restarted.
     JournalFailed = "WL-JRN-002", 0x88;
+    /// The journal in the data directory is not the one that the database's positions count in.
+    JournalForeign = "WL-JRN-003", 0;
     /// What must be audited cannot be journaled, so it is not done.
     CannotAudit = "WL-AUD-001", 0x00;
     /// A read of the archive could not be audited, so nothing was read.

@@ -201,7 +201,9 @@ impl Session {
             }
             return Ok(());
         }
-        let in_flight = self.pending.len() + self.unreleased.len();
+        // A publish of QoS 2 that waits is among the unreleased already.
+        let waits = self.pending.iter().filter(|p| !matches!(p, Pending::Durable { qos: 2, .. })).count();
+        let in_flight = waits + self.unreleased.len();
         if self.version == Version::V5 && qos > 0 && in_flight >= usize::from(RECEIVE_MAXIMUM) {
             return Err(Refusal::MqttReceiveMaximum);
         }

@@ -44,6 +44,13 @@ pub enum NodeError {
     /// The journal.
     #[error("journal: {0}")]
     Journal(#[from] OpenError),
+    /// The journal is not the one that the database's positions count in.
+    #[error(
+        "{}: the journal in {} is not the one that the database knows; put back the right folder, docs/errors has the rest",
+        wardline_proto::refusal::Refusal::JournalForeign.code(),
+        .0.display()
+    )]
+    JournalForeign(std::path::PathBuf),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),

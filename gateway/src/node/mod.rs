@@ -14,6 +14,7 @@ mod error;
 mod http;
 mod notices;
 mod options;
+mod origin;
 mod retention;
 mod tasks;
 mod tier;
@@ -126,10 +127,12 @@ impl Node {
         let store = options.store.open().await?;
         let (mut journal_options, keys) = (options.journal.clone(), keyring.clone());
         journal_options.dir = own.journal();
+        journal_options.first_offset = origin::first_offset(&options, &own, &*storage, &store).await?;
         let open = move || Journal::open(journal_options, storage, keys);
         let journal = tokio::task::spawn_blocking(open)
             .await
             .map_err(|_panicked| NodeError::Task(TaskKind::Front))??;
+        origin::check_reached(&options, &journal, &store).await?;
         let node = NodeId::ensure(&own.node_id())?;
         let auditor = Arc::new(Auditor::open(journal.clone(), &store, node).await?);
         let directory = Arc::new(Directory::load(store.clone()).await?);

@@ -24,7 +24,10 @@ pub(super) async fn run(
             _ = turn.tick() => {}
         }
         match passed(&catalog, &store).await {
-            Ok(Some(offset)) if offset > journal.start() => drop_below(journal.clone(), offset).await,
+            // Behind its end nothing of this journal was read, whatever the number says.
+            Ok(Some(offset)) if offset > journal.start() && offset <= journal.durable_end() => {
+                drop_below(journal.clone(), offset).await;
+            }
             Ok(_nothing_new) => {}
             Err(error) => tracing::warn!(%error, "positions not read; nothing is dropped"),
         }

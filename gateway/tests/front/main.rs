@@ -8,6 +8,7 @@ mod drain;
 mod full_disk;
 mod identity;
 mod notices;
+mod origin;
 mod publish;
 mod revoked;
 mod router;

@@ -2,6 +2,7 @@
 
 use crate::support::{Stand, TOPIC, key, numerics, publish};
 use wardline_journal::fault::{Fault, FaultStorage};
+use wardline_proto::limits::RECEIVE_MAXIMUM;
 
 #[tokio::test]
 async fn every_quality_of_service_in_both_versions_is_journaled_before_it_is_acknowledged() {
@@ -153,4 +154,19 @@ async fn a_notice_reaches_the_device_that_subscribed() {
         assert_eq!(notice[0] & 0xf0, 0x30);
         assert!(notice.ends_with(b"look"));
     }
+}
+
+#[tokio::test]
+async fn a_whole_window_of_qos_2_is_taken_at_once_and_one_more_is_not() {
+    let stand = Stand::new().await;
+    let mut client = stand.session("mon-1", 5).await;
+    let window = RECEIVE_MAXIMUM;
+    let all: Vec<u8> =
+        (1..=window).flat_map(|id| publish(5, 2, id, TOPIC, &numerics(u64::from(id)))).collect();
+    client.send(&all).await;
+    for id in 1..=window {
+        assert_eq!(client.packet().await, Some(vec![0x50, 2, 0, id as u8]));
+    }
+    client.send(&publish(5, 2, window + 1, TOPIC, &numerics(u64::from(window) + 1))).await;
+    assert_eq!(client.packet().await.map(|packet| (packet[0], packet[2])), Some((0xe0, 0x93)));
 }

@@ -57,7 +57,12 @@ impl Stand {
 
     /// Starts a front on the data directory of one that has ended.
     pub(crate) async fn again(dir: TempDir) -> Self {
-        Self::start(dir, None, |_| {}).await
+        Self::again_with(dir, |_| {}).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn again_with(dir: TempDir, change: impl FnOnce(&mut NodeOptions)) -> Self {
+        Self::start(dir, None, change).await
     }
 
     async fn start(

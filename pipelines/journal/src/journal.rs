@@ -62,7 +62,7 @@ impl Journal {
             std::io::ErrorKind::WouldBlock => OpenError::Locked,
             _other => OpenError::Io(error),
         })?;
-        let recovered = recovery::recover(&*storage, &*keys)?;
+        let recovered = recovery::recover(&*storage, &*keys, options.first_offset)?;
         let start = Writer::start(&bounds, &*storage, keys, &recovered)?;
         let mut segments = recovered.segments;
         segments.push_back(start.segment.clone());

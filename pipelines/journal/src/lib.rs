@@ -58,6 +58,7 @@ pub use keyring::{KeyInfo, KeyState, Keyring};
 pub use keys::{KeyError, KeyId, KeyProvider, KeyPurpose, KeyService};
 pub use options::JournalOptions;
 pub use reader::Reader;
+pub use recovery::has_begun;
 pub use scan::{Scanned, scan};
 pub use sealer::Sealer;
 pub use source::{Entries, Growth, Passage, Source};

@@ -1,5 +1,6 @@
 //! The journal's settings and every bound that follows from them.
 
+use crate::Offset;
 use crate::format::{BATCH_BODY_BYTES_MAX, BATCH_OVERHEAD_BYTES, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES};
 use std::path::{Path, PathBuf};
 
@@ -30,6 +31,8 @@ pub struct JournalOptions {
     pub batch_bytes_max: usize,
     /// Most bytes of recent durable records kept in memory for readers.
     pub tail_bytes_max: usize,
+    /// Number of the first record of a log that holds none. A log that has begun goes on by its own numbers.
+    pub first_offset: Offset,
 }
 
 impl Default for JournalOptions {
@@ -49,6 +52,7 @@ impl JournalOptions {
             queue_bytes_max: 16 << 20,
             batch_bytes_max: 1 << 20,
             tail_bytes_max: 16 << 20,
+            first_offset: Offset::ZERO,
         }
     }
 

@@ -56,11 +56,26 @@ pub(crate) struct Recovered {
     pub(crate) has_spare: bool,
 }
 
+/// Says whether a storage holds a log that has begun.
+pub fn has_begun(storage: &dyn Storage) -> std::io::Result<bool> {
+    match storage.list() {
+        Ok(files) => Ok(files.iter().any(|file| segment_base(&file.name).is_some())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Recovers the log. Changes nothing but the last segment's torn tail and leftover temporary files.
-pub(crate) fn recover(storage: &dyn Storage, keys: &dyn KeyProvider) -> Result<Recovered, OpenError> {
+///
+/// A log without a segment begins at `first`.
+pub(crate) fn recover(
+    storage: &dyn Storage,
+    keys: &dyn KeyProvider,
+    first: Offset,
+) -> Result<Recovered, OpenError> {
     let mut bases = Vec::new();
     let mut recovered =
-        Recovered { segments: VecDeque::new(), next: Offset::ZERO, max_time_us: 0, has_spare: false };
+        Recovered { segments: VecDeque::new(), next: first, max_time_us: 0, has_spare: false };
     for file in storage.list()? {
         recovered.has_spare |= file.name == SPARE_NAME;
         bases.extend(segment_base(&file.name));

@@ -76,6 +76,9 @@ impl StorageLock for DiskLock {}
 impl Storage for DiskStorage {
     fn lock(&self) -> io::Result<Box<dyn StorageLock>> {
         fs::create_dir_all(&self.dir)?;
+        if let Some(parent) = self.dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            File::open(parent)?.sync_all()?;
+        }
         let file = private_file(&self.dir.join("lock"))?;
         if fs4::fs_std::FileExt::try_lock_exclusive(&file)? {
             Ok(Box::new(DiskLock(file)))

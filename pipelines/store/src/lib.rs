@@ -18,6 +18,7 @@ mod db;
 pub mod erasure;
 pub mod holds;
 pub mod hours;
+mod origin;
 pub mod outbox;
 pub mod registry;
 pub mod replay;

@@ -30,6 +30,9 @@ impl FolderShelf {
     /// who commits then, and a lock would be held by whoever hangs.
     pub(super) fn open(root: &Path, is_shared: bool) -> Result<Self, ArchiveError> {
         fs::create_dir_all(root)?;
+        if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            File::open(parent)?.sync_all()?;
+        }
         let lock = File::options().create(true).append(true).open(root.join(LOCK))?;
         if !is_shared {
             lock.try_lock().map_err(io::Error::from)?;

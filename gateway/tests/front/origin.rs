@@ -1,0 +1,98 @@
+//! A journal that is not the one that the database's positions count in.
+
+use crate::support::{PATIENCE, Stand, TOPIC, publish};
+use std::path::Path;
+use std::time::Duration;
+use wardline::node::{Node, NodeOptions, Roles};
+use wardline_store::catalog::Catalog;
+
+fn quick(options: &mut NodeOptions) {
+    options.roles = Roles::default();
+    options.archive.flush_interval = Duration::from_millis(200);
+}
+
+async fn stand(dir: Option<tempfile::TempDir>) -> Stand {
+    match dir {
+        None => Stand::with(quick).await,
+        Some(dir) => Stand::again_with(dir, quick).await,
+    }
+}
+
+/// Publishes, and waits until all that is in the journal was read by the archive. Returns how far that is.
+async fn archived(stand: &Stand, ids: std::ops::RangeInclusive<u16>) -> u64 {
+    let mut client = stand.session("mon-1", 5).await;
+    for id in ids {
+        client
+            .send(&publish(
+                5,
+                1,
+                id,
+                TOPIC,
+                b"{\"readings\":[{\"code\":\"MDC_PULS_OXIM_SAT_O2\",\"value\":97}]}",
+            ))
+            .await;
+        assert_eq!(client.packet().await.unwrap()[0] >> 4, 4, "acknowledged");
+    }
+    let end = stand.node.journal().durable_end().get();
+    let catalog = Catalog::new(stand.node.store().clone());
+    let read = async {
+        while catalog.position().await.unwrap().unwrap_or_default() < end {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let done = tokio::time::timeout(PATIENCE * 3, read).await;
+    let at = catalog.position().await;
+    assert!(done.is_ok(), "{end} is not reached but {at:?}, from {}", stand.node.journal().start());
+    end
+}
+
+async fn refused(dir: &Path) {
+    let mut options = NodeOptions::on_loopback(dir);
+    options.roles = Roles::default();
+    let error = Node::start(options).await.map(drop).unwrap_err().to_string();
+    assert!(error.starts_with("WL-JRN-003"), "{error}");
+}
+
+#[tokio::test]
+async fn a_new_journal_goes_on_behind_the_positions_and_a_foreign_one_is_refused() {
+    let first = stand(None).await;
+    let end = archived(&first, 1..=20).await;
+    let Stand { dir, node } = first;
+    node.shutdown().await.unwrap();
+    // The disk of the journal is replaced by an empty one.
+    let (folder, kept) = (dir.path().join("journal"), dir.path().join("kept"));
+    std::fs::rename(&folder, &kept).unwrap();
+    let second = stand(Some(dir)).await;
+    assert!(second.node.journal().start().get() >= end, "no number is used twice");
+    let end = archived(&second, 21..=25).await;
+    let Stand { dir, node } = second;
+    node.shutdown().await.unwrap();
+    // The old folder comes back from somewhere.
+    let current = dir.path().join("current");
+    std::fs::rename(&folder, &current).unwrap();
+    std::fs::rename(&kept, &folder).unwrap();
+    let before = names(&folder);
+    refused(dir.path()).await;
+    assert_eq!(names(&folder), before, "nothing was removed");
+    // Its id alone does not help: it ends before what was read.
+    std::fs::copy(current.join("id"), folder.join("id")).unwrap();
+    refused(dir.path()).await;
+    // Without its id nobody can tell.
+    std::fs::remove_file(folder.join("id")).unwrap();
+    refused(dir.path()).await;
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::rename(&current, &folder).unwrap();
+    let third = stand(Some(dir)).await;
+    assert!(archived(&third, 26..=27).await > end);
+    third.node.shutdown().await.unwrap();
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".wal") && name.starts_with('0'))
+        .collect();
+    names.sort();
+    names
+}

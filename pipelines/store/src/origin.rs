@@ -1,0 +1,25 @@
+//! Which journal the positions of a gateway without a cluster count in.
+
+use crate::db::{args, signed};
+use crate::{Store, StoreError};
+
+impl Store {
+    /// Returns the id of the journal; none before the first one is bound.
+    pub async fn journal_origin(&self) -> Result<Option<String>, StoreError> {
+        let row = self.db().one("SELECT journal FROM journal_origin WHERE id = 1", args![]).await?;
+        row.map(|row| row.text("journal")).transpose()
+    }
+
+    /// Binds a journal: positions count in it from here on.
+    pub async fn bind_journal(&self, journal: &str, at_us: i64) -> Result<(), StoreError> {
+        let bind = "INSERT INTO journal_origin (id, journal, bound_at_us) VALUES (1, $1, $2) \
+                    ON CONFLICT (id) DO UPDATE SET journal = excluded.journal, bound_at_us = excluded.bound_at_us";
+        self.db().run(bind, args![journal, at_us]).await.map(drop)
+    }
+
+    /// Lets the archive go on at the first record of a new journal: what is before it is nowhere any more.
+    pub async fn skip_to(&self, first_offset: u64) -> Result<(), StoreError> {
+        let skip = "UPDATE archive_position SET next_offset = $1, lease = lease + 1 WHERE id = 1 AND next_offset < $1";
+        self.db().run(skip, args![signed(first_offset)?]).await.map(drop)
+    }
+}
