@@ -63,8 +63,11 @@ impl Job {
     /// taken before the list was known must be committed.
     pub(crate) async fn start(parts: &Parts, list: &Erased) -> Result<Option<Self>, ArchiveError> {
         let mut open = parts.catalog.open_erasures().await?;
-        // What was asked for since the list was read is in no row that it strikes: it has the next turn.
-        open.retain(|erasure| erasure.rewritten_at_us.is_none() && list.has(erasure));
+        // What was asked for since the list was read is in no row that it strikes: it has the next turn. Among other
+        // workers each has the files of its own partitions, and the last one ends the erasure.
+        let here = parts.catalog.erased_here().await?;
+        let is_due = |erasure: &Erasure| list.has(erasure) && !here.contains(&erasure.erasure_id);
+        open.retain(|erasure| erasure.rewritten_at_us.is_none() && is_due(erasure));
         let holds = parts.store.holds().await?;
         for erasure in &open {
             if holds.iter().any(|hold| hold.tenant == erasure.tenant) {
@@ -77,7 +80,9 @@ impl Job {
         let mut files = parts.catalog.files(None).await?;
         files.retain(|file| {
             let is_of = Table::from_name(&file.table).is_some_and(|table| TABLES.contains(&table));
-            is_of && places.contains(&(file.tenant.clone(), file.partition))
+            is_of
+                && parts.catalog.owns(file.partition)
+                && places.contains(&(file.tenant.clone(), file.partition))
         });
         // Taken from the end: the tables in the order of their names.
         files.sort_by(|a, b| b.path.cmp(&a.path));

@@ -20,6 +20,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
+use sweeping::Sweeping;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -27,6 +28,7 @@ use wardline_journal::{Entries, Entry, Growth, KeyError, KeyPurpose, Offset, Sea
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
 
 mod erasing;
+mod sweeping;
 
 /// Name, and additional data, of the sealed key that tags content.
 const TAG_KEY: &str = "content-tag";
@@ -57,6 +59,7 @@ pub(crate) struct Session<'a> {
     damaged: BTreeSet<String>,
     profiles: Profiles,
     erasing: Erasing,
+    sweeping: Sweeping,
     replayed_at: Instant,
     told_at: Instant,
 }
@@ -74,6 +77,7 @@ impl<'a> Session<'a> {
             }
             session.erase().await?;
             session.replay().await?;
+            session.sweep().await?;
             let caught_up = !session.step().await?;
             if session.must_flush(caught_up) {
                 session.flush().await?;
@@ -94,10 +98,12 @@ impl<'a> Session<'a> {
         if position < parts.source.start() || position > parts.source.end() {
             return Err(ArchiveError::Position(position));
         }
-        // Among other workers nobody knows which files are still to be committed: what a crash leaves there stays.
-        if parts.catalog.share().is_none() {
+        let sweeping = if parts.catalog.share().is_none() {
             sweep(parts, shelf.clone()).await?;
-        }
+            Sweeping::Done
+        } else {
+            Sweeping::begin()
+        };
         let desk = Desk::new(tag_key(parts).await?, committed);
         parts.progress.send_replace(progress(parts, position).await?);
         parts.metrics.next_offset.set(signed(committed));
@@ -116,6 +122,7 @@ impl<'a> Session<'a> {
             damaged: BTreeSet::new(),
             profiles: Profiles::default(),
             erasing: Erasing::start(parts).await?,
+            sweeping,
             replayed_at: Instant::now(),
             told_at: Instant::now(),
             parts,

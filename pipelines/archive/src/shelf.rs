@@ -83,6 +83,14 @@ impl Shelf {
         self.on_disk(move |folder| folder.remove(&paths)).await.map(drop)
     }
 
+    /// Lists the paths of all files of ours, by the form of their names.
+    pub(crate) async fn list(self: &Arc<Self>) -> Result<Vec<String>, ArchiveError> {
+        if let Kind::Bucket(bucket) = &self.kind {
+            return bucket.list().await;
+        }
+        Ok(self.on_disk(FolderShelf::list).await?.unwrap_or_default())
+    }
+
     /// Removes files of ours, by the form of their names, that are neither in `committed` nor in `retired`, both read after the lease was taken. Returns how
     /// many, and how many committed ones are missing.
     pub(crate) async fn sweep(

@@ -252,11 +252,13 @@ impl Store {
         self.db().all(select, args![&front]).await?.iter().map(confirmed).collect()
     }
 
-    /// Returns for each partition the position that no role reads below any more.
-    pub async fn passed_positions(&self) -> Result<Vec<(u16, u64)>, StoreError> {
-        let select =
-            "SELECT partition_id, MIN(position) AS position FROM cluster_lease GROUP BY partition_id";
-        let rows = self.db().all(select, args![]).await?;
+    /// Returns for each partition the position that neither of two roles reads below any more; nothing of a partition
+    /// that one of them has never had.
+    pub async fn passed_positions(&self, [one, other]: &[&str; 2]) -> Result<Vec<(u16, u64)>, StoreError> {
+        let select = "SELECT partition_id, MIN(position) AS position FROM cluster_lease \
+                      WHERE role IN ($1, $2) AND epoch > 0 GROUP BY partition_id HAVING COUNT(*) = 2 \
+                      ORDER BY partition_id";
+        let rows = self.db().all(select, args![*one, *other]).await?;
         rows.iter().map(|row| Ok((small(row, "partition_id")?, row.unsigned("position")?))).collect()
     }
 }

@@ -5,6 +5,7 @@ use crate::db::{Record, Tx, args, signed};
 use crate::outbox::{Change, insert};
 use crate::retired::{hold_lease, retire};
 use crate::{Store, StoreError};
+use std::collections::BTreeSet;
 
 /// When a subject wore a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -246,10 +247,31 @@ impl Catalog {
         self.store().db().run(update, args![signed(left)?, problem, erasure_id]).await.map(drop)
     }
 
-    /// Marks an erasure as rewritten, under a lease.
+    /// Returns the erasures that this partition has no file of any more, where there are several workers.
+    pub async fn erased_here(&self) -> Result<BTreeSet<String>, StoreError> {
+        let Some(share) = self.share() else { return Ok(BTreeSet::new()) };
+        let select = "SELECT erasure_id FROM erasure_part WHERE partition_id = $1";
+        let rows = self.store().db().all(select, args![i64::from(share.partition)]).await?;
+        rows.iter().map(|row| row.text("erasure_id")).collect()
+    }
+
+    /// Marks an erasure as rewritten, under a lease: where there are several workers, for this partition, and as a whole
+    /// when no other is left.
     pub async fn end_erasing(&self, lease: u64, erasure_id: &str, at_us: i64) -> Result<(), CommitError> {
         let mut tx = self.store().db().begin().await?;
         hold_lease(self, &mut tx, lease).await?;
+        if let Some(share) = self.share() {
+            // One after the other, or the last two would not see each other.
+            tx.run("UPDATE erasure SET problem = problem WHERE erasure_id = $1", args![erasure_id]).await?;
+            let insert = "INSERT INTO erasure_part (erasure_id, partition_id) VALUES ($1, $2) \
+                          ON CONFLICT (erasure_id, partition_id) DO NOTHING";
+            tx.run(insert, args![erasure_id, i64::from(share.partition)]).await?;
+            let count = "SELECT COUNT(*) AS parts FROM erasure_part WHERE erasure_id = $1";
+            let parts = tx.one(count, args![erasure_id]).await?.ok_or(StoreError::Corrupt("erasure_part"))?;
+            if parts.int("parts")? < i64::from(share.of) {
+                return Ok(tx.commit().await?);
+            }
+        }
         let update = "UPDATE erasure SET files_left = 0, problem = '', rewritten_at_us = $1 \
                       WHERE erasure_id = $2 AND rewritten_at_us IS NULL";
         tx.run(update, args![at_us, erasure_id]).await?;

@@ -2,14 +2,16 @@
 
 use crate::ledger::{doubled, read_ledger};
 use crate::nats::Nats;
-use crate::process::{Process, binary, eventually};
+use crate::process::{Process, binary, eventually, run};
 use crate::rows::Position;
 use crate::stand::{Stand, TENANT, free_ports, get};
+use crate::wire::Wire;
 use anyhow::{Context, ensure};
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+use wardline_archive::testing::{ACCESS_KEY, TestSeaweed};
 use wardline_store::testing::TestPostgres;
 
 /// Partitions of the topic.
@@ -27,6 +29,7 @@ pub(crate) struct Node {
     pub(crate) http: u16,
     pub(crate) grpc: u16,
     est: u16,
+    is_shimmed: bool,
     process: Option<Process>,
 }
 
@@ -37,25 +40,72 @@ pub(crate) struct Tier {
     pub(crate) nats: Nats,
     pub(crate) postgres: TestPostgres,
     pub(crate) nodes: Vec<Node>,
+    /// From the nodes on wires to the bus, and to the database.
+    pub(crate) to_bus: Wire,
+    pub(crate) to_database: Wire,
     settings: String,
+    settings_on_wires: String,
     url: String,
+    shim: PathBuf,
 }
 
 impl Tier {
     /// Starts the bus and the database, and makes the common folder. No node runs.
-    pub(crate) fn new(more: &str) -> anyhow::Result<Self> {
+    pub(crate) fn new(archive: Option<&TestSeaweed>, more: &str) -> anyhow::Result<Self> {
         let nats = Nats::start();
         let postgres = TestPostgres::start().map_err(anyhow::Error::msg)?;
         let url = postgres.database("wardline").map_err(anyhow::Error::msg)?;
-        let store = format!("[store]\nurl = \"{url}\"\n");
-        let stand = Stand::with(&store)?;
+        let secrets = tempfile::tempdir()?.keep();
+        let bucket = |store: &TestSeaweed| {
+            let settings = TestSeaweed::settings(&secrets, store.port(), "tier", ACCESS_KEY);
+            anyhow::Ok(format!(
+                "[archive.bucket]\n{}timeout_ms = 3000\n",
+                settings.map_err(anyhow::Error::msg)?
+            ))
+        };
+        let bucket = archive.map(bucket).transpose()?.unwrap_or_default();
+        let stand = Stand::with(&format!("{bucket}[store]\nurl = \"{url}\"\n"))?;
+        let (to_bus, to_database) = (Wire::default(), Wire::default());
+        let settings = |servers: &[String], url: &str| {
+            format!(
+                "[archive]\nflush_interval_ms = 500\n{bucket}[store]\nurl = \"{url}\"\n[cluster]\n\
+                 engine = \"jetstream\"\nservers = {servers:?}\npartitions = {PARTITIONS}\n\
+                 topic_bytes_max = 200000000\nlease_ms = {LEASE_MS}\nshared_dir = {:?}\n{more}",
+                stand.data()
+            )
+        };
         let servers = nats.servers();
-        let settings = format!(
-            "[archive]\nflush_interval_ms = 500\n{store}[cluster]\nengine = \"jetstream\"\nservers = {servers:?}\n\
-             partitions = {PARTITIONS}\ntopic_bytes_max = 200000000\nlease_ms = {LEASE_MS}\nshared_dir = {:?}\n{more}",
-            stand.data()
-        );
-        Ok(Self { stand, nats, postgres, nodes: Vec::new(), settings, url })
+        let on_wire = |server: &String| {
+            let port = server.rsplit(':').next().context("a port")?.parse()?;
+            Ok(format!("nats://127.0.0.1:{}", to_bus.to_port(port)?))
+        };
+        let wired = servers.iter().map(on_wire).collect::<anyhow::Result<Vec<_>>>()?;
+        // Where the server's socket is, and where the wire to it begins.
+        let (_, socket) = url.split_once("host=").context("a socket")?;
+        let (folder, port) = socket.split_once("&port=").context("a port")?;
+        let begin = stand.path("wire");
+        std::fs::create_dir(&begin)?;
+        let name = format!(".s.PGSQL.{port}");
+        to_database.to_socket(&begin.join(&name), Path::new(folder).join(&name))?;
+        let wired_url = url.replace(folder, &begin.display().to_string());
+        Ok(Self {
+            settings: settings(&servers, &url),
+            settings_on_wires: settings(&wired, &wired_url),
+            shim: stand.path("shim.so"),
+            stand,
+            nats,
+            postgres,
+            nodes: Vec::new(),
+            to_bus,
+            to_database,
+            url,
+        })
+    }
+
+    /// Adds to the settings of nodes that do not run yet.
+    pub(crate) fn add_settings(&mut self, more: &str) {
+        self.settings.push_str(more);
+        self.settings_on_wires.push_str(more);
     }
 
     /// Returns the URL of the database.
@@ -65,12 +115,31 @@ impl Tier {
 
     /// Starts one more node and returns its place among them.
     pub(crate) fn node(&mut self, roles: &'static str) -> anyhow::Result<usize> {
+        self.node_with(roles, self.settings.clone())
+    }
+
+    /// The same, of a node that reaches bus and database by wires.
+    pub(crate) fn node_on_wires(&mut self, roles: &'static str) -> anyhow::Result<usize> {
+        self.node_with(roles, self.settings_on_wires.clone())
+    }
+
+    fn node_with(&mut self, roles: &'static str, settings: String) -> anyhow::Result<usize> {
         let [mqtt, http, grpc, est] = free_ports()?;
         let name = format!("{}-{}", roles.replace(',', "-"), self.nodes.len());
         let folder = self.stand.path(&name);
         std::fs::create_dir(&folder)?;
-        std::fs::write(folder.join("wardline.toml"), &self.settings)?;
-        self.nodes.push(Node { name, roles, folder, mqtt, http, grpc, est, process: None });
+        std::fs::write(folder.join("wardline.toml"), settings)?;
+        self.nodes.push(Node {
+            name,
+            roles,
+            folder,
+            mqtt,
+            http,
+            grpc,
+            est,
+            is_shimmed: false,
+            process: None,
+        });
         self.spawn(self.nodes.len() - 1)?;
         Ok(self.nodes.len() - 1)
     }
@@ -83,6 +152,9 @@ impl Tier {
         command.env("WARDLINE_LOG", "info").arg("serve").arg("--data-dir").arg(&node.folder);
         command.args(["--roles", node.roles, "--mqtt", &address(node.mqtt), "--grpc", &address(node.grpc)]);
         command.args(["--http", &address(node.http), "--est", &address(node.est)]);
+        if node.is_shimmed {
+            command.env("LD_PRELOAD", &self.shim).env("WARDLINE_SHIM", node.folder.join("shim"));
+        }
         let log = node.folder.join("log");
         node.process = Some(Process::start(&node.name, &mut command, &log)?);
         Ok(())
@@ -106,6 +178,34 @@ impl Tier {
     /// Ends a node as a crash would.
     pub(crate) fn kill(&mut self, index: usize) -> anyhow::Result<()> {
         self.nodes[index].process.take().context("not started")?.kill()
+    }
+
+    /// Kills a front and starts it on its folder elsewhere: another path, other ports but that of the devices.
+    pub(crate) fn attach_elsewhere(&mut self, index: usize) -> anyhow::Result<()> {
+        self.kill(index)?;
+        let node = &mut self.nodes[index];
+        let elsewhere = self.stand.path(&format!("{}-elsewhere", node.name));
+        std::fs::rename(&node.folder, &elsewhere)?;
+        node.folder = elsewhere;
+        [node.http, node.grpc, node.est] = free_ports()?;
+        self.spawn(index)
+    }
+
+    /// Tells the shim of a node how slow its disk is and how far ahead its clock. A node gets it by an orderly restart.
+    pub(crate) fn shim(&mut self, index: usize, says: &str) -> anyhow::Result<()> {
+        if !self.shim.is_file() {
+            let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/shim.c");
+            let mut cc = Command::new("cc");
+            run(cc.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&self.shim).arg(source))?;
+        }
+        let node = &mut self.nodes[index];
+        std::fs::write(node.folder.join("shim"), says)?;
+        if !std::mem::replace(&mut node.is_shimmed, true) {
+            node.process.take().context("not started")?.stop(STOP)?;
+            self.spawn(index)?;
+            self.ready()?;
+        }
+        Ok(())
     }
 
     /// Sends a node a signal that does not end it.

@@ -4,6 +4,7 @@ use crate::archive::block_on;
 use crate::frames::alarms;
 use crate::process::{Process, eventually, run, run_to_fail};
 use crate::python;
+use crate::sink::events;
 use crate::stand::Stand;
 use anyhow::{Context, ensure};
 use std::path::{Path, PathBuf};
@@ -23,17 +24,6 @@ pub(crate) fn subscriber(stand: &Stand, certs: &Path, events: u64) -> anyhow::Re
     command.args(["--server", &format!("localhost:{}", stand.grpc), "--timeout", "90"]);
     command.args(["--count", &events.to_string()]).arg("--certs").arg(certs);
     Ok(command)
-}
-
-/// Reads cursor and alert id of each event that a subscriber printed.
-pub(crate) fn events(text: &str) -> anyhow::Result<Vec<(u64, String)>> {
-    let lines = text.lines().filter(|line| line.starts_with('{'));
-    let event = |line: &str| {
-        let value: serde_json::Value = serde_json::from_str(line)?;
-        let cursor = value["cursor"].as_u64().context("a cursor")?;
-        Ok((cursor, value["alert_id"].as_str().context("an alert id")?.to_owned()))
-    };
-    lines.map(event).collect()
 }
 
 #[test]

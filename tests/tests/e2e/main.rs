@@ -30,6 +30,7 @@ mod records;
 mod rows;
 mod sealed;
 mod silence;
+mod sink;
 mod stand;
 mod strip;
 mod trust;

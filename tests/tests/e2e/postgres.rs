@@ -1,9 +1,10 @@
 //! The whole gateway on PostgreSQL: acknowledged is archived, alerts are delivered, whoever is killed.
 
-use crate::alerts::{events, raise, subscriber};
+use crate::alerts::{raise, subscriber};
 use crate::kill::{doubled, fleet, read_ledger};
 use crate::process::{eventually, run};
 use crate::random::Random;
+use crate::sink::events;
 use crate::stand::{Stand, files_below};
 use anyhow::ensure;
 use std::collections::BTreeSet;

@@ -2,14 +2,12 @@
 
 use crate::alerts::raise;
 use crate::archive::block_on;
-use crate::process::{Process, eventually};
-use crate::python;
+use crate::process::eventually;
+use crate::sink::Sink;
 use crate::stand::{Stand, TENANT, free_ports};
 use anyhow::{Context, ensure};
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::time::Duration;
 use wardline_proto::TenantId;
 use wardline_store::Store;
@@ -19,21 +17,6 @@ const ALARMS: u64 = 40;
 const WAIT: Duration = Duration::from_secs(60);
 /// Before anything is accepted.
 const FAULTS: [&str; 3] = ["500", "hang", "503"];
-
-/// Writes the secret and the settings of a sink.
-fn configure(stand: &Stand, port: u16) -> anyhow::Result<PathBuf> {
-    let secret = stand.path("webhook.secret");
-    std::fs::write(&secret, "5f1c7a0e9b2d4c6f8a1b3d5e7f901234\n")?;
-    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600))?;
-    let settings = format!(
-        "[[alerts.webhook]]\nname = \"paging\"\nurl = \"https://localhost:{port}/alerts\"\ntenant = \"{TENANT}\"\n\
-         secret_file = {secret:?}\nca_file = {:?}\nkinds = [\"physiological\"]\ntimeout_s = 1\nheartbeat_s = 1\n",
-        stand.data().join("pki/ca.pem")
-    );
-    let mut file = std::fs::File::options().append(true).open(stand.data().join("wardline.toml"))?;
-    file.write_all(settings.as_bytes())?;
-    Ok(secret)
-}
 
 fn ledger(stand: &Stand) -> anyhow::Result<Vec<DeliveryRow>> {
     block_on(async {
@@ -48,19 +31,10 @@ fn a_webhook_hears_everything_in_order_over_errors_silence_and_a_kill() -> anyho
     let mut stand = Stand::new()?;
     let device = stand.device("mon-1")?;
     let [port] = free_ports()?;
-    let secret = configure(&stand, port)?;
-    let mut command = python::script("tests/python/faulty_webhook.py", None)?;
-    command.arg("--port").arg(port.to_string()).arg("--secret").arg(&secret);
-    command.arg("--cert").arg(stand.data().join("pki/server.pem"));
-    command.arg("--key").arg(stand.data().join("pki/server.key"));
-    command.args(["--faults", &FAULTS.join(",")]);
-    let log = stand.path("webhook.log");
-    let receiver = Process::start("receiver", &mut command, &log)?;
-    let heard = || -> anyhow::Result<Vec<(u64, String)>> {
-        let text = std::fs::read_to_string(&log)?;
-        ensure!(!text.lines().any(|line| line == "bad"), "a request that is not genuine:\n{text}");
-        crate::alerts::events(&text)
-    };
+    let sink = Sink::start(&stand, port, &FAULTS)?;
+    let mut file = std::fs::File::options().append(true).open(stand.data().join("wardline.toml"))?;
+    file.write_all(sink.settings.as_bytes())?;
+    let heard = || sink.heard();
     stand.start()?;
     raise(&stand, &device, 0, ALARMS / 2)?;
     eventually("the first alert is accepted", WAIT, || Ok((!heard()?.is_empty()).then_some(())))?;
@@ -69,7 +43,7 @@ fn a_webhook_hears_everything_in_order_over_errors_silence_and_a_kill() -> anyho
     stand.start()?;
     raise(&stand, &device, ALARMS - 5, ALARMS)?;
     eventually("every alert is accepted", WAIT, || Ok((heard()?.len() as u64 >= ALARMS).then_some(())))
-        .with_context(|| receiver.tail())?;
+        .with_context(|| sink.process.tail())?;
     let heard = heard()?;
     // The receiver handles an id once, so these are firsts; a hole or a turn would show here.
     ensure!(heard.windows(2).all(|w| w[0].0 < w[1].0), "out of order: {heard:?}");

@@ -14,6 +14,7 @@ mod gates;
 mod leases;
 mod metrics;
 mod roles;
+mod trim;
 
 use super::cluster_options::{ClusterOptions, EngineKind};
 use super::{NodeError, Parts, TaskKind};
@@ -37,6 +38,10 @@ const ALERT: &str = "alert";
 const OUTBOX: &str = "outbox";
 /// Who lets time act on alerts, and watches over the alarm service: one node with the alarm role.
 const WATCH: &str = "watch";
+/// Who sends alerts to webhooks: one node with the alarm role and sinks in its settings.
+const WEBHOOKS: &str = "webhooks";
+/// Who lets the bus forget: one node with the archive role.
+const TRIM: &str = "trim";
 
 /// What a node of a cluster has beside its roles.
 pub(super) struct Cluster {

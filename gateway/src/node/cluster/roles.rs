@@ -2,7 +2,8 @@
 
 use super::leases::{Leases, Work};
 use super::metrics::Lines;
-use super::{ALERT, ARCHIVE, Cluster, OUTBOX, WATCH};
+use super::{ALERT, ARCHIVE, Cluster, OUTBOX, TRIM, WATCH, WEBHOOKS, trim};
+use crate::alert_service::Webhooks;
 use crate::audit::relay::Relay;
 use crate::node::{NodeError, Parts, Role, TaskKind};
 use std::collections::HashMap;
@@ -77,6 +78,9 @@ impl Cluster {
             })
         });
         self.hold(parts, (TaskKind::Archive, ARCHIVE, self.options.partitions), work);
+        let (bus, store) = (self.bus.clone(), parts.store.clone());
+        let work: Work = Arc::new(move |_claim, stop| Box::pin(trim::run(bus.clone(), store.clone(), stop)));
+        self.hold(parts, (TaskKind::Archive, TRIM, 1), work);
         Ok(())
     }
 
@@ -105,6 +109,7 @@ impl Cluster {
             return Ok((feed, metrics));
         }
         self.watch(parts, &worker, metrics.clone());
+        self.webhooks(parts, feed.clone(), metrics.clone())?;
         let (line, shared) = (self.line(parts), feed.clone());
         let work: Work = Arc::new(move |claim, stop| {
             let (line, worker) = (line.clone(), make().map(|worker| worker.in_place_of(&shared)));
@@ -141,6 +146,31 @@ impl Cluster {
             })
         });
         self.hold(parts, (TaskKind::AlertWatch, WATCH, 1), work);
+    }
+
+    /// Sends alerts to the sinks of the settings, when no other node does. Whoever takes over goes on behind what the
+    /// ledger says was accepted.
+    fn webhooks(
+        &self,
+        parts: &mut Parts,
+        feed: AlertFeed,
+        metrics: Arc<AlertMetrics>,
+    ) -> Result<(), NodeError> {
+        let settings = parts.options.webhooks.clone();
+        if Webhooks::load(&settings).map_err(NodeError::Webhooks)?.is_empty() {
+            return Ok(());
+        }
+        let work: Work = Arc::new(move |_claim, stop| {
+            let (loaded, feed, metrics) = (Webhooks::load(&settings), feed.clone(), metrics.clone());
+            Box::pin(async move {
+                let told =
+                    |errors: Vec<_>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                loaded.map_err(told)?.run(feed, metrics, stop).await;
+                Ok(())
+            })
+        });
+        self.hold(parts, (TaskKind::Webhooks, WEBHOOKS, 1), work);
+        Ok(())
     }
 
     /// Brings the outbox into this node's audit chain, when no other node does.

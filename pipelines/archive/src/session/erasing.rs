@@ -86,10 +86,7 @@ impl Session<'_> {
             self.arrivals.iter_mut().for_each(|arrival| list.prune(&mut arrival.content));
             self.erasing.list = list;
         }
-        // A file's rows are counted by the worker of their partition: where there are several, files stay as they are,
-        // and the list filters every read.
-        let among_others = self.parts.catalog.share().is_some_and(|share| share.of > 1);
-        if self.erasing.list.is_empty() || among_others {
+        if self.erasing.list.is_empty() {
             return Ok(());
         }
         // What was taken before the list was known is in a file when files are listed.

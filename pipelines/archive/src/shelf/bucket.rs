@@ -43,6 +43,11 @@ impl BucketShelf {
         self.bucket.remove(paths).await
     }
 
+    pub(super) async fn list(&self) -> Result<Vec<String>, ArchiveError> {
+        let files = self.bucket.list().await?;
+        Ok(files.into_iter().map(|file| file.path).filter(|path| is_own_form(path)).collect())
+    }
+
     pub(super) async fn sweep(
         &self,
         committed: &BTreeSet<String>,

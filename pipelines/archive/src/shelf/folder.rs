@@ -71,6 +71,14 @@ impl FolderShelf {
         Ok(())
     }
 
+    /// Lists the paths of all files of ours, also of puts that were cut short. Blocks.
+    pub(super) fn list(&self) -> io::Result<Vec<String>> {
+        let name = |path: PathBuf| path.strip_prefix(&self.root).ok()?.to_str().map(str::to_owned);
+        let mut names: Vec<String> = files_below(&self.root)?.into_iter().filter_map(name).collect();
+        names.retain(|name| is_own_form(of_put(name)));
+        Ok(names)
+    }
+
     /// Removes files that are neither in `committed` nor in `retired`. Returns how many, and how many committed ones
     /// are missing. Blocks.
     pub(super) fn sweep(

@@ -64,7 +64,7 @@ impl Nats {
         let config = format!(
             "server_name: n{index}\nlisten: 127.0.0.1:{}\n\
              jetstream {{ store_dir: {store:?}, sync_interval: always, max_file_store: 2GB }}\n\
-             cluster {{ name: wardline, listen: 127.0.0.1:{}, routes: {routes:?} }}\n{}",
+             cluster {{ name: wardline, listen: 127.0.0.1:{}, routes: {routes:?}, no_advertise: true }}\n{}",
             node.port, node.cluster_port, self.config
         );
         let path = self.folder.path().join(format!("n{index}.conf"));

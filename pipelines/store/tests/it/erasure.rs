@@ -2,7 +2,7 @@
 
 use crate::rig::{NOW_US, at, audited, change, key, on_both};
 use wardline_proto::TenantId;
-use wardline_store::catalog::{Catalog, FileRow, StreamId};
+use wardline_store::catalog::{Catalog, CommitError, FileRow, StreamId};
 use wardline_store::erasure::{ErasedFile, ErasedFrames, SignedCertificate};
 use wardline_store::registry::{NewBinding, NewDevice, Reject};
 use wardline_store::{Store, StoreError};
@@ -103,5 +103,32 @@ fn an_erasure_is_recorded_rewritten_and_certified_once() {
         assert_eq!((erasure.counts[0].files, erasure.counts[0].rows), (2, 4));
         assert!(erasure.ranges.iter().all(|range| range.is_rewritten));
         assert!(catalog.open_erasures().await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn among_several_workers_an_erasure_ends_with_the_last_partition() {
+    on_both(|store| async move {
+        let demo = wear(&store).await;
+        let asked = store.ask_erasure(&at(NOW_US), &demo, "p-1", true).await.unwrap();
+        store.make_leases("archive", 2).await.unwrap();
+        let take = async |partition: usize, holder: &str| {
+            let row = store.leases("archive").await.unwrap().remove(partition);
+            let claim = store.take_lease("archive", (&row, 2), holder).await.unwrap().unwrap();
+            Catalog::of_partition(store.clone(), claim)
+        };
+        let (first, second) = (take(0, "a").await, take(1, "b").await);
+        let id = asked.erasure_id.as_str();
+        first.end_erasing(0, id, 5).await.unwrap();
+        first.end_erasing(0, id, 6).await.unwrap();
+        let ended = async || store.erasures(None).await.unwrap().remove(0).rewritten_at_us;
+        assert_eq!(ended().await, None, "the other one has files");
+        assert!(first.erased_here().await.unwrap().contains(id));
+        assert!(second.erased_here().await.unwrap().is_empty());
+        let third = take(1, "c").await;
+        assert!(matches!(second.end_erasing(0, id, 7).await, Err(CommitError::Fenced)), "taken");
+        assert_eq!(ended().await, None);
+        third.end_erasing(0, id, 8).await.unwrap();
+        assert_eq!(ended().await, Some(8));
     });
 }

@@ -94,6 +94,12 @@ fn a_front_gets_wishes_once_and_sees_how_far_each_role_is() {
         Catalog::of_partition(store.clone(), claim).commit(&step(0, 5, 4)).await.unwrap();
         let confirmed = Confirmed { role: ROLE.to_owned(), partition: 0, next: 4 };
         assert_eq!(store.confirmed(&LOG).await.unwrap(), [confirmed]);
-        assert_eq!(store.passed_positions().await.unwrap(), [(0, 50)]);
+        store.make_leases("outbox", 1).await.unwrap();
+        let roles = [ROLE, "alert"];
+        assert_eq!(store.passed_positions(&roles).await.unwrap(), [], "one role has not begun");
+        store.make_leases("alert", 1).await.unwrap();
+        let row = store.leases("alert").await.unwrap().remove(0);
+        store.take_lease("alert", (&row, 1), "b").await.unwrap().unwrap();
+        assert_eq!(store.passed_positions(&roles).await.unwrap(), [(0, 0)], "the slower one counts");
     });
 }
