@@ -123,7 +123,7 @@ impl Node {
         let tls = Arc::new(LiveTls::load(data.pki(), options.tls12)?);
         let trust_domain = crate::pki::trust_domain(&data.pki().read("issuing.pem")?)?;
         let keyring =
-            Arc::new(wardline_archive::place::keyring(&options.data_dir, options.transit.as_ref())?);
+            Arc::new(wardline_archive::place::keyring(options.common_dir(), options.transit.as_ref())?);
         let store = options.store.open().await?;
         let (mut journal_options, keys) = (options.journal.clone(), keyring.clone());
         journal_options.dir = own.journal();
