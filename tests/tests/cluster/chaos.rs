@@ -26,6 +26,9 @@ const FLEET: Duration = Duration::from_secs(600);
 const BEDS: usize = 3;
 /// Alarms raised before, in and after each fault.
 const ALARMS: u64 = 4;
+/// Alarms of one device, below what the engine keeps of it, and such devices.
+const RAISED_MAX: u64 = 32;
+const ALARMED: u64 = 5;
 const SETTLE: Duration = Duration::from_secs(120);
 /// What the rules of the alarms raised here begin with.
 const CONDITION: &str = "device/condition-";
@@ -38,7 +41,8 @@ pub(crate) struct Chaos {
     pub(crate) fleets: Vec<Fleet>,
     /// Where the archive is, if it is in a bucket.
     pub(crate) store: Option<TestSeaweed>,
-    alarmed: PathBuf,
+    /// Devices that raise alarms: a device has a bound of conditions.
+    alarmed: Vec<PathBuf>,
     raised: u64,
     acked: usize,
     ward: Subscriber,
@@ -52,9 +56,12 @@ impl Chaos {
         let fronts = [tier.node_on_wires("front,api")?, tier.node("front,api")?];
         let workers = vec![tier.node_on_wires("archive,alert")?, tier.node("archive,alert")?];
         tier.ready()?;
-        let issued = tier.stand.device("mon-1")?;
-        let alarmed = tier.stand.path("alarmed");
-        std::fs::rename(issued, &alarmed)?;
+        let issue = |device: u64| {
+            let certs = tier.stand.path(&format!("alarmed-{device}"));
+            std::fs::rename(tier.stand.device(&format!("mon-{device}"))?, &certs)?;
+            Ok(certs)
+        };
+        let alarmed = (0..ALARMED).map(issue).collect::<anyhow::Result<_>>()?;
         let fleets = fronts.iter().map(|front| tier.fleet(*front, BEDS, FLEET)).collect::<Result<_, _>>()?;
         // Asks the front that is never killed.
         let runtime = runtime()?;
@@ -76,7 +83,10 @@ impl Chaos {
     /// Raises alarms at the second front, which is never killed.
     fn raise(&mut self) -> anyhow::Result<()> {
         let port = self.tier.nodes[self.fronts[1]].mqtt;
-        block_on(alarms(port, ("mon-1", &self.alarmed), self.raised..self.raised + ALARMS))?;
+        let device = self.raised / RAISED_MAX;
+        let certs = self.alarmed.get(usize::try_from(device)?).context("too many alarms")?;
+        let numbers = self.raised..self.raised + ALARMS;
+        block_on(alarms(port, (&format!("mon-{device}"), certs), numbers))?;
         self.raised += ALARMS;
         Ok(())
     }

@@ -44,6 +44,8 @@ pub(crate) enum Fault {
     SlowDisk,
     /// The clock of a worker is an hour ahead for 6 s.
     ClockJump,
+    /// Every process of ours is stopped in order and started again, one after the other.
+    Rolling,
     /// `kill -9` of all servers of the bus, their disks deleted, back after 2 s.
     BusDisks,
     /// `kill -9` of the object store, back after 4 s. Has a suite of its own, with the archive in a bucket.
@@ -52,14 +54,14 @@ pub(crate) enum Fault {
 
 use Fault::{
     Bus, BusDisks, BusLeader, ClockJump, Database, Front, FrontCut, FrontMoved, Join, Nothing, ObjectStore,
-    SlowDisk, Worker, WorkerCut, Zombie,
+    Rolling, SlowDisk, Worker, WorkerCut, Zombie,
 };
 
 /// Those that the suite runs always.
 const ALWAYS: [Fault; 5] = [Nothing, Worker, Front, Zombie, BusLeader];
 /// Those that take long. The last ones end what was before: a clock that was ahead, a bus that knew more.
-const LONG_ONES: [Fault; 9] =
-    [Join, Bus, Database, FrontCut, WorkerCut, FrontMoved, SlowDisk, BusDisks, ClockJump];
+const LONG_ONES: [Fault; 10] =
+    [Join, Bus, Database, FrontCut, WorkerCut, FrontMoved, Rolling, SlowDisk, BusDisks, ClockJump];
 
 /// Returns the faults that the environment asks for.
 pub(crate) fn asked() -> anyhow::Result<Vec<Fault>> {
@@ -105,6 +107,10 @@ impl Chaos {
                 self.tier.postgres.kill().map_err(anyhow::Error::msg)?;
                 sleep(Duration::from_secs(3));
                 self.tier.postgres.start_again().map_err(anyhow::Error::msg)?;
+            }
+            Rolling => {
+                let nodes = self.fronts.into_iter().chain(self.workers.clone());
+                nodes.into_iter().try_for_each(|node| self.tier.restart(node))?;
             }
             FrontMoved => self.tier.attach_elsewhere(front)?,
             BusLeader | Bus | BusDisks => self.strike_bus(fault)?,

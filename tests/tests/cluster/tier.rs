@@ -69,8 +69,8 @@ impl Tier {
         let settings = |servers: &[String], url: &str| {
             format!(
                 "[archive]\nflush_interval_ms = 500\n{bucket}[store]\nurl = \"{url}\"\n[cluster]\n\
-                 engine = \"jetstream\"\nservers = {servers:?}\npartitions = {PARTITIONS}\n\
-                 topic_bytes_max = 200000000\nlease_ms = {LEASE_MS}\nshared_dir = {:?}\n{more}",
+                 {}partitions = {PARTITIONS}\ntopic_bytes_max = 200000000\nlease_ms = {LEASE_MS}\nshared_dir = {:?}\n{more}",
+                engine(servers),
                 stand.data()
             )
         };
@@ -191,6 +191,13 @@ impl Tier {
         self.spawn(index)
     }
 
+    /// Stops a node in order, starts it again and waits until it serves.
+    pub(crate) fn restart(&mut self, index: usize) -> anyhow::Result<()> {
+        self.nodes[index].process.take().context("not started")?.stop(STOP)?;
+        self.spawn(index)?;
+        self.ready()
+    }
+
     /// Tells the shim of a node how slow its disk is and how far ahead its clock. A node gets it by an orderly restart.
     pub(crate) fn shim(&mut self, index: usize, says: &str) -> anyhow::Result<()> {
         if !self.shim.is_file() {
@@ -201,9 +208,7 @@ impl Tier {
         let node = &mut self.nodes[index];
         std::fs::write(node.folder.join("shim"), says)?;
         if !std::mem::replace(&mut node.is_shimmed, true) {
-            node.process.take().context("not started")?.stop(STOP)?;
-            self.spawn(index)?;
-            self.ready()?;
+            self.restart(index)?;
         }
         Ok(())
     }
@@ -258,6 +263,16 @@ impl Tier {
         ensure!(quarantined == 0 && doubled == 0, "{quarantined} quarantined, {doubled} doubled");
         Ok(acked.len())
     }
+}
+
+/// Says where the bus is: those servers, or the Fluvio that `WARDLINE_CLUSTER_FLUVIO` names by its controller, for a
+/// program that was built with that feature. A topic outlives a run there: each has its own.
+fn engine(servers: &[String]) -> String {
+    let Ok(controller) = std::env::var("WARDLINE_CLUSTER_FLUVIO") else {
+        return format!("engine = \"jetstream\"\nservers = {servers:?}\n");
+    };
+    let topic = format!("tier-{}-{}", std::process::id(), crate::frames::now_us());
+    format!("engine = \"fluvio\"\nservers = [{controller:?}]\ntopic = {topic:?}\n")
 }
 
 /// Names a device of a front's fleet.

@@ -28,6 +28,9 @@ use wardline_journal::{KeyPurpose, Sealer};
 
 /// For each of the engine client's own requests; below the bus's waits.
 const REQUEST: Duration = Duration::from_secs(4);
+/// Connections to a Fluvio: each serves its requests one after the other.
+#[cfg(feature = "fluvio")]
+const CONNECTIONS: usize = 8;
 /// Notices on their way to the outlet.
 const NOTICES_MAX: usize = 256;
 /// Roles that have to confirm a record before a journal forgets it.
@@ -121,9 +124,10 @@ fn engine(options: &ClusterOptions) -> Result<Arc<dyn Engine>, BusError> {
 
 #[cfg(feature = "fluvio")]
 fn fluvio(options: &ClusterOptions, topic: Topic) -> Result<Arc<dyn Engine>, BusError> {
-    use wardline_bus::fluvio::{Fluvio, FluvioOptions};
+    use wardline_bus::fluvio::{FluvioEngine, FluvioOptions};
     let controller = options.servers.first().cloned().unwrap_or_default();
-    Ok(Arc::new(Fluvio::new(FluvioOptions { controller, topic })?))
+    let options = FluvioOptions { controller, topic, connections: CONNECTIONS, commit_timeout: REQUEST };
+    Ok(Arc::new(FluvioEngine::new(options)?))
 }
 
 #[cfg(not(feature = "fluvio"))]
