@@ -118,3 +118,19 @@ fn an_acknowledged_condition_that_stays_alarms_again() {
     assert_eq!(said(&again), (AlarmPhase::Continue, "re_alarm", AlertState::Present));
     assert_eq!((again.signal.due_us(), again.signal.acknowledged_by.as_str()), (161, ""));
 }
+
+#[test]
+fn an_update_of_the_condition_leaves_the_signal_as_it_is() {
+    let latching = Policy { latching: true, ..POLICY };
+    let over = change(AlarmPhase::End, Priority::High, latching);
+    let latched = Signal::follow(Some(started(Priority::High, latching)), &over, None, 105).signal;
+    let acknowledged = started(Priority::High, latching).act(&by("nurse"), 105).unwrap().signal;
+    let paused = started(Priority::High, latching).act(&pause(500), 105).unwrap().signal;
+    let ended = latched.clone().act(&by("nurse"), 106).unwrap().signal;
+    let update = change(AlarmPhase::Update, Priority::High, latching);
+    for signal in [started(Priority::High, latching), latched, acknowledged, paused, ended] {
+        let told = Signal::follow(Some(signal.clone()), &update, None, 107);
+        assert_eq!((told.phase(), told.reason.as_str()), (AlarmPhase::Update, ""));
+        assert_eq!(told.signal, signal, "neither its state nor its timer");
+    }
+}

@@ -81,6 +81,54 @@ fn a_latched_alert_is_listed_until_it_is_acknowledged_and_time_acts_on_it_once()
     });
 }
 
+/// What fell due while nothing ran is told once, each for its own reason, and not again after the next restart.
+#[tokio::test]
+async fn escalation_pause_and_alarming_again_outlive_restarts() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = async || Store::open(&folder.path().join("wardline.db")).await.unwrap();
+    let policy = Policy { latching: false, realarm_after_us: 50, ..POLICY };
+    let with = |alert_id: &str| {
+        let event = latching(alert_id, 0);
+        let condition = Condition { condition_id: alert_id.into(), policy, ..event.condition };
+        NewEvent { condition, ..event }
+    };
+    let store = open().await;
+    store.commit_alerts(&step(0, vec![with("a"), with("b"), with("c")])).await.unwrap();
+    said(act(&store, "b", Act::Pause { by: "nurse".into(), until_us: 90 }, 8).await);
+    said(act(&store, "c", acknowledge(), 9).await);
+    store.close().await;
+
+    let store = open().await;
+    let due = async |store: &Store, now_us| {
+        let due = store.alerts_due(now_us, 10).await.unwrap();
+        due.into_iter().map(|due| due.alert_id).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert!(due(&store, 58).await.is_empty(), "a restart brings nothing forward");
+    assert_eq!(due(&store, 59).await, ["c".to_owned()].into());
+    assert_eq!(due(&store, 90).await, ["b".to_owned(), "c".to_owned()].into());
+    let mut told = Vec::new();
+    for alert_id in due(&store, 200).await {
+        let done = said(act(&store, &alert_id, Act::Expire, 200).await);
+        told.push((alert_id, done.phase(), done.reason, done.signal.state()));
+    }
+    let expected = [
+        ("a", AlarmPhase::Escalate, "unacknowledged"),
+        ("b", AlarmPhase::Update, "pause_expired"),
+        ("c", AlarmPhase::Continue, "re_alarm"),
+    ];
+    let expected =
+        expected.map(|(id, phase, why)| (id.to_owned(), phase, why.to_owned(), AlertState::Present));
+    assert_eq!(told, expected);
+    store.close().await;
+
+    let store = open().await;
+    assert!(due(&store, 200).await.is_empty());
+    for alert_id in ["a", "b", "c"] {
+        assert!(matches!(act(&store, alert_id, Act::Expire, 200).await, Acted::Unchanged(_)));
+    }
+    assert_eq!(due(&store, 300).await, ["b".to_owned(), "c".to_owned()].into(), "their escalation runs anew");
+}
+
 #[test]
 fn a_pause_covers_the_condition_that_comes_back_and_no_higher_one() {
     on_both(|store| async move {
