@@ -1,7 +1,7 @@
 """Scores NEWS2 for each row of a numerics recording, from the recording's own files and the chart alone.
 
 A second implementation: nothing of Wardline's is used. Prints "ROW KNOWN TOTAL MISSING" per row; TOTAL is - while a
-parameter is missing. Air is breathed and the patient is alert, as the caller presumes too.
+parameter is missing. Missing is what has no value in the row, or, with --rows, none for longer. Air is breathed and the patient is alert, as the caller presumes too.
 Chart: Royal College of Physicians, National Early Warning Score (NEWS) 2, 2017.
 """
 
@@ -25,6 +25,7 @@ SOURCES = {
     "pulse": ["HR", "PULSE"],
     "temperature": ["Temp"],
 }
+SPOT = ("systolic", "temperature")
 GAPS = (0, -32768)
 
 
@@ -53,10 +54,22 @@ def points(parameter: str, value: Decimal) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("header", type=pathlib.Path)
-    for row, values in enumerate(read(parser.parse_args().header)):
+    parser.add_argument("--chart", type=pathlib.Path, help="temperatures that were charted: a line ROW VALUE each")
+    parser.add_argument("--rows", type=int, default=0, help="a value counts for so many rows more")
+    parser.add_argument("--spot-rows", type=int, default=0, help="a pressure or a temperature for so many")
+    options = parser.parse_args()
+    table = read(options.header)
+    for line in options.chart.read_text().splitlines() if options.chart else []:
+        row, value = line.split()
+        table[int(row)]["Temp"] = Decimal(value)
+    newest: dict[str, tuple[int, Decimal]] = {}
+    for row, values in enumerate(table):
+        newest.update({name: (row, value) for name, value in values.items()})
         known, missing = 0, []
         for parameter, names in SOURCES.items():
-            value = next((values[name] for name in names if name in values), None)
+            rows = options.spot_rows if parameter in SPOT else options.rows
+            fresh = (newest[name] for name in names if name in newest and row - newest[name][0] <= rows)
+            value = next((value for _, value in fresh), None)
             if value is None:
                 missing.append(parameter)
             else:

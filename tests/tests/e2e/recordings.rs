@@ -126,6 +126,7 @@ fn gaps_of_a_numerics_recording_stay_gaps() -> anyhow::Result<()> {
     ensure!(readings.len() == expected.len(), "{} readings, {} recorded", readings.len(), expected.len());
     ensure!(found == expected, "readings stand where the record has none");
     crate::news2::agrees(&readings, |reading| key(reading).1, &header)?;
+    crate::news2::agrees_charted(&readings, |reading| key(reading).1, &header)?;
     stand.stop()
 }
 

@@ -31,6 +31,7 @@ mod transition;
 mod wheel;
 
 use crate::limits::{DEVICES_MAX, EVICTION_INTERVAL_US, IDLE_US, TENANTS_MAX};
+use crate::news2::Score;
 use crate::observation::{Observation, Taken};
 use crate::orders::Orders;
 use crate::rules::Rules;
@@ -268,6 +269,15 @@ impl Engine {
         };
         let devices = std::mem::take(&mut self.changed).into_iter().map(encode).collect();
         Changes { devices, global: self.global.encode_to_vec() }
+    }
+
+    /// Returns the early warning score of a device by a rule, from what is known and not stale at a time, edge time. None
+    /// without such a rule, or before a reading that it uses.
+    pub fn score(&self, key: &DeviceKey, rule_id: &str, at_us: i64) -> Option<Score> {
+        let rule = self.rules.news2.iter().find(|rule| rule.id == rule_id && rule.scope.covers(key))?;
+        let rule = self.rules.scored(rule, key, self.global.watermark_us);
+        let state = self.devices.get(key)?.news2.iter().find(|state| state.rule_id == rule_id)?;
+        Some(state.vitals(&rule, at_us).score(rule.scale))
     }
 
     /// Returns how far time has come.
