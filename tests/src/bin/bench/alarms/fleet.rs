@@ -14,7 +14,7 @@ use wardline_tests::mqtt_client::load::Client;
 use wardline_tests::mqtt_client::{Connection, Session};
 
 /// Each alarming device does something this often.
-pub(super) const ALARM_PERIOD: Duration = Duration::from_secs(2);
+pub(crate) const ALARM_PERIOD: Duration = Duration::from_secs(2);
 const PAYLOAD_BYTES: usize = 200;
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_millis(800);

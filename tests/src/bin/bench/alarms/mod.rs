@@ -12,7 +12,7 @@ use crate::options::Alarms;
 use crate::server::{Keeping, Kind, Server};
 use crate::table::{Table, number};
 use anyhow::{Context, ensure};
-pub(crate) use fleet::{Control, Device, Tally, now_us};
+pub(crate) use fleet::{ALARM_PERIOD, Control, Device, Tally, now_us};
 use hdrhistogram::Histogram;
 pub(crate) use listener::issue as issue_listener;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 
 mod crowd;
 
-use crate::alarms::{Control, Device, Tally, issue_listener};
+use crate::alarms::{ALARM_PERIOD, Control, Device, Tally, issue_listener};
 use crate::lab::{Lab, Place};
 use crate::options::Subscribers;
 use crate::server::{Keeping, Kind, Server};
@@ -23,12 +23,12 @@ use wardline_alert::limits::{RING_BYTES_MAX, SHARED_PAGE};
 
 /// What the alarms of one round may still need to be heard.
 const SETTLE: Duration = Duration::from_secs(1);
-/// By then there is more history than a connection and a subscription hold.
-const WARM: Duration = Duration::from_secs(40);
+/// Steps of alarms before the first round: more than a connection and a subscription hold.
+const HISTORY: u32 = 200;
 const MIB: f64 = 1024.0 * 1024.0;
 
 /// A subscriber that takes nothing is given up after 10 s, with some time for the machine.
-const CUT_WAIT: Duration = Duration::from_secs(30);
+const CUT_WAIT: Duration = Duration::from_secs(60);
 /// Events that one subscriber can hold: a page and a queue of references to what all share.
 const HELD_MAX: u32 = SHARED_PAGE + 64;
 
@@ -64,7 +64,8 @@ pub(crate) async fn run(lab: &Lab, options: &Subscribers) -> anyhow::Result<()> 
     let crowd = Crowd::gather(place.ports[1], &certs, options.subscribers).await?;
     control.measure();
     // History for the stuck one, and everything warm.
-    tokio::time::sleep(WARM.max(Duration::from_secs(options.seconds))).await;
+    let per_step = ALARM_PERIOD / u32::try_from(options.alarming.max(1))?;
+    tokio::time::sleep((per_step * HISTORY).max(Duration::from_secs(options.seconds))).await;
     let memory = Memory { empty, gathered: server.resident_bytes()? as f64 / MIB };
     println!(
         "{} subscribers over connections of their own, {} devices that raise or end an alarm every 2 s; from the \
