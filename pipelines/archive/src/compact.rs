@@ -12,6 +12,8 @@
 
 use crate::error::ArchiveError;
 use crate::file::encode;
+use crate::files::Files;
+use crate::keys::ArchiveKeys;
 use crate::options::ArchiveOptions;
 use crate::read::rows_of;
 use crate::shelf::{Shelf, new_path};
@@ -32,6 +34,10 @@ use wardline_store::retired::Replacement;
 
 /// A file of at least this part of the target is left as it is.
 const SMALL_PART: u64 = 2;
+/// A file whose rows take at least this part of the memory of a merge likewise.
+const LARGE_PART: usize = 2;
+/// Files that are remembered to be left alone.
+const LEFT_MAX: usize = 1024;
 
 /// What one pass did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,33 +48,47 @@ pub(crate) struct Compacted {
     pub(crate) bytes_after: u64,
 }
 
-/// Merges one group of small files, if there is one that is worth it. Fails as fenced when the lease is lost.
+/// Notes a file that stays as it is: it is damaged, or its rows are large in memory.
+pub(crate) fn leave(left: &mut BTreeSet<String>, path: String) {
+    if left.len() >= LEFT_MAX {
+        // They are found again.
+        left.clear();
+    }
+    left.insert(path);
+}
+
+/// Merges one group of small files without those that are to be `left`, if there is one that is worth it. Fails as fenced when the lease is lost.
 pub(crate) async fn pass(
     parts: &Parts,
     shelf: &Arc<Shelf>,
     lease: u64,
-    damaged: &BTreeSet<String>,
+    left: &mut BTreeSet<String>,
 ) -> Result<Option<Compacted>, ArchiveError> {
     let mut files = parts.catalog.files(None).await?;
-    files.retain(|file| !damaged.contains(&file.path));
+    files.retain(|file| !left.contains(&file.path));
     files.retain(|file| parts.catalog.owns(file.partition));
     let Some((table, chosen)) = choose(&parts.options, files, Day::of_micros(now_us())) else {
         return Ok(None);
     };
-    let (at, keys, sources) = (shelf.files().clone(), parts.keys.clone(), chosen.clone());
+    let (at, keys, memory_max) =
+        (shelf.files().clone(), parts.keys.clone(), parts.options.compact_memory_max);
     let merge = move || {
-        let (schema, mut batches) = (crate::rows::schema(table), Vec::with_capacity(sources.len()));
-        for file in &sources {
-            batches.extend(rows_of(&at, file, &keys, &schema)?);
+        let schema = crate::rows::schema(table);
+        let Gathered { files, batches, large } = gather(&at, &keys, (table, chosen), memory_max)?;
+        if files.len() < 2 {
+            return Ok((large, None));
         }
-        let rows = sorted(table, &concat_batches(&schema, &batches)?)?;
+        let rows = concat_batches(&schema, &batches)?;
         drop(batches);
-        let tenant = sources.first().map(|file| file.tenant.as_str()).unwrap_or_default();
+        let rows = sorted(table, rows)?;
+        let tenant = files.first().map(|file| file.tenant.as_str()).unwrap_or_default();
         let bytes = encode(table, tenant, &rows, &keys)?;
         let sha256 = digest(&SHA256, &bytes).as_ref().to_vec();
-        Ok::<_, ArchiveError>((rows.num_rows() as u64, bytes, sha256))
+        Ok::<_, ArchiveError>((large, Some((files, rows.num_rows() as u64, bytes, sha256))))
     };
-    let (rows, bytes, sha256) = spawn_blocking(merge).await??;
+    let (large, merged_rows) = spawn_blocking(merge).await??;
+    large.into_iter().for_each(|path| leave(left, path));
+    let Some((chosen, rows, bytes, sha256)) = merged_rows else { return Ok(None) };
     let expected: u64 = chosen.iter().map(|file| file.rows).sum();
     if rows != expected {
         return Err(ArchiveError::Compaction { rows, expected });
@@ -140,6 +160,49 @@ fn fitting(options: &ArchiveOptions, mut files: Vec<FileRow>) -> Vec<FileRow> {
     chosen
 }
 
+/// Files of one merge and their rows.
+struct Gathered {
+    files: Vec<FileRow>,
+    batches: Vec<RecordBatch>,
+    /// Paths of files whose rows are too large in memory: small on the disk says nothing, as of samples that stay equal.
+    large: Vec<String>,
+}
+
+/// Reads files while their rows fit into memory together. Blocks.
+fn gather(
+    at: &Files,
+    keys: &ArchiveKeys,
+    (table, sources): (Table, Vec<FileRow>),
+    memory_max: usize,
+) -> Result<Gathered, ArchiveError> {
+    let mut gathered =
+        Gathered { files: Vec::with_capacity(sources.len()), batches: Vec::new(), large: Vec::new() };
+    let (schema, mut held) = (crate::rows::schema(table), 0);
+    for file in sources {
+        let (before, mut own) = (gathered.batches.len(), 0);
+        for batch in rows_of(at, &file, keys, &schema)? {
+            let batch = batch?;
+            own += batch.get_array_memory_size();
+            gathered.batches.push(batch);
+            if own > memory_max / LARGE_PART || held + own > memory_max {
+                break;
+            }
+        }
+        let is_large = own > memory_max / LARGE_PART;
+        if !is_large && held + own <= memory_max {
+            held += own;
+            gathered.files.push(file);
+            continue;
+        }
+        gathered.batches.truncate(before);
+        if !is_large {
+            break;
+        }
+        gathered.large.push(file.path);
+    }
+    Ok(gathered)
+}
+
 fn merged(
     table: Table,
     from: &[FileRow],
@@ -163,9 +226,9 @@ fn merged(
 
 /// Puts numerics in the order of device, device time and metric, so that what a frame's readings share lies together,
 /// and waveforms in that of device, metric and device time; the rest stays as it came.
-fn sorted(table: Table, rows: &RecordBatch) -> Result<RecordBatch, ArchiveError> {
+fn sorted(table: Table, rows: RecordBatch) -> Result<RecordBatch, ArchiveError> {
     if !matches!(table, Table::Numerics | Table::Waveforms) {
-        return Ok(rows.clone());
+        return Ok(rows);
     }
     let column = |name: &'static str| rows.column_by_name(name).ok_or(ArchiveError::Column(name));
     let devices = ranks(column("device")?.as_ref())?;
@@ -182,7 +245,7 @@ fn sorted(table: Table, rows: &RecordBatch) -> Result<RecordBatch, ArchiveError>
         let (first, second) = if table == Table::Numerics { (time, code) } else { (code, time) };
         (devices[row], first, second)
     });
-    Ok(take_record_batch(rows, &UInt32Array::from(order))?)
+    Ok(take_record_batch(&rows, &UInt32Array::from(order))?)
 }
 
 /// Returns for each row the rank of its text among the column's texts.

@@ -15,6 +15,8 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::{ColumnPath, SchemaDescriptor};
 
 const ZSTD_LEVEL: i32 = 1;
+/// Bytes of rows that are given to the writer at once.
+const WRITE_BYTES_MAX: usize = 16 * 1024 * 1024;
 const CREATED_BY: &str = concat!("wardline ", env!("CARGO_PKG_VERSION"));
 /// Columns that climb: differences are smaller than a dictionary.
 const CLIMBING: [&str; 9] = [
@@ -42,7 +44,11 @@ pub fn encode(
     let encryption = keys.encryption(&columns, tenant_of(tenant).as_ref())?;
     let properties = properties(&columns)?.with_file_encryption_properties(encryption).build();
     let mut writer = ArrowWriter::try_new(Vec::new(), rows.schema(), Some(properties))?;
-    writer.write(rows)?;
+    // The writer holds what it makes of the rows of one call, of lists many times their bytes.
+    let at_once = (rows.num_rows() / (1 + rows.get_array_memory_size() / WRITE_BYTES_MAX)).max(1);
+    for first in (0..rows.num_rows()).step_by(at_once) {
+        writer.write(&rows.slice(first, at_once.min(rows.num_rows() - first)))?;
+    }
     Ok(writer.into_inner()?)
 }
 

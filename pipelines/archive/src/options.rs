@@ -43,6 +43,9 @@ pub struct ArchiveOptions {
     pub compact_files_max: usize,
     /// Rows in one merge.
     pub compact_rows_max: u64,
+    /// Bytes of the rows in one merge, as held in memory, where they are twice at once; a file whose rows take half of it
+    /// is left as it is.
+    pub compact_memory_max: usize,
     /// Bytes of the files in one merge; a file of half of it is left as it is.
     pub compact_bytes: u64,
     /// Replaced files stay this long for readers that listed them.
@@ -76,6 +79,7 @@ impl Default for ArchiveOptions {
             compact_files_min: 24,
             compact_files_max: 512,
             compact_rows_max: 1_000_000,
+            compact_memory_max: 128 * 1024 * 1024,
             compact_bytes: 32 * 1024 * 1024,
             retired_grace: Duration::from_secs(600),
             retry_min: Duration::from_millis(100),

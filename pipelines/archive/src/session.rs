@@ -37,8 +37,6 @@ const TAG_KEY_BYTES: usize = 32;
 const OPEN_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// What has become durable is read this much later, so that small batches are read together.
 const GATHER: Duration = Duration::from_millis(25);
-/// Damaged files that merging remembers to leave alone.
-const DAMAGED_MAX: usize = 1024;
 /// A longest wait that is never reached in practice.
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -56,7 +54,7 @@ pub(crate) struct Session<'a> {
     arrivals: VecDeque<Arrival>,
     waiting_since: Option<Instant>,
     compacted_at: Instant,
-    damaged: BTreeSet<String>,
+    left: BTreeSet<String>,
     profiles: Profiles,
     erasing: Erasing,
     sweeping: Sweeping,
@@ -119,9 +117,9 @@ impl<'a> Session<'a> {
             arrivals: VecDeque::new(),
             waiting_since: None,
             compacted_at: Instant::now(),
-            damaged: BTreeSet::new(),
+            left: BTreeSet::new(),
             profiles: Profiles::default(),
-            erasing: Erasing::start(parts).await?,
+            erasing: Erasing::start(parts, lease.number).await?,
             sweeping,
             replayed_at: Instant::now(),
             told_at: Instant::now(),
@@ -282,7 +280,7 @@ impl<'a> Session<'a> {
         let done = match removed {
             // What is rewritten was listed.
             Ok(_) if self.erasing.is_under_way() => Ok(None),
-            Ok(_) => compact::pass(self.parts, shelf, self.lease, &self.damaged).await,
+            Ok(_) => compact::pass(self.parts, shelf, self.lease, &mut self.left).await,
             Err(error) => Err(error),
         };
         // Timed from its end: merging never takes more than its share.
@@ -301,9 +299,8 @@ impl<'a> Session<'a> {
                 if let ArchiveError::FileChanged(path)
                 | ArchiveError::Unreadable(path, _)
                 | ArchiveError::OtherColumns(path) = error
-                    && self.damaged.len() < DAMAGED_MAX
                 {
-                    self.damaged.insert(path);
+                    compact::leave(&mut self.left, path);
                 }
             }
         }

@@ -36,7 +36,7 @@ impl Table {
     ];
 
     /// Returns the table's name.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Numerics => "numerics",
             Self::Waveforms => "waveforms",

@@ -9,25 +9,27 @@ use arrow_schema::{ArrowError, FieldRef, SchemaRef};
 use wardline_journal::KeyError;
 use wardline_store::catalog::FileRow;
 
-/// Reads a file's rows with the columns of this version. Says which file it is that does not read.
+/// Reads a file's rows with the columns of this version, some at a time. Says which file it is that does not read.
 pub(crate) fn rows_of(
     at: &Files,
     file: &FileRow,
     keys: &ArchiveKeys,
     schema: &SchemaRef,
-) -> Result<Vec<RecordBatch>, ArchiveError> {
-    let unreadable = |why: String| ArchiveError::Unreadable(file.path.clone(), why);
+) -> Result<impl Iterator<Item = Result<RecordBatch, ArchiveError>>, ArchiveError> {
+    let (path, schema) = (file.path.clone(), schema.clone());
+    let unreadable = move |why: String| ArchiveError::Unreadable(path.clone(), why);
     let batches = verified(at, file, keys).map_err(|error| match error {
         // Says nothing of the file: it is asked again.
         ArchiveError::Key(KeyError::Away(_) | KeyError::Refused(_)) => error,
         ArchiveError::Parquet(_) | ArchiveError::Key(_) => unreadable(error.to_string()),
         other => other,
     })?;
-    let widen = |batch: Result<RecordBatch, ArrowError>| {
-        let wide = widened(&batch.map_err(|error| unreadable(error.to_string()))?, schema);
-        wide.ok_or_else(|| ArchiveError::OtherColumns(file.path.clone()))
+    let path = file.path.clone();
+    let widen = move |batch: Result<RecordBatch, ArrowError>| {
+        let wide = widened(&batch.map_err(|error| unreadable(error.to_string()))?, &schema);
+        wide.ok_or_else(|| ArchiveError::OtherColumns(path.clone()))
     };
-    batches.map(widen).collect()
+    Ok(batches.map(widen))
 }
 
 /// Gives rows of an earlier version the columns that came later, null as for every reader; none when that cannot be.

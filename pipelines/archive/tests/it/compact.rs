@@ -164,3 +164,34 @@ async fn the_newest_rows_are_the_newest_of_a_merged_file_too() {
     assert_eq!(seqs, ["58", "59", "60"], "{} files", files.len());
     assert_eq!(newest_rows(&reader, &files, 0, None).unwrap().len(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merge_takes_what_fits_into_memory_however_small_it_is_on_the_disk() {
+    const SAMPLES: usize = 16 * 1024;
+    let rig = Rig::new().await;
+    for at in 0..20_i64 {
+        rig.frame(1 + at as u64, &samples_of(at, SAMPLES));
+        rig.archive().await;
+    }
+    // One that is large alone: it stays as it is.
+    rig.frame(100, &samples_of(30, 4 * SAMPLES));
+    rig.archive().await;
+    let files = async || rig.reader().files(Some(Table::Waveforms)).await.unwrap();
+    let (before, rows) = (files().await, positions(&rig, Table::Waveforms).await);
+    assert!(before.len() == 21 && before.iter().map(|file| file.bytes).sum::<u64>() < 1_000_000);
+    let bounded = ArchiveOptions { compact_memory_max: 6 * 4 * SAMPLES, ..eager(&rig) };
+    let running = rig.run(bounded);
+    for _ in 0..16 {
+        running.handle.flush_to(rig.end()).await.unwrap();
+    }
+    running.stop().await.unwrap();
+    let after = files().await;
+    assert_eq!(positions(&rig, Table::Waveforms).await, rows);
+    assert!(after.iter().any(|file| file.path == before[20].path), "{after:?}");
+    let blocks: Vec<u64> = after.iter().map(|file| file.rows).collect();
+    assert!(after.len() < 14 && blocks.iter().all(|blocks| *blocks <= 5), "{blocks:?}");
+}
+
+fn samples_of(at: i64, count: usize) -> wardline_proto::v1::Body {
+    samples(crate::rig::NOW_US - 3_600_000_000 + at * 60_000_000, &vec![7; count])
+}
