@@ -18,6 +18,7 @@ use wardline_proto::refusal::Refusal;
 use wardline_store::catalog::Catalog;
 use wardline_store::erasure::{ErasedRange, Erasure, SignedCertificate};
 use wardline_store::registry::Reject;
+use wardline_store::retired::RetiredWhen;
 use wardline_store::{Store, StoreError};
 
 /// Between two looks at how far the gateway is.
@@ -158,11 +159,16 @@ fn told(error: StoreError) -> anyhow::Error {
 
 async fn scan(data_dir: &Path, erasure: &Erasure) -> anyhow::Result<Proof> {
     let mut scan = Scan::start(ArchiveReader::open(data_dir).await?, erasure).await?;
-    let walk = move || {
-        while scan.step() {}
-        scan.finish()
-    };
-    Ok(tokio::task::spawn_blocking(walk).await?)
+    loop {
+        let walk = move || {
+            while scan.step() {}
+            scan
+        };
+        scan = tokio::task::spawn_blocking(walk).await?;
+        if !scan.list_again().await? {
+            return Ok(scan.finish());
+        }
+    }
 }
 
 /// One erasure under way.
@@ -198,10 +204,12 @@ impl Work<'_> {
         loop {
             let erasure = self.erasure().await?;
             let state = match (erasure.rewritten_at_us, erasure.files_left) {
-                (Some(at_us), _) => match catalog.retired(Some(at_us)).await?.len() {
-                    0 => return Ok(true),
-                    files => format!("rewritten; {files} old files stay for readers that have begun"),
-                },
+                (Some(at_us), _) => {
+                    match catalog.retired_of(self.tenant.as_str(), RetiredWhen::Until(at_us)).await?.len() {
+                        0 => return Ok(true),
+                        files => format!("rewritten; {files} old files stay for readers that have begun"),
+                    }
+                }
                 (None, _) if !erasure.problem.is_empty() => {
                     format!("{}: {}", Refusal::ErasureUnproven, erasure.problem)
                 }

@@ -185,6 +185,7 @@ fn refusal(error: StoreError) -> Refusal {
         | Reject::Conflict(_)
         | Reject::NotActive
         | Reject::Held
+        | Reject::BeingShredded
         | Reject::Erased
         | Reject::TenantSuspended => Refusal::EnrolDevice,
     }

@@ -48,6 +48,7 @@ pub(super) fn code_of(reject: Reject) -> Refusal {
         Reject::ClaimOtherDevice => Refusal::EnrolDevice,
         Reject::OtherMaker => Refusal::RegistryMaker,
         Reject::NotAllowed => Refusal::EnrolSerial,
+        Reject::BeingShredded => Refusal::RegistryConflict,
         Reject::Held => Refusal::ErasureHeld,
         Reject::Erased => Refusal::SubjectErased,
         Reject::Revoked => Refusal::IdentityRevoked,

@@ -47,12 +47,14 @@ const HELD: &str = "legal hold";
 /// Erasures under way: the files that are still to be looked at.
 #[derive(Debug)]
 pub(crate) struct Job {
-    erasures: Vec<String>,
+    /// Name and tenant.
+    erasures: Vec<(String, String)>,
     files: Vec<FileRow>,
     counted: Counted,
     replayed: Arc<HashSet<u64>>,
-    unreadable: Vec<String>,
-    is_held: bool,
+    /// Paths of files that do not read, by tenant: one tenant's damage neither stops another nor is told to it.
+    unreadable: BTreeMap<String, Vec<String>>,
+    held: BTreeSet<String>,
 }
 
 /// Frames without a lane that were counted: their rows may be in several tables.
@@ -62,7 +64,7 @@ impl Job {
     /// Lists what the files of open erasures are, of those that `list` has whole; none when nothing is open. What was
     /// taken before the list was known must be committed.
     pub(crate) async fn start(parts: &Parts, list: &Erased) -> Result<Option<Self>, ArchiveError> {
-        let mut open = parts.catalog.open_erasures().await?;
+        let mut open = parts.store.erasures(None).await?;
         // What was asked for since the list was read is in no row that it strikes: it has the next turn. Among other
         // workers each has the files of its own partitions, and the last one ends the erasure.
         let here = parts.catalog.erased_here().await?;
@@ -95,12 +97,12 @@ impl Job {
             replayed.extend(done.into_iter().filter(is_rows).map(|replay| replay.frame.offset));
         }
         let job = Self {
-            erasures: open.into_iter().map(|erasure| erasure.erasure_id).collect(),
+            erasures: open.into_iter().map(|erasure| (erasure.erasure_id, erasure.tenant)).collect(),
             files,
             counted: Counted::new(),
             replayed: Arc::new(replayed),
-            unreadable: Vec::new(),
-            is_held: false,
+            unreadable: BTreeMap::new(),
+            held: BTreeSet::new(),
         };
         job.tell(parts).await?;
         Ok(Some(job))
@@ -129,7 +131,7 @@ impl Job {
             Ok(Some(struck)) => self.replace(parts, shelf, lease, struck).await?,
             Err(ArchiveError::Unreadable(path, why)) => {
                 tracing::error!(file = path, why, "a file that may hold erased rows does not read");
-                self.unreadable.push(path);
+                self.unreadable.entry(file.tenant).or_default().push(path);
             }
             Err(
                 error @ (ArchiveError::FileChanged(_)
@@ -138,7 +140,7 @@ impl Job {
                 | ArchiveError::Key(KeyError::Refused(_))),
             ) => {
                 tracing::error!(%error, "a file that may hold erased rows does not read");
-                self.unreadable.push(file.path);
+                self.unreadable.entry(file.tenant).or_default().push(file.path);
             }
             Err(error) => return Err(error),
         }
@@ -161,7 +163,7 @@ impl Job {
         wardline_journal::abort::at("erase.synced");
         change.lease = lease;
         if !parts.catalog.erase_file(&change).await? {
-            self.is_held = true;
+            self.held.insert(change.tenant.clone());
             let unused: Vec<String> = change.into.iter().map(|into| into.path.clone()).collect();
             shelf.remove(unused).await?;
         }
@@ -169,31 +171,36 @@ impl Job {
         self.tell(parts).await
     }
 
-    /// Ends the erasures, or tells what is in their way. `true`: they are rewritten.
+    /// Ends the erasures, or tells what is in their way. `true`: they are all rewritten.
     pub(crate) async fn end(self, parts: &Parts, lease: u64) -> Result<bool, ArchiveError> {
-        let problem = self.problem();
         wardline_journal::abort::at("erase.end");
-        for erasure_id in &self.erasures {
+        let mut is_done = true;
+        for (erasure_id, tenant) in &self.erasures {
+            let problem = self.problem(tenant);
             if problem.is_empty() {
                 parts.catalog.end_erasing(lease, erasure_id, now_us()).await?;
             } else {
-                parts.catalog.tell_erasing(erasure_id, self.unreadable.len() as u64, &problem).await?;
+                is_done = false;
+                let left = self.unreadable.get(tenant).map_or(0, Vec::len) as u64;
+                parts.catalog.tell_erasing(erasure_id, left, &problem).await?;
             }
         }
-        Ok(problem.is_empty())
+        Ok(is_done)
     }
 
-    fn problem(&self) -> String {
-        match self.unreadable.first() {
-            _ if self.is_held => HELD.to_owned(),
+    fn problem(&self, tenant: &str) -> String {
+        let unreadable = self.unreadable.get(tenant);
+        match unreadable.and_then(|paths| Some((paths.len(), paths.first()?))) {
+            _ if self.held.contains(tenant) => HELD.to_owned(),
             None => String::new(),
-            Some(path) => format!("{} files do not read, such as {path}", self.unreadable.len()),
+            Some((files, path)) => format!("{files} files do not read, such as {path}"),
         }
     }
 
     async fn tell(&self, parts: &Parts) -> Result<(), ArchiveError> {
-        for erasure_id in &self.erasures {
-            parts.catalog.tell_erasing(erasure_id, self.files.len() as u64, &self.problem()).await?;
+        for (erasure_id, tenant) in &self.erasures {
+            let left = self.files.iter().filter(|file| file.tenant == *tenant).count() as u64;
+            parts.catalog.tell_erasing(erasure_id, left, &self.problem(tenant)).await?;
         }
         Ok(())
     }
@@ -240,7 +247,8 @@ impl Look {
         let file = &self.file;
         let Some(table) = Table::from_name(&file.table) else { return Ok(None) };
         let schema = crate::rows::schema(table);
-        let rows = concat_batches(&schema, &rows_of(at, file, &self.keys, &schema)?)?;
+        let rows = rows_of(at, file, &self.keys, &schema)?.collect::<Result<Vec<_>, _>>()?;
+        let rows = concat_batches(&schema, &rows)?;
         let Some(taken) = self.erased.taken(table, &rows) else { return Ok(None) };
         let mask: BooleanArray = taken.iter().map(|erasure| Some(erasure.is_none())).collect();
         let kept = filter_record_batch(&rows, &mask)?;

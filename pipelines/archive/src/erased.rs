@@ -11,7 +11,7 @@ use arrow_array::{BooleanArray, RecordBatch};
 use arrow_schema::ArrowError;
 use arrow_select::filter::filter_record_batch;
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use wardline_proto::v1::Body;
 use wardline_proto::{frame, json};
@@ -30,6 +30,8 @@ struct Range {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Erased {
     devices: HashMap<String, HashMap<String, Vec<Range>>>,
+    /// Tenants under legal hold: what arrives of theirs is kept, and kept from readers.
+    held: HashSet<String>,
 }
 
 impl Erased {
@@ -57,7 +59,13 @@ impl Erased {
             of_tenant.retain(|_, ranges| !ranges.is_empty());
         }
         devices.retain(|_, of_tenant| !of_tenant.is_empty());
-        Self { devices }
+        Self { devices, held: self.held.clone() }
+    }
+
+    /// Leaves what arrives of tenants whole, for nothing of theirs may be destroyed.
+    pub(crate) fn hold(mut self, tenants: impl IntoIterator<Item = String>) -> Self {
+        self.held.extend(tenants);
+        self
     }
 
     /// Says whether every range of an erasure is in the list.
@@ -131,7 +139,7 @@ impl Erased {
     pub(crate) fn prune(&self, content: &mut Content) {
         let Content::Publish(arrived) = content else { return };
         let (tenant, device) = (arrived.key.tenant.as_str(), arrived.key.device.as_str());
-        if !self.knows(tenant, device) {
+        if !self.knows(tenant, device) || self.held.contains(tenant) {
             return;
         }
         let offset_us = arrived.clock.map_or(0, |clock| clock.device_offset_us);

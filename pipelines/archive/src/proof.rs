@@ -8,6 +8,8 @@ use crate::error::ArchiveError;
 use crate::read::{ArchiveReader, verified};
 use crate::table::Table;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::time::Duration;
 use wardline_store::catalog::FileRow;
 use wardline_store::erasure::Erasure;
 
@@ -43,23 +45,40 @@ pub struct Scan {
     tenant: String,
     files: std::vec::IntoIter<FileRow>,
     proof: Proof,
+    /// Paths of every file that was listed.
+    listed: BTreeSet<String>,
+    /// Files that were gone when they were to be read.
+    gone: Vec<String>,
 }
+
+/// What no commit names yet may be of a commit under way: it is looked at again so often, with a pause between.
+const LOOKS_MAX: u32 = 40;
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 impl Scan {
     /// Lists the files: those of the erasure's tenant are read, and none may lie there that is not listed.
     pub async fn start(reader: ArchiveReader, erasure: &Erasure) -> Result<Self, ArchiveError> {
-        let mut proof = Proof::default();
-        let present = reader.place().list().await?;
-        // Listed after the folder: what is committed meanwhile is no stray.
-        let files = reader.files(None).await?;
-        let known: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
-        let is_own = |path: &String| path.split('/').nth(1) == Some(erasure.tenant.as_str());
-        proof
-            .against
-            .extend(present.into_iter().filter(|name| is_own(name) && !known.contains(name.as_str())));
-        let own: Vec<_> = files.into_iter().filter(|file| file.tenant == erasure.tenant).collect();
+        let against = strays(&reader, erasure).await?;
+        let files = own(&reader, &erasure.tenant).await?;
+        let listed = files.iter().map(|file| file.path.clone()).collect();
         let erased = Erased::new(&erasure.ranges);
-        Ok(Self { reader, erased, tenant: erasure.tenant.clone(), files: own.into_iter(), proof })
+        let (tenant, files) = (erasure.tenant.clone(), files.into_iter());
+        let proof = Proof { against, ..Proof::default() };
+        Ok(Self { reader, erased, tenant, files, proof, listed, gone: Vec::new() })
+    }
+
+    /// Lists the files that came since they were listed, when one of those has been merged away. `false` when there is
+    /// nothing more to read.
+    pub async fn list_again(&mut self) -> Result<bool, ArchiveError> {
+        if self.gone.is_empty() {
+            return Ok(false);
+        }
+        let files = own(&self.reader, &self.tenant).await?;
+        let missing = |path: &String| files.iter().any(|file| file.path == *path);
+        self.proof.against.extend(std::mem::take(&mut self.gone).into_iter().filter(missing));
+        let new: Vec<_> = files.into_iter().filter(|file| self.listed.insert(file.path.clone())).collect();
+        self.files = new.into_iter();
+        Ok(self.files.len() > 0)
     }
 
     /// Returns how many files are left.
@@ -79,6 +98,7 @@ impl Scan {
                 *self.proof.by_table.entry(file.table.clone()).or_default() += rows;
                 self.proof.against.push(file.path);
             }
+            Err(ArchiveError::Io(error)) if error.kind() == ErrorKind::NotFound => self.gone.push(file.path),
             Err(error) => {
                 tracing::error!(%error, tenant = self.tenant, "a file does not read: nothing is proven");
                 self.proof.against.push(file.path);
@@ -87,8 +107,9 @@ impl Scan {
         true
     }
 
-    /// Returns what was found.
-    pub fn finish(self) -> Proof {
+    /// Returns what was found. A file that was gone counts against it unless [`list_again`](Self::list_again) was asked.
+    pub fn finish(mut self) -> Proof {
+        self.proof.against.append(&mut self.gone);
         self.proof
     }
 
@@ -104,4 +125,36 @@ impl Scan {
         }
         Ok(found)
     }
+}
+
+async fn own(reader: &ArchiveReader, tenant: &str) -> Result<Vec<FileRow>, ArchiveError> {
+    let mut files = reader.files(None).await?;
+    files.retain(|file| file.tenant == tenant);
+    Ok(files)
+}
+
+/// Lists the tenant's files that lie there and are not known: neither committed, nor replaced after the erasure was done,
+/// since what is merged then holds nothing of it.
+async fn strays(reader: &ArchiveReader, erasure: &Erasure) -> Result<Vec<String>, ArchiveError> {
+    let is_own = |path: &String| path.split('/').nth(1) == Some(erasure.tenant.as_str());
+    let mut unknown: Option<BTreeSet<String>> = None;
+    // Before it is rewritten nothing is proven, and nothing is waited for.
+    let looks = if erasure.rewritten_at_us.is_some() { LOOKS_MAX } else { 1 };
+    for _ in 0..looks {
+        let present: BTreeSet<String> = reader.place().list().await?.into_iter().filter(is_own).collect();
+        // Listed after the folder: what is committed meanwhile is no stray.
+        let mut known: BTreeSet<String> =
+            own(reader, &erasure.tenant).await?.into_iter().map(|file| file.path).collect();
+        if let Some(done_us) = erasure.rewritten_at_us {
+            known.extend(reader.retired_after(&erasure.tenant, done_us).await?);
+        }
+        let now = &present - &known;
+        let still = unknown.map_or(now.clone(), |before| &before & &now);
+        if still.is_empty() {
+            return Ok(Vec::new());
+        }
+        unknown = Some(still);
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    Ok(unknown.into_iter().flatten().collect())
 }

@@ -46,11 +46,17 @@ use wardline_journal::Keyring;
 use wardline_proto::PartitionId;
 use wardline_store::Store;
 use wardline_store::catalog::{AuditHead, Catalog, FileRow, StreamId, StreamRow};
+use wardline_store::retired::RetiredWhen;
 
 /// Name of the archive's folder in a data directory.
 pub const ARCHIVE_DIR: &str = "archive";
 /// Name of the keyring in a data directory.
 pub const KEYRING: &str = "keyring.json";
+/// Rows that are decoded at once.
+const ROWS_MAX: usize = 1024;
+/// The same where a row is a block of samples or a whole frame, of up to 256 KiB.
+const LONG_ROWS_MAX: usize = 64;
+const LONG_ROWS: [&str; 2] = [Table::Waveforms.name(), Table::Quarantine.name()];
 
 /// What is known of one stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +111,11 @@ impl ArchiveReader {
     /// Lists files that others have replaced, and that wait to be removed.
     pub async fn retired(&self) -> Result<Vec<String>, ArchiveError> {
         Ok(self.catalog.retired(None).await?)
+    }
+
+    /// Lists a tenant's files that others have replaced after a time, and that wait to be removed.
+    pub(crate) async fn retired_after(&self, tenant: &str, at_us: i64) -> Result<Vec<String>, ArchiveError> {
+        Ok(self.catalog.retired_of(tenant, RetiredWhen::After(at_us)).await?)
     }
 
     /// Returns the tenants whose keys were destroyed.
@@ -201,6 +212,7 @@ pub(crate) fn verified(
         return Err(ArchiveError::FileChanged(file.path.clone()));
     }
     let options = ArrowReaderOptions::new().with_file_decryption_properties(keys.decryption()?);
+    let rows = if LONG_ROWS.contains(&file.table.as_str()) { LONG_ROWS_MAX } else { ROWS_MAX };
     let opened = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options);
-    opened.and_then(ParquetRecordBatchReaderBuilder::build).map_err(of_parquet)
+    opened.and_then(|opened| opened.with_batch_size(rows).build()).map_err(of_parquet)
 }

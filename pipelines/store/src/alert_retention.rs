@@ -1,7 +1,8 @@
 //! What the alert log and the ledger forget: what is long over, and what nobody still has to accept.
 //!
 //! An alert goes whole, with all of its events, when its last event is old, its signal is off, and every listener with
-//! a lease has confirmed it. What is present or not accepted stays, however old it is.
+//! a lease has confirmed it. What is present or not accepted stays, however old it is, and
+//! nothing of a tenant under legal hold is forgotten.
 
 use crate::alert_log;
 use crate::db::{Record, Tx, args};
@@ -24,7 +25,8 @@ impl Store {
         let select = concat!(
             "SELECT a.tenant, a.alert_id, a.cursor FROM alert_event e JOIN alert a \
              ON a.tenant = e.tenant AND a.cursor = e.cursor \
-             WHERE e.stored_at_us < $1 AND a.ended_us <> 0 AND NOT EXISTS (SELECT 1 FROM alert_listener l \
+             WHERE e.stored_at_us < $1 AND a.ended_us <> 0 \
+             AND NOT EXISTS (SELECT 1 FROM legal_hold h WHERE h.tenant = a.tenant) AND NOT EXISTS (SELECT 1 FROM alert_listener l \
              WHERE l.tenant = a.tenant AND l.confirmed < a.cursor AND ",
             missed!(),
             ") ORDER BY e.stored_at_us LIMIT $2"
@@ -41,7 +43,8 @@ impl Store {
     /// Forgets deliveries that were sent before `before_us`: accepted ones, and those to whom nobody misses.
     pub async fn trim_deliveries(&self, before_us: i64) -> Result<u64, StoreError> {
         let delete = concat!(
-            "DELETE FROM alert_delivery WHERE sent_at_us < $1 AND (accepted_at_us <> 0 OR NOT EXISTS \
+            "DELETE FROM alert_delivery WHERE sent_at_us < $1 \
+             AND NOT EXISTS (SELECT 1 FROM legal_hold h WHERE h.tenant = alert_delivery.tenant) AND (accepted_at_us <> 0 OR NOT EXISTS \
              (SELECT 1 FROM alert_listener l WHERE l.tenant = alert_delivery.tenant \
              AND l.listener = alert_delivery.listener AND ",
             missed!(),
@@ -71,7 +74,8 @@ async fn forget(tx: &mut Tx, alert: &Record) -> Result<(), StoreError> {
     let (tenant, alert_id, cursor) = (alert.text("tenant")?, alert.text("alert_id")?, alert.int("cursor")?);
     alert_log::lock(tx, &tenant).await?;
     // Its last event may not be the last any more: of two nodes one was first.
-    let delete = "DELETE FROM alert WHERE tenant = $1 AND alert_id = $2 AND cursor = $3 AND ended_us <> 0";
+    let delete = "DELETE FROM alert WHERE tenant = $1 AND alert_id = $2 AND cursor = $3 AND ended_us <> 0 \
+                  AND NOT EXISTS (SELECT 1 FROM legal_hold h WHERE h.tenant = $1)";
     if tx.run(delete, args![&tenant, &alert_id, cursor]).await? == 0 {
         return Ok(());
     }

@@ -255,6 +255,25 @@ impl Catalog {
         rows.iter().map(|row| row.text("erasure_id")).collect()
     }
 
+    /// Opens a tenant's erasures that were rewritten, certified or not and in part or whole, under a lease: files will hold
+    /// rows of theirs.
+    pub async fn reopen_erasures(&self, lease: u64, tenant: &str) -> Result<(), CommitError> {
+        let select = "SELECT e.erasure_id FROM erasure e WHERE e.tenant = $1 AND (e.rewritten_at_us IS NOT NULL \
+                      OR EXISTS (SELECT 1 FROM erasure_part p WHERE p.erasure_id = e.erasure_id)) LIMIT 1";
+        if self.store().db().one(select, args![tenant]).await?.is_none() {
+            return Ok(());
+        }
+        let mut tx = self.store().db().begin().await?;
+        hold_lease(self, &mut tx, lease).await?;
+        let update = "UPDATE erasure SET rewritten_at_us = NULL WHERE tenant = $1 \
+                      AND rewritten_at_us IS NOT NULL";
+        tx.run(update, args![tenant]).await?;
+        let parts =
+            "DELETE FROM erasure_part WHERE erasure_id IN (SELECT erasure_id FROM erasure WHERE tenant = $1)";
+        tx.run(parts, args![tenant]).await?;
+        Ok(tx.commit().await?)
+    }
+
     /// Marks an erasure as rewritten, under a lease: where there are several workers, for this partition, and as a whole
     /// when no other is left.
     pub async fn end_erasing(&self, lease: u64, erasure_id: &str, at_us: i64) -> Result<(), CommitError> {
@@ -272,7 +291,9 @@ impl Catalog {
                 return Ok(tx.commit().await?);
             }
         }
-        let update = "UPDATE erasure SET files_left = 0, problem = '', rewritten_at_us = $1 \
+        // Clocks of workers differ: not before anything was replaced that may hold what it took.
+        let update = "UPDATE erasure SET files_left = 0, problem = '', rewritten_at_us = (SELECT CASE WHEN \
+                      MAX(retired_at_us) > $1 THEN MAX(retired_at_us) ELSE $1 END FROM archive_retired) \
                       WHERE erasure_id = $2 AND rewritten_at_us IS NULL";
         tx.run(update, args![at_us, erasure_id]).await?;
         Ok(tx.commit().await?)

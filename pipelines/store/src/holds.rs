@@ -1,7 +1,7 @@
 //! What may not be destroyed, and what was: legal holds, and tenants whose keys were shredded.
 
 use crate::catalog::Catalog;
-use crate::db::{Record, args};
+use crate::db::{Record, Tx, args};
 use crate::outbox::{Change, insert};
 use crate::registry::Reject;
 use crate::{Store, StoreError};
@@ -24,12 +24,19 @@ pub struct Hold {
 }
 
 impl Store {
-    /// Sets a hold, audited. One that stands stays as it is.
+    /// Sets a hold, audited. One that stands stays as it is; none is set while the tenant's keys are being destroyed.
     pub async fn set_hold(&self, change: &Change, tenant: &TenantId, reason: &str) -> Result<(), StoreError> {
         if reason.is_empty() || reason.len() > REASON_BYTES_MAX || reason.chars().any(char::is_control) {
             return Err(Reject::Invalid("reason").into());
         }
         let mut tx = self.db().begin().await?;
+        lock(&mut tx).await?;
+        let begun = "SELECT tenant FROM tenant_shred WHERE tenant = $1 AND done_at_us IS NULL";
+        if tx.one(begun, args![tenant.as_str()]).await?.is_some() {
+            insert(&mut tx, change, "legal_hold_set", "shred_begun", tenant.as_str()).await?;
+            tx.commit().await?;
+            return Err(Reject::BeingShredded.into());
+        }
         let set = "INSERT INTO legal_hold (tenant, reason, set_by, set_at_us) VALUES ($1, $2, $3, $4) \
                    ON CONFLICT (tenant) DO NOTHING";
         tx.run(set, args![tenant.as_str(), reason, &change.actor, change.at_us]).await?;
@@ -65,7 +72,7 @@ impl Store {
     /// it.
     pub async fn begin_shred(&self, change: &Change, tenant: &TenantId) -> Result<bool, StoreError> {
         let mut tx = self.db().begin().await?;
-        // The insert reads the hold in the statement that records: one that is set meanwhile comes before or after.
+        lock(&mut tx).await?;
         let begin = "INSERT INTO tenant_shred (tenant, asked_at_us) SELECT $1, $2 \
                      WHERE NOT EXISTS (SELECT 1 FROM legal_hold WHERE tenant = $1)";
         let begun = tx.run(begin, args![tenant.as_str(), change.at_us]).await? == 1;
@@ -95,6 +102,11 @@ impl Store {
         let select = "SELECT DISTINCT tenant FROM tenant_shred ORDER BY tenant";
         self.db().all(select, args![]).await?.iter().map(|row| row.text("tenant")).collect()
     }
+}
+
+/// Lets a hold and what it forbids come one after the other.
+async fn lock(tx: &mut Tx) -> Result<(), StoreError> {
+    tx.run("UPDATE registry_version SET version = version WHERE id = 1", args![]).await.map(drop)
 }
 
 impl Catalog {

@@ -17,6 +17,20 @@ pub struct Replacement {
     pub at_us: i64,
 }
 
+/// Which retired files, by when they were retired, unix microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetiredWhen {
+    /// At or before a time.
+    Until(i64),
+    /// After a time.
+    After(i64),
+}
+
+/// Says whether a file is a tenant's: its path is `table/tenant/...`.
+fn is_of(path: &str, tenant: &str) -> bool {
+    path.split('/').nth(1) == Some(tenant)
+}
+
 impl Catalog {
     /// Puts one file in the place of others, or changes nothing.
     pub async fn replace(&self, replacement: &Replacement) -> Result<(), CommitError> {
@@ -36,15 +50,43 @@ impl Catalog {
         rows.iter().map(|row| row.text("path")).collect()
     }
 
-    /// Lists retired files that may be removed: those retired at or before a time, and all of them while an erasure
-    /// stands that waits for no reader. A legal hold keeps what an erasure has replaced.
+    /// Lists a tenant's retired files: those retired at or before a time, or those retired after it.
+    pub async fn retired_of(&self, tenant: &str, time: RetiredWhen) -> Result<Vec<String>, StoreError> {
+        let (from_us, until_us) = match time {
+            RetiredWhen::Until(at_us) => (i64::MIN, at_us),
+            RetiredWhen::After(at_us) => (at_us.saturating_add(1), i64::MAX),
+        };
+        let select = "SELECT path FROM archive_retired WHERE retired_at_us BETWEEN $1 AND $2 ORDER BY path";
+        let rows = self.store().db().all(select, args![from_us, until_us]).await?;
+        let mut paths = rows.iter().map(|row| row.text("path")).collect::<Result<Vec<_>, _>>()?;
+        paths.retain(|path| is_of(path, tenant));
+        Ok(paths)
+    }
+
+    /// Lists retired files that may be removed: those retired at or before a time, and of the tenant of an erasure that
+    /// waits for no reader those that may hold what it took: retired before it was done. A legal hold keeps what an
+    /// erasure has replaced.
     pub async fn removable(&self, until_us: i64) -> Result<Vec<String>, StoreError> {
-        let select = "SELECT path FROM archive_retired WHERE (retired_at_us <= $1 OR EXISTS (SELECT 1 FROM erasure \
-                      WHERE at_once = 1 AND certified_at_us IS NULL)) AND NOT EXISTS (SELECT 1 FROM erasure e \
+        let mut tx = self.store().db().begin_read().await?;
+        let hurried = "SELECT tenant, rewritten_at_us FROM erasure WHERE at_once = 1 AND certified_at_us IS NULL \
+                       AND rewritten_at_us IS NOT NULL";
+        let hurried = tx.all(hurried, args![]).await?;
+        let hurried: Vec<_> = hurried
+            .iter()
+            .map(|row| Ok((row.text("tenant")?, row.int("rewritten_at_us")?)))
+            .collect::<Result<_, StoreError>>()?;
+        let select = "SELECT path, retired_at_us FROM archive_retired WHERE NOT EXISTS (SELECT 1 FROM erasure e \
                       JOIN legal_hold h ON h.tenant = e.tenant WHERE e.erasure_id = archive_retired.erasure_id) \
                       ORDER BY path";
-        let rows = self.store().db().all(select, args![until_us]).await?;
-        rows.iter().map(|row| row.text("path")).collect()
+        let mut paths = Vec::new();
+        for row in tx.all(select, args![]).await? {
+            let (path, at_us) = (row.text("path")?, row.int("retired_at_us")?);
+            let may_hold = |(tenant, done_us): &(String, i64)| at_us <= *done_us && is_of(&path, tenant);
+            if at_us <= until_us || hurried.iter().any(may_hold) {
+                paths.push(path);
+            }
+        }
+        Ok(paths)
     }
 
     /// Forgets retired files, after they were removed.

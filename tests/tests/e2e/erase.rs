@@ -2,12 +2,15 @@
 //! stay, and the certificate holds until a byte of it is changed.
 
 use crate::archive::block_on;
-use crate::frames::{HEART_RATE, Publisher, frame, now_us, series};
+use crate::frames::{HEART_RATE, Publisher, frame, heart_rate, now_us, series};
 use crate::process::{eventually, run};
 use crate::rows;
 use crate::stand::{Stand, TENANT};
 use anyhow::{Context, ensure};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use wardline_proto::v1::Body;
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
@@ -60,6 +63,36 @@ async fn two_patients(stand: &Stand, certs: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Another device of the tenant, which sends all the while.
+struct Sending {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<anyhow::Result<u64>>,
+}
+
+impl Sending {
+    fn start(stand: &Stand, device: &'static str) -> anyhow::Result<Self> {
+        let (stop, port, certs) = (Arc::new(AtomicBool::new(false)), stand.mqtt, stand.device(device)?);
+        let stopped = stop.clone();
+        let send = async move {
+            let mut publisher = Publisher::connect(port, TENANT, device, &certs).await?;
+            let mut sent = 0;
+            while !stopped.load(Relaxed) {
+                sent += 1;
+                publisher.publish(&frame(EPOCH, sent, &heart_rate(now_us(), &[60.0]))).await?;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            anyhow::Ok(sent)
+        };
+        Ok(Self { stop, thread: std::thread::spawn(|| block_on(send)) })
+    }
+
+    /// Returns how many frames were acknowledged.
+    fn stop(self) -> anyhow::Result<u64> {
+        self.stop.store(true, Relaxed);
+        self.thread.join().map_err(|_panicked| anyhow::anyhow!("the sender panicked"))?
+    }
+}
+
 #[test]
 fn a_subject_is_erased_and_certified_over_kills_and_the_next_wearer_stays() -> anyhow::Result<()> {
     let mut stand = Stand::new()?;
@@ -95,6 +128,7 @@ fn a_subject_is_erased_and_certified_over_kills_and_the_next_wearer_stays() -> a
     std::thread::sleep(Duration::from_millis(700));
     stand.kill()?;
     stand.start()?;
+    let sending = Sending::start(&stand, "mon-2")?;
     let path = stand.path("ada.json");
     let path_text = path.display().to_string();
     let mut again =
@@ -102,7 +136,10 @@ fn a_subject_is_erased_and_certified_over_kills_and_the_next_wearer_stays() -> a
     let told = run(again.args(["--out", &path_text]).arg("--data-dir").arg(stand.data()))?;
     ensure!(told.contains("certified: "), "{told}");
     println!("{}", std::fs::read_to_string(&path)?);
-    let left = rows::positions(&stand.table("numerics")?)?;
+    let sent = sending.stop()?;
+    ensure!(sent > 10, "it was proven beside {sent} frames");
+    let mut left = rows::positions(&stand.table("numerics")?)?;
+    left.retain(|position| position.device == "mon-1");
     ensure!(left.len() == bobs && left.iter().all(|p| p.seq > FRAMES / 2), "{bobs} of Bob: {left:?}");
 
     let certificate = ["archive", "certificate", "--verify", &path_text, "--subject", "p-ada"];

@@ -25,8 +25,8 @@ pub(super) struct Erasing {
 }
 
 impl Erasing {
-    pub(super) async fn start(parts: &Parts) -> Result<Self, ArchiveError> {
-        let list = list(parts).await?;
+    pub(super) async fn start(parts: &Parts, lease: u64) -> Result<Self, ArchiveError> {
+        let list = list(parts, lease).await?;
         let long_ago = Instant::now().checked_sub(parts.options.erasure_poll).unwrap_or_else(Instant::now);
         Ok(Self { list, job: None, looked_at: long_ago })
     }
@@ -42,8 +42,14 @@ impl Erasing {
     }
 }
 
-async fn list(parts: &Parts) -> Result<Arc<Erased>, ArchiveError> {
-    Ok(Arc::new(Erased::new(&parts.catalog.erased_ranges().await?)))
+/// Reads the erase list. What is kept for a legal hold from now on must not be shown: to readers its erasures are open
+/// again.
+async fn list(parts: &Parts, lease: u64) -> Result<Arc<Erased>, ArchiveError> {
+    let held: Vec<String> = parts.store.holds().await?.into_iter().map(|hold| hold.tenant).collect();
+    for tenant in &held {
+        parts.catalog.reopen_erasures(lease, tenant).await?;
+    }
+    Ok(Arc::new(Erased::new(&parts.catalog.erased_ranges().await?).hold(held)))
 }
 
 impl Session<'_> {
@@ -80,7 +86,7 @@ impl Session<'_> {
 
     /// Takes the erase list, and starts when there is something to rewrite.
     async fn look(&mut self) -> Result<(), ArchiveError> {
-        let list = list(self.parts).await?;
+        let list = list(self.parts, self.lease).await?;
         self.erasing.looked_at = Instant::now();
         if list != self.erasing.list {
             self.arrivals.iter_mut().for_each(|arrival| list.prune(&mut arrival.content));

@@ -89,6 +89,9 @@ pub enum Reject {
     /// Nothing of the tenant is destroyed while a legal hold stands.
     #[error("the tenant is under legal hold")]
     Held,
+    /// The tenant's keys are being destroyed: what a hold would keep is as good as gone.
+    #[error("the tenant's keys are being destroyed: finish it, a hold comes too late")]
+    BeingShredded,
     /// The subject was erased: its name is not used again.
     #[error("the subject was erased")]
     Erased,

@@ -274,6 +274,10 @@ fn what_is_over_and_accepted_is_forgotten_and_nothing_else() {
         };
         store.write_ledger(&[sent(1, "a"), sent(3, "a"), sent(4, "c")], &[confirmed]).await.unwrap();
         assert_eq!(store.forget_alerts(7).await.unwrap(), 0, "stored at 7: not old yet");
+        store.set_hold(&by(1), &tenant, "case 17").await.unwrap();
+        assert_eq!(store.forget_alerts(1_000).await.unwrap(), 0, "nothing is forgotten under a hold");
+        assert_eq!(store.trim_deliveries(1_000).await.unwrap(), 0, "of whom an alert was told neither");
+        store.release_hold(&by(2), &tenant).await.unwrap();
         assert_eq!(store.forget_alerts(1_000).await.unwrap(), 1);
         assert_eq!(store.forget_alerts(1_000).await.unwrap(), 0);
         let left = store.alert_events(&tenant, 0, 10).await.unwrap();

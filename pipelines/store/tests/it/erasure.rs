@@ -5,7 +5,14 @@ use wardline_proto::TenantId;
 use wardline_store::catalog::{Catalog, CommitError, FileRow, StreamId};
 use wardline_store::erasure::{ErasedFile, ErasedFrames, SignedCertificate};
 use wardline_store::registry::{NewBinding, NewDevice, Reject};
+use wardline_store::retired::{Replacement, RetiredWhen};
 use wardline_store::{Store, StoreError};
+
+const A: &str = "numerics/st-mary/a";
+const B: &str = "numerics/st-mary/b";
+const C: &str = "numerics/st-mary/c";
+const LATER: &str = "numerics/st-mary/later";
+const OTHERS: &str = "numerics/other/x";
 
 fn file(path: &str) -> FileRow {
     FileRow {
@@ -36,6 +43,20 @@ async fn wear(store: &Store) -> TenantId {
     device.tenant
 }
 
+async fn merge(catalog: &Catalog, lease: u64, (from, into, at_us): (&str, &str, i64)) {
+    let (from, into) = (vec![from.to_owned()], file(into));
+    catalog.replace(&Replacement { lease, from, into, at_us }).await.unwrap();
+}
+
+async fn a_hold_keeps_what_was_replaced(store: &Store, catalog: &Catalog, demo: &TenantId) {
+    let of = async |when| catalog.retired_of("st-mary", when).await.unwrap();
+    assert_eq!(of(RetiredWhen::Until(9)).await, [A, B]);
+    assert_eq!(of(RetiredWhen::After(9)).await, [LATER]);
+    store.set_hold(&change(), demo, "case 18").await.unwrap();
+    assert_eq!(catalog.removable(i64::MAX).await.unwrap(), [OTHERS, LATER]);
+    store.release_hold(&change(), demo).await.unwrap();
+}
+
 #[test]
 fn an_erasure_is_recorded_rewritten_and_certified_once() {
     on_both(|store| async move {
@@ -57,7 +78,7 @@ fn an_erasure_is_recorded_rewritten_and_certified_once() {
         let commit = wardline_store::catalog::Commit {
             lease: lease.number,
             next_offset: 5,
-            files: vec![file("a"), file("b")],
+            files: vec![file(A), file(B), file(OTHERS), file(LATER)],
             ..wardline_store::catalog::Commit::default()
         };
         catalog.commit(&commit).await.unwrap();
@@ -72,29 +93,31 @@ fn an_erasure_is_recorded_rewritten_and_certified_once() {
             frames: vec![ErasedFrames { id: id.clone(), hour_us: 0, archived: 1, quarantined: 0 }],
             at_us: 7,
         };
-        assert!(catalog.erase_file(&struck("a", Some(file("c")))).await.unwrap());
-        assert!(
-            catalog.erase_file(&struck("a", None)).await.is_err(),
-            "it is gone: nothing is counted twice"
-        );
-        assert!(catalog.erase_file(&struck("b", None)).await.unwrap());
+        assert!(catalog.erase_file(&struck(A, Some(file(C)))).await.unwrap());
+        assert!(catalog.erase_file(&struck(A, None)).await.is_err(), "it is gone: nothing is counted twice");
+        assert!(catalog.erase_file(&struck(B, None)).await.unwrap());
         let paths: Vec<_> = catalog.files(None).await.unwrap().into_iter().map(|file| file.path).collect();
-        assert_eq!(
-            (paths, catalog.retired(None).await.unwrap()),
-            (vec!["c".into()], vec!["a".into(), "b".into()])
-        );
-        assert_eq!(catalog.removable(6).await.unwrap(), Vec::<String>::new(), "readers may still have them");
+        assert_eq!(paths, [OTHERS, C, LATER]);
+        assert_eq!(catalog.retired(None).await.unwrap(), [A, B]);
+        merge(&catalog, lease.number, (OTHERS, "numerics/other/y", 7)).await;
+        let removable = async |until_us| catalog.removable(until_us).await.unwrap();
+        assert!(removable(6).await.is_empty(), "readers may still have them");
         store.ask_erasure(&change(), &demo, "p-1", true).await.unwrap();
-        assert_eq!(catalog.removable(6).await.unwrap(), ["a", "b"]);
-        store.set_hold(&change(), &demo, "case 18").await.unwrap();
-        assert!(catalog.removable(i64::MAX).await.unwrap().is_empty(), "a hold keeps them");
-        store.release_hold(&change(), &demo).await.unwrap();
+        assert!(removable(6).await.is_empty(), "rows that are still to be struck may lie in them");
 
         let certificate = SignedCertificate { document: vec![1], signature: vec![2] };
         let other = SignedCertificate { document: vec![3], signature: vec![4] };
         store.certify_erasure(&change(), &asked.erasure_id, &other, "early").await.unwrap();
         assert_eq!(store.erasure_certificate(&asked.erasure_id).await.unwrap(), None, "not rewritten");
         catalog.end_erasing(lease.number, &asked.erasure_id, 9).await.unwrap();
+        merge(&catalog, lease.number, (LATER, "numerics/st-mary/y", 10)).await;
+        assert_eq!(
+            removable(6).await,
+            [A, B],
+            "who waits for no reader takes what it replaced, and nothing else"
+        );
+        assert_eq!(removable(7).await, [OTHERS, A, B]);
+        a_hold_keeps_what_was_replaced(&store, &catalog, &demo).await;
         for given in [&certificate, &other] {
             store.certify_erasure(&change(), &asked.erasure_id, given, "st-mary").await.unwrap();
         }
@@ -103,6 +126,10 @@ fn an_erasure_is_recorded_rewritten_and_certified_once() {
         assert_eq!((erasure.counts[0].files, erasure.counts[0].rows), (2, 4));
         assert!(erasure.ranges.iter().all(|range| range.is_rewritten));
         assert!(catalog.open_erasures().await.unwrap().is_empty());
+        catalog.reopen_erasures(lease.number, "other").await.unwrap();
+        assert!(store.erased_ranges().await.unwrap().iter().all(|range| range.is_rewritten));
+        catalog.reopen_erasures(lease.number, "st-mary").await.unwrap();
+        assert!(store.erased_ranges().await.unwrap().iter().all(|range| !range.is_rewritten));
     });
 }
 

@@ -1,6 +1,8 @@
 //! What is under hold is not destroyed.
 
 use crate::rig::{at, audited, change, on_both, tenant};
+use wardline_store::StoreError;
+use wardline_store::registry::Reject;
 
 #[test]
 fn a_hold_forbids_a_shred_and_both_are_audited() {
@@ -28,5 +30,12 @@ fn a_hold_forbids_a_shred_and_both_are_audited() {
         ];
         assert_eq!(told, expected);
         assert!(store.set_hold(&change(), &held, "").await.is_err(), "a hold has a reason");
+        let late = store.set_hold(&at(7), &held, "case 18").await;
+        assert!(matches!(late, Err(StoreError::Reject(Reject::BeingShredded))), "{late:?}");
+        assert!(store.holds().await.unwrap().is_empty());
+        store.finish_shred(&at(8), &held, &[]).await.unwrap();
+        store.set_hold(&at(9), &held, "case 18").await.unwrap();
+        let told: Vec<_> = audited(&store).await.into_iter().map(|(act, on)| format!("{act} {on}")).collect();
+        assert_eq!(told[7..], ["legal_hold_set held", "tenant_shredded held keys ", "legal_hold_set held"]);
     });
 }
