@@ -199,6 +199,28 @@ impl ArchiveReader {
         }
         Ok(reports)
     }
+
+    /// Reports hours as [`completeness`](Self::completeness) does, and of each stream the first hour behind the range
+    /// with its first hole: that may have begun within it.
+    pub async fn holes(
+        &self,
+        device: Option<&str>,
+        (from_us, to_us): (i64, i64),
+    ) -> Result<Vec<HourReport>, ArchiveError> {
+        let mut reports = Vec::new();
+        for stream in self.catalog.streams(device).await? {
+            let seen = Intervals::decode(&stream.seen).ok_or(ArchiveError::StreamState)?;
+            let hours = self.catalog.hours(&stream.id, i64::MIN, i64::MAX).await?;
+            let of_stream = report(&seen, &hours)?.into_iter().filter(|hour| hour.hour_us >= from_us);
+            let (within, behind): (Vec<_>, Vec<_>) = of_stream.partition(|hour| hour.hour_us <= to_us);
+            reports.extend(within);
+            reports.extend(behind.into_iter().min_by_key(|hour| hour.hour_us).map(|mut hour| {
+                hour.missing.truncate(1);
+                hour
+            }));
+        }
+        Ok(reports)
+    }
 }
 
 /// Opens the rows of a file that is byte for byte the committed one. Blocks; the file is read whole.

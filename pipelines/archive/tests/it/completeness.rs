@@ -166,3 +166,23 @@ async fn what_an_agent_dropped_is_a_recorded_loss_and_the_rest_of_a_hole_is_not(
     assert_eq!(found, [(3..=3, false), (4..=6, true), (7..=8, false)]);
     assert!(losses(&reader, &files, "mon-2").unwrap().is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_be_missing_of_a_time_is_told_though_the_next_frame_came_hours_later() {
+    let rig = Rig::new().await;
+    for (seq, hour) in [(1, 0), (2, 1), (9, 4), (12, 4), (20, 5)] {
+        send(&rig, seq, hour, true);
+    }
+    rig.archive().await;
+    let of = |hour: i64| FIRST_US + hour * HOUR_US;
+    let missing = async |from: i64, to: i64| {
+        let reports = rig.reader().holes(Some("mon-1"), (of(from), of(to))).await.unwrap();
+        reports.into_iter().flat_map(|report| report.missing).collect::<Vec<_>>()
+    };
+    let own = rig.reader().completeness(Some("mon-1"), (of(1), of(2))).await.unwrap();
+    assert!(own.iter().all(|report| report.missing.is_empty()), "they belong to hours behind");
+    assert_eq!(missing(1, 2).await, [3..=8], "the silence may have begun then");
+    assert_eq!(missing(4, 4).await, [3..=8, 10..=11, 13..=19]);
+    assert_eq!(missing(5, 9).await, [13..=19]);
+    assert_eq!(missing(6, 9).await, [], "nothing came since");
+}

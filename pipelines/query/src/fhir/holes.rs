@@ -42,7 +42,7 @@ impl Site {
         let reader = ArchiveReader::open(self.data_dir()).await.map_err(away)?;
         let mut holes = Vec::new();
         for device in devices {
-            let reports = reader.completeness(Some(&device), hours).await.map_err(away)?;
+            let reports = reader.holes(Some(&device), hours).await.map_err(away)?;
             let own = reports.iter().filter(|report| report.id.tenant == asked.caller.tenant.as_str());
             holes.extend(own.flat_map(|report| of_report(asked, report)));
         }
