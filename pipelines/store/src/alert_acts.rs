@@ -61,11 +61,14 @@ impl Store {
         if let Act::Pause { by, until_us } = act {
             pause(&mut tx, tenant, &condition_id, (i64::from(said.signal.priority), *until_us, by)).await?;
         }
-        if matches!(act, Act::Resume | Act::Expire) {
-            let delete = "DELETE FROM alert_pause WHERE tenant = $1 AND condition_id = $2 AND \
-                          (until_us <= $3 OR $4 = 1)";
-            let now = matches!(act, Act::Resume);
-            tx.run(delete, args![tenant.as_str(), &condition_id, by.at_us, now]).await?;
+        // Whoever acknowledges ends the pause as well: what comes back afterwards is not seen to.
+        let over_us = match act {
+            Act::Resume | Act::Acknowledge { .. } => Some(i64::MAX),
+            Act::Expire => Some(by.at_us),
+            Act::Pause { .. } => None,
+        };
+        if let Some(until_us) = over_us {
+            alert_log::end_pause(&mut tx, (tenant.as_str(), &condition_id), until_us).await?;
         }
         // The phase is in `said`; nothing follows the condition here.
         let condition = Condition { condition_id, phase: AlarmPhase::Unspecified, priority, policy };

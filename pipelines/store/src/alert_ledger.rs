@@ -58,6 +58,8 @@ pub struct ListenerRow {
     pub sent: u64,
     /// The last cursor that it confirmed.
     pub confirmed: u64,
+    /// What it filters away of its wards, by name; empty when it hears every physiological and technical alert of them.
+    pub misses: String,
 }
 
 /// An event that was handed to a listener's connection.
@@ -97,18 +99,20 @@ pub struct DeliveryFilter {
     pub open: bool,
 }
 
-const LISTENER: &str = "SELECT tenant, listener, sites, state, lease_us, leased_until_us, behind_us, opened_at_us, sent, confirmed \
+const LISTENER: &str = "SELECT tenant, listener, sites, state, lease_us, leased_until_us, behind_us, opened_at_us, sent, confirmed, misses \
                         FROM alert_listener WHERE $1 = '' OR tenant = $1 ORDER BY tenant, listener";
 
 impl Store {
-    /// Notes that somebody subscribes from `cursor` on; the lease begins.
-    pub async fn open_listener(&self, listener: &ListenerRow) -> Result<(), StoreError> {
+    /// Notes that somebody subscribes from `cursor` on; the lease begins. `false`, and nothing is noted, when it wants no
+    /// lease and somebody of its name has one that was not given back: nobody is taken for a listener by another's doing.
+    pub async fn open_listener(&self, listener: &ListenerRow) -> Result<bool, StoreError> {
         // A cursor that it resumes from was handled; one before what it has confirmed is heard again.
         let upsert = "INSERT INTO alert_listener (tenant, listener, sites, state, lease_us, leased_until_us, behind_us, \
-                      opened_at_us, sent, confirmed) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+                      opened_at_us, sent, confirmed, misses) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
                       ON CONFLICT (tenant, listener) DO UPDATE SET sites = $3, state = $4, lease_us = $5, \
-                      leased_until_us = $6, behind_us = $7, opened_at_us = $8, \
-                      confirmed = CASE WHEN alert_listener.confirmed > $10 THEN alert_listener.confirmed ELSE $10 END";
+                      leased_until_us = $6, behind_us = $7, opened_at_us = $8, misses = $11, \
+                      confirmed = CASE WHEN alert_listener.confirmed > $10 THEN alert_listener.confirmed ELSE $10 END \
+                      WHERE excluded.lease_us > 0 OR alert_listener.lease_us = 0 OR alert_listener.leased_until_us = 0";
         let sites = listener.sites.join(",");
         let values = args![
             listener.tenant.as_str(),
@@ -121,8 +125,9 @@ impl Store {
             listener.opened_at_us,
             signed(listener.sent)?,
             signed(listener.confirmed)?,
+            &listener.misses,
         ];
-        self.db().run(upsert, values).await.map(drop)
+        Ok(self.db().run(upsert, values).await? > 0)
     }
 
     /// Notes how a listener stands, when it is still the subscription of `opened_at_us`.
@@ -161,7 +166,7 @@ impl Store {
     /// Returns all listeners, each that has a lease with when its first unconfirmed event was stored.
     pub async fn listeners_waiting(&self) -> Result<Vec<(ListenerRow, Option<i64>)>, StoreError> {
         let select = "SELECT tenant, listener, sites, state, lease_us, leased_until_us, behind_us, opened_at_us, sent, \
-                      confirmed, CASE WHEN lease_us > 0 THEN (SELECT e.stored_at_us FROM alert_event e \
+                      confirmed, misses, CASE WHEN lease_us > 0 THEN (SELECT e.stored_at_us FROM alert_event e \
                       WHERE e.tenant = l.tenant AND e.cursor > l.confirmed ORDER BY e.cursor LIMIT 1) END \
                       AS waits_since_us FROM alert_listener l ORDER BY tenant, listener";
         let row = |row: &Record| Ok((listener(row)?, row.maybe_int("waits_since_us")?));
@@ -212,6 +217,7 @@ fn listener(row: &Record) -> Result<ListenerRow, StoreError> {
         opened_at_us: row.int("opened_at_us")?,
         sent: row.unsigned("sent")?,
         confirmed: row.unsigned("confirmed")?,
+        misses: row.text("misses")?,
     })
 }
 

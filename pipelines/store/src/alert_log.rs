@@ -7,6 +7,7 @@ use crate::alerts::NewEvent;
 use crate::db::{Record, Tx, args};
 use prost::Message;
 use wardline_proto::TenantId;
+use wardline_proto::v1::{AlarmPhase, AlertState};
 
 /// Adds an event of the engine or of the watch; returns its cursor.
 pub(crate) async fn append(tx: &mut Tx, event: &NewEvent, now_us: i64) -> Result<u64, StoreError> {
@@ -16,8 +17,15 @@ pub(crate) async fn append(tx: &mut Tx, event: &NewEvent, now_us: i64) -> Result
     let before = tx.one(select, args![tenant, &event.alert_id]).await?;
     let before = before.map(|row| row.maybe_bytes("signal")).transpose()?.flatten();
     let before = before.as_deref().map(signal).transpose()?;
+    // The same name of an alert that is over, begun again: its signal begins again too.
+    let before = before.filter(|signal| !signal.is_over() || change.phase != AlarmPhase::Start);
+    let was_paused = before.as_ref().is_some_and(|signal| signal.state() == AlertState::Paused);
     let paused = if before.is_none() { pause_of(tx, tenant, &change.condition_id).await? } else { None };
     let said = Signal::follow(before, change, paused, now_us);
+    // A higher priority has ended the pause: it does not come back with the condition.
+    if was_paused && said.signal.state() == AlertState::Present {
+        end_pause(tx, (tenant, &change.condition_id), i64::MAX).await?;
+    }
     write(tx, Written { event, said: &said, now_us }).await
 }
 
@@ -71,6 +79,16 @@ async fn pause_of(tx: &mut Tx, tenant: &str, condition: &str) -> Result<Option<P
     let Some(row) = tx.one(select, args![tenant, condition]).await? else { return Ok(None) };
     let priority = i32::try_from(row.int("priority")?).unwrap_or(0);
     Ok(Some(Paused { priority, until_us: row.int("until_us")?, by: row.text("paused_by")? }))
+}
+
+/// Ends the pause of a condition that lasts until `until_us` at most.
+pub(crate) async fn end_pause(
+    tx: &mut Tx,
+    (tenant, condition): (&str, &str),
+    until_us: i64,
+) -> Result<(), StoreError> {
+    let delete = "DELETE FROM alert_pause WHERE tenant = $1 AND condition_id = $2 AND until_us <= $3";
+    tx.run(delete, args![tenant, condition, until_us]).await.map(drop)
 }
 
 /// Reads a tenant's id.

@@ -87,6 +87,9 @@ pub struct Signal {
     /// How it behaves.
     #[prost(message, required, tag = "9")]
     pub policy: Policy,
+    /// The highest priority that it had.
+    #[prost(enumeration = "Priority", tag = "10")]
+    pub highest: i32,
 }
 
 /// What an event says beside the condition.
@@ -135,11 +138,21 @@ impl Signal {
             Some(before) => before,
             None => Self::raised(change, paused, now_us),
         };
-        if priority > signal.priority && signal.is_muted() {
-            signal.alarm(now_us);
-        }
+        let rises = priority > signal.priority;
+        // The device has started it again: whoever saw to it saw to what was before.
+        let again = match change.phase {
+            AlarmPhase::Continue => signal.is_acknowledged(),
+            AlarmPhase::Start => signal.state() == AlertState::Latched,
+            _ => false,
+        };
         signal.priority = priority;
+        signal.highest = signal.highest.max(priority);
         signal.policy = change.policy;
+        if again || (rises && signal.is_muted()) {
+            signal.alarm(now_us);
+        } else if rises && signal.state() == AlertState::Present {
+            signal.rearm(now_us);
+        }
         if signal.state() == AlertState::Present && signal.timer_us == 0 && signal.escalations == 0 {
             signal.arm(now_us);
         }
@@ -192,6 +205,7 @@ impl Signal {
             paused_by: self.paused_by.clone(),
             paused_until_us: self.paused_until_us,
             escalations: self.escalations,
+            highest_priority: self.highest.max(self.priority),
         }
     }
 
@@ -231,6 +245,16 @@ impl Signal {
         let escalates =
             escalate_after_us > 0 && self.escalations < escalations_max && self.priority >= escalate_from;
         self.timer_us = if escalates { now_us.saturating_add(escalate_after_us) } else { 0 };
+    }
+
+    /// Escalates anew from a higher priority on: at the sooner of the two times.
+    fn rearm(&mut self, now_us: i64) {
+        let due_us = self.timer_us;
+        self.escalations = 0;
+        self.arm(now_us);
+        if due_us != 0 && self.timer_us != 0 {
+            self.timer_us = self.timer_us.min(due_us);
+        }
     }
 
     fn latch(&mut self, now_us: i64) {

@@ -11,6 +11,7 @@ mod lint_news2;
 mod lint_signal;
 mod position;
 
+use crate::engine::SystemCondition;
 use crate::news2::{Band, Parameter, SpO2Scale};
 use crate::orders::Orders;
 use std::collections::BTreeMap;
@@ -304,9 +305,12 @@ impl Rules {
         self.thresholds.iter().chain(self.rates.iter().map(|rate| &rate.change))
     }
 
-    /// Returns how the signal of a rule's alerts behaves; alarms of devices and of the system have the file's policy.
+    /// Returns how the signal of a rule's alerts behaves; alarms of devices and of the system have the file's policy. That
+    /// records were lost is over as soon as there is nothing more to lose: it stays until somebody has seen it.
     pub fn policy(&self, rule_id: &str) -> Policy {
-        self.policies.get(rule_id).copied().unwrap_or(self.policy)
+        let policy = self.policies.get(rule_id).copied().unwrap_or(self.policy);
+        let latching = policy.latching || rule_id == SystemCondition::RecordsLost.rule_id();
+        Policy { latching, ..policy }
     }
 
     /// Returns how many rules there are.

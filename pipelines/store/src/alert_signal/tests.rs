@@ -134,3 +134,36 @@ fn an_update_of_the_condition_leaves_the_signal_as_it_is() {
         assert_eq!(told.signal, signal, "neither its state nor its timer");
     }
 }
+
+#[test]
+fn what_the_device_starts_again_is_not_seen_to() {
+    let seen_to = || started(Priority::High, POLICY).act(&by("nurse"), 101).unwrap().signal;
+    let again = |signal| {
+        let restarted = change(AlarmPhase::Continue, Priority::High, POLICY);
+        Signal::follow(Some(signal), &restarted, None, 150)
+    };
+    let told = again(seen_to());
+    assert_eq!(said(&told), (AlarmPhase::Continue, "", AlertState::Present));
+    assert_eq!((told.signal.acknowledged_by.as_str(), told.signal.due_us()), ("", 160));
+    let paused = started(Priority::High, POLICY).act(&pause(500), 101).unwrap().signal;
+    assert_eq!(again(paused).signal.state(), AlertState::Paused, "a pause is for its time");
+}
+
+#[test]
+fn a_rise_escalates_anew_and_never_later() {
+    let policy = Policy { escalate_from: Priority::Medium.into(), ..POLICY };
+    let mut signal = started(Priority::Medium, policy);
+    for at_us in [110, 120] {
+        signal = signal.act(&Act::Expire, at_us).unwrap().signal;
+    }
+    assert_eq!((signal.escalations, signal.due_us()), (2, 0), "as often as it may");
+    let rise = change(AlarmPhase::Escalate, Priority::High, policy);
+    let risen = Signal::follow(Some(signal), &rise, None, 130).signal;
+    assert_eq!((risen.escalations, risen.due_us()), (0, 140));
+    let sooner = Signal::follow(Some(started(Priority::Medium, policy)), &rise, None, 105).signal;
+    assert_eq!(sooner.due_us(), 110, "the time that runs is not put off");
+    assert_eq!(risen.told().highest_priority(), Priority::High);
+    let falls = change(AlarmPhase::Deescalate, Priority::Low, policy);
+    let fallen = Signal::follow(Some(risen), &falls, None, 131).signal;
+    assert_eq!(fallen.told().highest_priority(), Priority::High, "it was");
+}

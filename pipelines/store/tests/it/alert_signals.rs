@@ -3,7 +3,7 @@
 use crate::alerts::{event, step};
 use crate::rig::{on_both, tenant};
 use prost::Message;
-use wardline_proto::v1::{AlarmPhase, AlertState};
+use wardline_proto::v1::{AlarmPhase, AlertState, Priority};
 use wardline_store::Store;
 use wardline_store::alert_acts::Acted;
 use wardline_store::alert_ledger::{Confirmation, DeliveryFilter, Hearing, ListenerRow, Sent};
@@ -153,6 +153,73 @@ fn a_pause_covers_the_condition_that_comes_back_and_no_higher_one() {
     });
 }
 
+async fn state(store: &Store, alert_id: &str) -> AlertState {
+    let stored = store.alert(&tenant("st-mary"), alert_id).await.unwrap().unwrap();
+    Said::decode(stored.said.unwrap().as_slice()).unwrap().signal.state()
+}
+
+/// A start of the condition `c` with this priority; an end when `ended_us` is not 0.
+fn of_c(alert_id: &str, phase: AlarmPhase, priority: Priority, ended_us: i64) -> NewEvent {
+    let event = event(alert_id, ended_us);
+    let condition = Condition { condition_id: "c".into(), priority, phase, ..event.condition };
+    NewEvent { condition, ..event }
+}
+
+#[test]
+fn a_pause_ends_with_an_acknowledgement_and_with_a_higher_priority() {
+    on_both(|store| async move {
+        use wardline_proto::v1::Priority::{High, Medium};
+        let start = |alert_id, priority| of_c(alert_id, AlarmPhase::Start, priority, 0);
+        let pause = || Act::Pause { by: "nurse".into(), until_us: 1_000 };
+        store.commit_alerts(&step(0, vec![start("a", Medium)])).await.unwrap();
+        said(act(&store, "a", pause(), 6).await);
+        said(act(&store, "a", acknowledge(), 7).await);
+        store.commit_alerts(&step(1, vec![start("b", Medium)])).await.unwrap();
+        assert_eq!(state(&store, "b").await, AlertState::Present, "nobody has seen to this one");
+        said(act(&store, "b", pause(), 8).await);
+        let rise = of_c("b", AlarmPhase::Escalate, High, 0);
+        store.commit_alerts(&step(2, vec![rise, start("d", Medium)])).await.unwrap();
+        assert_eq!(state(&store, "d").await, AlertState::Present, "the pause is over for good");
+    });
+}
+
+#[test]
+fn a_start_under_the_name_of_what_is_over_is_raised() {
+    on_both(|store| async move {
+        let at = |phase, ended_us| of_c("a", phase, Priority::High, ended_us);
+        let (start, end) = (at(AlarmPhase::Start, 0), at(AlarmPhase::End, 9));
+        store.commit_alerts(&step(0, vec![start.clone(), end, start])).await.unwrap();
+        assert_eq!(state(&store, "a").await, AlertState::Present);
+        let listed = store.alerts(&tenant("st-mary"), false, None, 10).await.unwrap();
+        assert_eq!(listed.len(), 1, "it is on, and listed");
+    });
+}
+
+#[test]
+fn who_wants_no_lease_takes_nobodys() {
+    on_both(|store| async move {
+        let leased = listener();
+        assert!(store.open_listener(&leased).await.unwrap());
+        let plain = ListenerRow {
+            lease_us: 0,
+            leased_until_us: 0,
+            opened_at_us: 120,
+            sites: vec![],
+            ..leased.clone()
+        };
+        assert!(!store.open_listener(&plain).await.unwrap());
+        let key =
+            |row: &ListenerRow| (row.lease_us, row.leased_until_us, row.sites.clone(), row.opened_at_us);
+        let known = store.listeners(Some(&leased.tenant)).await.unwrap();
+        assert_eq!(known.iter().map(key).collect::<Vec<_>>(), [key(&leased)]);
+        // Once it was given back, the name is free.
+        assert!(store.release_listener((&leased.tenant, &leased.listener), &by(130)).await.unwrap());
+        assert!(store.open_listener(&ListenerRow { misses: "kinds".into(), ..plain.clone() }).await.unwrap());
+        let known = store.listeners(Some(&leased.tenant)).await.unwrap();
+        assert_eq!((key(&known[0]), known[0].misses.as_str()), (key(&plain), "kinds"));
+    });
+}
+
 fn listener() -> ListenerRow {
     ListenerRow {
         tenant: tenant("st-mary"),
@@ -165,6 +232,7 @@ fn listener() -> ListenerRow {
         opened_at_us: 100,
         sent: 0,
         confirmed: 0,
+        misses: String::new(),
     }
 }
 
