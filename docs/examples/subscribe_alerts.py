@@ -8,7 +8,8 @@
 What a careful listener does, and this one shows:
 
 - It keeps the cursor of the last event that it *handled*, and resumes after it. Delivery is at least once: handle an
-  event, then keep its cursor, and treat `alert_id` with `phase` as the key when handling twice would hurt.
+  event, then keep its cursor; the cursor is also the key when handling twice would hurt. No two events of a tenant have
+  the same one, while an alert may be updated, escalate or alarm again more than once.
 - It expects a heartbeat every 5 s. Three missed ones are a lost connection, whatever TCP thinks.
 - It says aloud that it is deaf. Silence is never mistaken for health.
 

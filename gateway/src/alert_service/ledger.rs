@@ -54,9 +54,15 @@ impl Ledger {
         Self { store, entries }
     }
 
-    /// Notes who subscribes; its lease begins.
-    pub(super) async fn open(&self, declared: &Declared) -> Result<(), StoreError> {
-        self.store.open_listener(&declared.row).await
+    /// Notes who subscribes; its lease begins. Who wants no lease takes nobody's: its lines stand beside those of the
+    /// listener of its name. Returns who it is in the ledger.
+    pub(super) async fn open(&self, declared: Declared) -> Result<Declared, StoreError> {
+        if self.store.open_listener(&declared.row).await? {
+            return Ok(declared);
+        }
+        let beside = declared.beside();
+        self.store.open_listener(&beside.row).await?;
+        Ok(beside)
     }
 
     /// Notes how a listener stands.

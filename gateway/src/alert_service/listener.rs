@@ -44,8 +44,16 @@ impl Declared {
             opened_at_us: now_us,
             sent: 0,
             confirmed: cursor,
+            misses: selection(wanted)?.misses(),
         };
         Ok(Self { row: Arc::new(row) })
+    }
+
+    /// The same under a name of its own, beside a listener of its name: no name that a caller gives has the sign.
+    pub(super) fn beside(&self) -> Self {
+        let mut row = ListenerRow::clone(&self.row);
+        row.listener.push('~');
+        Self { row: Arc::new(row) }
     }
 
     pub(super) fn key(&self) -> (&TenantId, &str) {

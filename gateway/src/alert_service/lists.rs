@@ -92,6 +92,7 @@ fn status(row: ListenerRow) -> ListenerStatus {
     };
     ListenerStatus {
         listener: row.listener,
+        misses: row.misses,
         sites: row.sites,
         state: state.into(),
         sent: row.sent,

@@ -12,6 +12,7 @@ mod ledger;
 mod listener;
 mod lists;
 mod overrides;
+mod places;
 mod subscription;
 #[cfg(test)]
 mod tests;
@@ -25,11 +26,12 @@ use crate::front::now_us;
 use error::{refused, unreadable};
 use ledger::Ledger;
 use listener::Declared;
+use places::Places;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use subscription::Subscription;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 use wardline_alert::{AlertDesk, AlertFeed, AlertMetrics};
 use wardline_proto::refusal::Refusal;
@@ -38,8 +40,6 @@ use wardline_proto::v1::*;
 use wardline_proto::{Identity, TenantId};
 use wardline_store::outbox::Change;
 
-/// Most subscriptions at a time, of all tenants.
-const SUBSCRIPTIONS_MAX: usize = 1024;
 /// Events that wait for the connection of a subscriber, by default; beside them it holds one page of the shared events.
 const QUEUE: usize = 64;
 /// Who may act on alerts.
@@ -80,7 +80,7 @@ pub struct AlertParts {
 
 /// Makes the service, and starts the task of its ledger.
 pub fn service(options: AlertServiceOptions, parts: AlertParts) -> AlertServiceServer<impl AlertService> {
-    let places = Arc::new(Semaphore::new(SUBSCRIPTIONS_MAX));
+    let places = Places::default();
     let ledger = Ledger::start(parts.feed.store().clone());
     let desk = AlertDesk::new(parts.feed.clone());
     AlertServiceServer::new(Alerts { options, parts, ledger, desk, places })
@@ -98,7 +98,7 @@ struct Alerts {
     parts: AlertParts,
     ledger: Ledger,
     desk: AlertDesk,
-    places: Arc<Semaphore>,
+    places: Places,
 }
 
 impl Alerts {
@@ -174,14 +174,13 @@ impl AlertService for Alerts {
 
     async fn subscribe(&self, request: Request<SubscribeRequest>) -> Answer<Events> {
         let caller = self.listener(&request)?;
-        let full = |_| Status::resource_exhausted("too many subscriptions, try again later");
-        let place = self.places.clone().try_acquire_owned().map_err(full)?;
+        let place = self.places.take(&caller.tenant, caller.uri())?;
         let wanted = request.into_inner();
         let selection = listener::selection(&wanted)?;
         let cursor = self.start(&caller.tenant, &wanted).await?;
         let declared = Declared::read(&caller, &wanted, cursor)?;
         let shared = self.parts.feed.shared(&caller.tenant).await.map_err(unreadable)?;
-        self.ledger.open(&declared).await.map_err(error::unwritable)?;
+        let declared = self.ledger.open(declared).await.map_err(error::unwritable)?;
         let subscription = Subscription {
             feed: self.parts.feed.clone(),
             shared,

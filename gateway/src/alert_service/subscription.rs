@@ -6,12 +6,13 @@
 
 use super::ledger::Ledger;
 use super::listener::Declared;
+use super::places::Place;
 use crate::front::now_us;
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::mpsc::{self, Receiver, Sender};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tonic::Status;
 use wardline_alert::{AlertFeed, AlertMetrics, Selection, SharedFeed};
 use wardline_proto::v1::subscribe_response::Kind;
@@ -52,7 +53,7 @@ enum Ended {
 
 impl Subscription {
     /// Starts the task and returns its stream. `place` is given back when the stream is dropped.
-    pub(super) fn start(mut self, queue: usize, place: OwnedSemaphorePermit) -> super::Events {
+    pub(super) fn start(mut self, queue: usize, place: Place) -> super::Events {
         let (sender, receiver) = mpsc::channel(queue.max(1));
         let last = Arc::new(OnceLock::new());
         let open = Open { receiver, last: last.clone(), metrics: self.metrics.clone(), _place: place };
@@ -109,7 +110,7 @@ impl Subscription {
             }
             for event in page.events {
                 let cursor = event.cursor;
-                if event.alert.as_ref().is_some_and(|alert| self.selection.wants(alert)) {
+                if event.alert.as_ref().is_some_and(|alert| self.selection.hears(alert)) {
                     self.send(sender, Queued::Event(event.clone())).await?;
                     self.ledger.sent(&self.declared.row, event, now_us()).await;
                 }
@@ -142,7 +143,7 @@ struct Open {
     receiver: Receiver<Queued>,
     last: Arc<OnceLock<Status>>,
     metrics: Arc<AlertMetrics>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Open {

@@ -114,6 +114,7 @@ fn events() -> Vec<AlertEvent> {
             },
             paused_until_us: at_us + 120_000_000,
             escalations: 1,
+            ..AlertSignal::default()
         };
         let of_system = n % 7 == 6;
         let alert = Alert {

@@ -72,6 +72,32 @@ async fn nobody_confirms_for_another_and_nothing_that_was_not_sent() {
     rig.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_without_a_lease_takes_nobodys() {
+    let rig = Rig::new().await;
+    let ward = rig.ca.issue(&service("demo"));
+    rig.give(&ward, &[Role::Clinician]).await;
+    rig.alarms(1, 1);
+    let mut client = rig.client(&ward).await.unwrap();
+    let mut leased = client.subscribe(listener("", 60)).await.unwrap().into_inner();
+    events(&mut leased, 2).await;
+    // The same certificate, no name, no lease, and of one priority alone.
+    let plain = SubscribeRequest { from_now: true, min_priority: 3, ..SubscribeRequest::default() };
+    let _plain = client.subscribe(plain.clone()).await.unwrap().into_inner();
+    let listeners = async |client: &mut wardline_proto::v1::alert_service_client::AlertServiceClient<_>| {
+        client.list_listeners(ListListenersRequest::default()).await.unwrap().into_inner().listeners
+    };
+    let known = listeners(&mut client).await;
+    let told: Vec<_> =
+        known.iter().map(|l| (l.listener.as_str(), l.lease_s, l.confirmed, l.misses.as_str())).collect();
+    let (uri, beside) = (service("demo"), format!("{}~", service("demo")));
+    assert_eq!(told, [(uri.as_str(), 60, 0, ""), (beside.as_str(), 0, 2, "priority")]);
+    assert!(known[0].leased_until_us > 0);
+    let confirmed = client.confirm(confirm("", 2)).await.unwrap().into_inner();
+    assert!(confirmed.leased_until_us > 0, "its lease is still its own");
+    rig.stop().await;
+}
+
 /// Many listen, one takes nothing: all others have everything before the stuck one is even given up.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_is_stuck_costs_the_others_nothing() {

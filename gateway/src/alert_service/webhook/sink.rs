@@ -54,7 +54,12 @@ impl Sink {
             match stand {
                 Some(mut stand) => {
                     failures = 0;
-                    if let Some(Stop) = self.serve(&mut stand).await {
+                    let ended = self.serve(&mut stand).await;
+                    if stand.failures > 0 {
+                        // Whoever takes it up counts anew.
+                        self.metrics.webhooks_silent.dec();
+                    }
+                    if let Some(Stop) = ended {
                         return self.ledger.stands(&stand.declared, Hearing::Gone).await;
                     }
                 }
@@ -90,9 +95,9 @@ impl Sink {
                 opened_at_us: now_us,
                 sent: 0,
                 confirmed: cursor,
+                misses: checked.selection.misses(),
             };
-            let declared = Declared { row: Arc::new(row) };
-            self.ledger.open(&declared).await?;
+            let declared = self.ledger.open(Declared { row: Arc::new(row) }).await?;
             let shared = self.feed.shared(&checked.tenant).await?;
             Ok::<_, wardline_alert::FeedError>(Stand {
                 declared,
@@ -123,7 +128,7 @@ impl Sink {
             if let Some(last) = page.events.last() {
                 let cursor = last.cursor;
                 let wants = |event: &&Arc<AlertEvent>| {
-                    event.alert.as_ref().is_some_and(|alert| self.poster.checked.selection.wants(alert))
+                    event.alert.as_ref().is_some_and(|alert| self.poster.checked.selection.hears(alert))
                 };
                 let wanted: Vec<_> = page.events.iter().filter(wants).cloned().collect();
                 if !wanted.is_empty()

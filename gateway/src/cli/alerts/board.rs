@@ -16,9 +16,11 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 use wardline_proto::v1::alert_service_client::AlertServiceClient;
 use wardline_proto::v1::subscribe_response::Kind;
-use wardline_proto::v1::{AcknowledgeRequest, ListAlertsRequest, PauseRequest, SubscribeRequest};
+use wardline_proto::v1::{
+    AcknowledgeRequest, Alert, ListAlertsRequest, PauseRequest, Priority, SubscribeRequest,
+};
 
-/// Alerts that the board starts with.
+/// Alerts of each priority that the board starts with at most.
 const LISTED_MAX: u32 = 1000;
 /// Three heartbeats.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
@@ -31,7 +33,7 @@ const QUEUE: usize = 256;
 enum Happened {
     Key(KeyEvent),
     Heard(Box<Kind>),
-    Listed(Vec<wardline_proto::v1::Alert>),
+    Listed(Vec<Alert>, bool),
     Link(Link),
     Told(String),
 }
@@ -68,7 +70,7 @@ pub(super) async fn run(watch: &Watch) -> anyhow::Result<ExitCode> {
             Some(Happened::Key(key)) if is_quit(key) => break Ok(ExitCode::SUCCESS),
             Some(Happened::Key(key)) => pressed(key, &mut board, &mut client, &happened),
             Some(Happened::Heard(kind)) => board.hear(*kind),
-            Some(Happened::Listed(alerts)) => board.list(alerts),
+            Some(Happened::Listed(alerts, more)) => board.list(alerts, more),
             Some(Happened::Link(link)) => board.link = link,
             Some(Happened::Told(text)) => board.told = text,
             None => break Ok(ExitCode::SUCCESS),
@@ -140,6 +142,25 @@ async fn follow(endpoint: Endpoint, wanted: SubscribeRequest, happened: mpsc::Se
     }
 }
 
+/// Lists what is on, the highest priority first: what there is no room for is of the lowest. Says whether there is more.
+async fn list_by_priority(
+    client: &mut AlertServiceClient<Channel>,
+    wanted: ListAlertsRequest,
+) -> Result<(Vec<Alert>, bool), Status> {
+    let mut listed: Vec<Alert> = Vec::new();
+    for least in [Priority::High, Priority::Medium, Priority::Low] {
+        let min_priority = wanted.min_priority.max(least.into());
+        let request = ListAlertsRequest { min_priority, ..wanted.clone() };
+        let page = client.list_alerts(request).await?.into_inner().alerts;
+        let is_full = page.len() >= LISTED_MAX as usize;
+        listed.extend(page);
+        if is_full || min_priority != i32::from(least) {
+            return Ok((listed, is_full));
+        }
+    }
+    Ok((listed, false))
+}
+
 /// Returns when nobody looks any more; an error is why the stream ended.
 async fn stream(
     endpoint: &Endpoint,
@@ -159,8 +180,8 @@ async fn stream(
         min_priority: wanted.min_priority,
         ..ListAlertsRequest::default()
     };
-    let listed = client.list_alerts(list).await.map_err(why)?.into_inner().alerts;
-    if happened.send(Happened::Listed(listed)).await.is_err() {
+    let (listed, more) = list_by_priority(&mut client, list).await.map_err(why)?;
+    if happened.send(Happened::Listed(listed, more)).await.is_err() {
         return Ok(());
     }
     loop {

@@ -120,13 +120,18 @@ fn listener_text(listener: &ListenerStatus) -> String {
         until_us => format!("lease until {}", line::clock(until_us)),
     };
     let ListenerStatus { listener: name, sent, confirmed, .. } = listener;
-    format!("{:<9} {name} for {wards}: sent {sent}, confirmed {confirmed}, {lease}", state(listener))
+    let misses = match listener.misses.as_str() {
+        "" => String::new(),
+        misses => format!(", hears a part alone (by {misses})"),
+    };
+    format!("{:<9} {name} for {wards}: sent {sent}, confirmed {confirmed}, {lease}{misses}", state(listener))
 }
 
 fn listener_json(listener: &ListenerStatus) -> String {
     json!({
         "listener": listener.listener,
         "sites": listener.sites,
+        "misses": listener.misses,
         "state": state(listener),
         "sent": listener.sent,
         "confirmed": listener.confirmed,

@@ -121,10 +121,10 @@ fn is_behind(listener: &ListenerRow, waits_since_us: Option<i64>, now_us: i64) -
     since_us.is_some_and(|since_us| now_us - since_us > listener.behind_us)
 }
 
-/// What has no ward goes to everybody, so that anybody hears it.
+/// What has no ward goes to everybody, so that anybody hears it; but nothing is heard by who filters some of it away.
 fn is_heard<'a>(site: &str, mut listeners: impl Iterator<Item = &'a ListenerRow>, now_us: i64) -> bool {
     let hears = |l: &ListenerRow| site.is_empty() || l.sites.is_empty() || l.sites.iter().any(|s| s == site);
-    listeners.any(|l| is_leased(l) && !is_lost(l, now_us) && hears(l))
+    listeners.any(|l| is_leased(l) && !is_lost(l, now_us) && l.misses.is_empty() && hears(l))
 }
 
 #[cfg(test)]
@@ -150,6 +150,7 @@ mod tests {
             opened_at_us: 0,
             sent: 0,
             confirmed: 0,
+            misses: String::new(),
         };
         (row, None)
     }
@@ -174,6 +175,20 @@ mod tests {
         assert_eq!(lost, [(WardUnheard, "icu-1".into()), (ListenerLost, "icu".into())]);
         let both = vec![icu(), listener("all", &[], 200)];
         assert_eq!(faults(&seen(101, both, &["icu-1"])), [(ListenerLost, "icu".into())]);
+    }
+
+    #[test]
+    fn who_filters_alerts_away_hears_no_ward() {
+        let mut all = listener("high-only", &[], 100);
+        all.0.misses = "priority".into();
+        let icu = [(Fault::WardUnheard, "icu-1".to_owned())];
+        assert_eq!(faults(&seen(50, vec![all.clone()], &["icu-1"])), icu);
+        assert_eq!(faults(&seen(50, vec![all.clone()], &[""])), [(Fault::WardUnheard, String::new())]);
+        assert!(
+            faults(&seen(50, vec![all.clone(), listener("icu", &["icu-1"], 100)], &["icu-1"])).is_empty()
+        );
+        let lost = [icu[0].clone(), (Fault::ListenerLost, "high-only".into())];
+        assert_eq!(faults(&seen(101, vec![all], &["icu-1"])), lost, "its lease counts all the same");
     }
 
     #[test]

@@ -25,11 +25,14 @@ pub(super) struct Board {
     pub(super) link: Link,
     /// What the last key came to.
     pub(super) told: String,
+    /// There was more than could be listed.
+    pub(super) more: bool,
 }
 
 impl Board {
-    /// Takes the alerts that are on now in the place of all.
-    pub(super) fn list(&mut self, alerts: Vec<Alert>) {
+    /// Takes the alerts that are on now in the place of all; whether there were more.
+    pub(super) fn list(&mut self, alerts: Vec<Alert>, more: bool) {
+        self.more = more;
         self.alerts = alerts.into_iter().map(|alert| (alert.alert_id.clone(), alert)).collect();
     }
 
@@ -109,11 +112,14 @@ mod tests {
     #[test]
     fn what_nobody_sees_to_stands_first_and_what_is_over_is_gone() {
         let mut board = Board::default();
-        board.list(vec![
-            alert("a", Priority::Low, AlertState::Present),
-            alert("b", Priority::High, AlertState::Acknowledged),
-            alert("c", Priority::High, AlertState::Latched),
-        ]);
+        board.list(
+            vec![
+                alert("a", Priority::Low, AlertState::Present),
+                alert("b", Priority::High, AlertState::Acknowledged),
+                alert("c", Priority::High, AlertState::Latched),
+            ],
+            false,
+        );
         assert_eq!(ids(&board), ["c", "a", "b"]);
         board.hear(event(alert("c", Priority::High, AlertState::Ended)));
         board.hear(event(alert("b", Priority::High, AlertState::Present)));
@@ -124,10 +130,13 @@ mod tests {
     fn the_selection_stays_with_its_alert() {
         let mut board = Board::default();
         assert_eq!(board.selected(), None);
-        board.list(vec![
-            alert("a", Priority::Low, AlertState::Present),
-            alert("b", Priority::Medium, AlertState::Present),
-        ]);
+        board.list(
+            vec![
+                alert("a", Priority::Low, AlertState::Present),
+                alert("b", Priority::Medium, AlertState::Present),
+            ],
+            false,
+        );
         assert_eq!(board.selected().unwrap().alert_id, "b");
         board.select(5);
         assert_eq!(board.selected().unwrap().alert_id, "a");

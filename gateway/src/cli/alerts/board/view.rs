@@ -21,7 +21,8 @@ pub(super) fn draw(board: &Board, now_us: i64, frame: &mut Frame<'_>) {
             .areas(frame.area());
     frame.render_widget(link(&board.link, now_us), head);
     let rows = board.rows();
-    let title = format!(" {} alerts ", rows.len());
+    let more = if board.more { "and more of a lower priority " } else { "" };
+    let title = format!(" {} alerts {more}", rows.len());
     let widths = [
         Constraint::Length(6),
         Constraint::Length(8),
@@ -125,7 +126,7 @@ mod tests {
         let mut board = Board::default();
         let mut seen_to = alert("b", Priority::Medium, AlertState::Acknowledged);
         seen_to.signal.get_or_insert_default().acknowledged_by = "spiffe://t/nurse".into();
-        board.list(vec![alert("a", Priority::High, AlertState::Present), seen_to]);
+        board.list(vec![alert("a", Priority::High, AlertState::Present), seen_to], false);
         board.link = Link::Heard { at_us: NOW_US - 2_000_000, lag_ms: 0 };
         let text = drawn(&board);
         for part in
