@@ -129,7 +129,7 @@ impl Watchdog {
             listeners,
             wards: self.feed.wards.by_tenant(),
             engine_silent_us: now_us - self.feed.progress.beat_us(),
-            stalled_us: if stands { now_us - moved_us } else { 0 },
+            stalled_us: if stands { now_us - moved_us } else { self.feed.progress.parts_stalled_us(now_us) },
         })
     }
 

@@ -156,6 +156,7 @@ impl AlertWorker {
     #[must_use]
     pub fn for_partition(mut self, source: Arc<dyn Source>, claim: Claim) -> Self {
         self.options.consumer = format!("{}/{}", self.options.consumer, claim.share.partition);
+        self.progress = self.progress.part(source.growth());
         (self.source, self.claim) = (source, Some(claim));
         self
     }
