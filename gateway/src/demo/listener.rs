@@ -45,6 +45,7 @@ pub(crate) fn line(event: &AlertEvent) -> String {
     let phase = match event.phase() {
         AlarmPhase::Start => "begins",
         AlarmPhase::End => "ends",
+        AlarmPhase::Update if event.reason == "strip" => "has its waveforms",
         _ => "continues",
     };
     let value = alert.value.map_or_else(String::new, |v| format!(" {v:.0} {}", alert.ucum_unit));
