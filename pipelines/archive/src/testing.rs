@@ -25,6 +25,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// What weed says of a port that is not free, and how often others are chosen.
 const TAKEN: &str = "address already in use";
 const TRIES_MAX: u32 = 5;
+const CERTIFICATE: &str = "tls.pem";
+const CERTIFICATE_KEY: &str = "tls-key.pem";
 /// The bucket of every test; each has its own prefix.
 pub const BUCKET: &str = "ward";
 /// Who may do everything.
@@ -39,8 +41,8 @@ pub const READER_KEY: &str = "reader";
 pub struct TestSeaweed {
     folder: TempDir,
     server: Child,
-    /// Master, its gRPC, volume, its gRPC, filer, its gRPC, S3, its gRPC.
-    ports: [u16; 8],
+    /// Master, its gRPC, volume, its gRPC, filer, its gRPC, S3, its gRPC, S3 with TLS.
+    ports: [u16; 9],
 }
 
 impl TestSeaweed {
@@ -71,6 +73,7 @@ impl TestSeaweed {
         );
         std::fs::create_dir(folder.path().join("data")).map_err(|error| error.to_string())?;
         std::fs::write(folder.path().join("s3.json"), config).map_err(|error| error.to_string())?;
+        certificate(folder.path())?;
         let ports = free_ports().map_err(|error| error.to_string())?;
         let server = serve(folder.path(), ports)?;
         let mut running = Self { folder, server, ports };
@@ -115,6 +118,16 @@ impl TestSeaweed {
     /// Returns the port of S3.
     pub fn port(&self) -> u16 {
         self.ports[6]
+    }
+
+    /// Returns the port of S3 with TLS.
+    pub fn tls_port(&self) -> u16 {
+        self.ports[8]
+    }
+
+    /// Returns the file of its certificate.
+    pub fn ca_file(&self) -> PathBuf {
+        self.folder.path().join(CERTIFICATE)
     }
 
     /// Returns a prefix that nobody has used.
@@ -162,7 +175,7 @@ impl TestSeaweed {
 
     /// Names the sockets that it makes beside its ports, where it makes them.
     fn sockets(&self) -> Vec<PathBuf> {
-        let [_, master, _, volume, filer, filer_grpc, s3, s3_grpc] = self.ports;
+        let [_, master, _, volume, filer, filer_grpc, s3, s3_grpc, _] = self.ports;
         let of = [("master-grpc", master), ("volume-grpc", volume), ("filer", filer)];
         let of = of.into_iter().chain([("filer-grpc", filer_grpc), ("s3", s3), ("s3-grpc", s3_grpc)]);
         of.map(|(name, port)| PathBuf::from(format!("/tmp/seaweedfs-{name}-{port}.sock"))).collect()
@@ -192,7 +205,15 @@ impl Drop for TestSeaweed {
     }
 }
 
-fn serve(folder: &Path, ports: [u16; 8]) -> Result<Child, String> {
+/// Makes a certificate for loopback, and its key.
+fn certificate(folder: &Path) -> Result<(), String> {
+    let made =
+        rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).map_err(|error| error.to_string())?;
+    std::fs::write(folder.join(CERTIFICATE), made.cert.pem()).map_err(|error| error.to_string())?;
+    private_file(&folder.join(CERTIFICATE_KEY), &made.signing_key.serialize_pem())
+}
+
+fn serve(folder: &Path, ports: [u16; 9]) -> Result<Child, String> {
     let log = std::fs::File::options().create(true).append(true).open(folder.join("log"));
     let log = log.map_err(|error| error.to_string())?;
     let names = [
@@ -203,12 +224,13 @@ fn serve(folder: &Path, ports: [u16; 8]) -> Result<Child, String> {
         "filer.port",
         "filer.port.grpc",
     ];
-    let names = names.into_iter().chain(["s3.port", "s3.port.grpc"]);
+    let names = names.into_iter().chain(["s3.port", "s3.port.grpc", "s3.port.https"]);
     let mut command = Command::new(program("bin/weed")?);
     command.args(["-logtostderr", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-s3.iam=false"]);
     command.args(["-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]);
     command.args(["-master.volumeSizeLimitMB=64", "-volume.max=20", "-master.telemetry=false"]);
     command.args(names.zip(ports).map(|(name, port)| format!("-{name}={port}")));
+    command.arg(format!("-s3.cert.file={CERTIFICATE}")).arg(format!("-s3.key.file={CERTIFICATE_KEY}"));
     command.arg("-dir=data").arg("-s3.config=s3.json").current_dir(folder);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     command.spawn().map_err(|error| format!("weed: {error}"))

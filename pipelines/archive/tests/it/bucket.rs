@@ -1,6 +1,6 @@
 //! What a bucket does that a folder does not: it is away, it refuses, it loses an answer, it is somebody else's.
 
-use crate::rig::{Rig, readings};
+use crate::rig::{Rig, readings, store};
 use futures::StreamExt;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStoreExt, PutPayload};
@@ -16,10 +16,6 @@ fn service(rig: &Rig) -> ArchiveService {
     let metrics = std::sync::Arc::new(ArchiveMetrics::default());
     let (journal, store, keyring) = (rig.journal.clone(), rig.store.clone(), rig.keyring.clone());
     ArchiveService::new(rig.options(), journal, store, keyring, metrics)
-}
-
-async fn store() -> &'static TestSeaweed {
-    tokio::task::spawn_blocking(TestSeaweed::shared).await.unwrap().unwrap()
 }
 
 /// Puts `[archive.bucket]` into the data directory and opens the archive as every command does.
@@ -183,4 +179,32 @@ async fn an_archive_begins_neither_in_nor_around_another_and_not_among_other_dat
     moved.frame(2, &readings(&[2.0]));
     moved.archive().await;
     assert_eq!(moved.count(Table::Numerics).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_is_reached_over_tls_by_its_authority_alone() {
+    let (rig, store) = (Rig::new().await, store().await);
+    let prefix = TestSeaweed::fresh_prefix();
+    let plain = TestSeaweed::settings(rig.folder.path(), store.port(), &prefix, "wardline").unwrap();
+    let tls = plain.replace(
+        &format!("http://127.0.0.1:{}", store.port()),
+        &format!("https://127.0.0.1:{}", store.tls_port()),
+    );
+    let trusted = format!("{tls}ca_file = \"{}\"\n", store.ca_file().display());
+    let of = |text: &str| {
+        let settings: wardline_archive::bucket::BucketSettings = toml::from_str(text).unwrap();
+        settings.resolve(rig.folder.path()).unwrap()
+    };
+    let rig = Rig { bucket: Some(of(&trusted)), ..rig };
+    rig.frame(1, &readings(&[1.0]));
+    rig.archive().await;
+    // A front does not wait for a store, so what does not trust it is a reader.
+    let error = opened(&rig, &format!("{tls}timeout_ms = 2000\n")).await.unwrap_err();
+    let said = error.to_string();
+    assert!(said.starts_with("WL-ARC-001") && said.contains("certificate"), "{said}");
+    assert_eq!(error.kind(), ErrorKind::Retry);
+    let reader = opened(&rig, &trusted).await.unwrap();
+    let file = &reader.files(Some(Table::Numerics)).await.unwrap()[0];
+    assert_eq!(reader.read(file).unwrap().map(|batch| batch.unwrap().num_rows()).sum::<usize>(), 1);
+    assert!(!rig.archive_dir().exists(), "nothing lies on this machine");
 }

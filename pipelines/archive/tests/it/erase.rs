@@ -66,7 +66,7 @@ pub(crate) fn eager(rig: &Rig) -> ArchiveOptions {
 /// Runs a worker until every erasure is rewritten.
 pub(crate) async fn rewrite(rig: &Rig) {
     let running = rig.run(eager(rig));
-    for _ in 0..500 {
+    for _ in 0..if rig.bucket.is_some() { 2000 } else { 500 } {
         if is_rewritten(rig).await {
             break;
         }

@@ -1,12 +1,13 @@
 //! A process of its own dies at each named point of each step, as by kill -9; what comes after it finds every row once.
 
 use crate::erase::{at, change, eager, rewrite, tenant, values, wear};
-use crate::rig::{NOW_US, Rig, files_below, readings};
+use crate::rig::{Folder, NOW_US, Rig, readings, store};
 use crate::verify::verify;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use wardline_archive::testing::TestSeaweed;
 use wardline_archive::{ArchiveOptions, Table};
 use wardline_journal::KeyPurpose;
 use wardline_store::catalog::Catalog;
@@ -16,6 +17,8 @@ use wardline_store::registry::Change;
 const FRAMES: u64 = 40;
 const STEP: &str = "WARDLINE_KILL_STEP";
 const PLACE: &str = "WARDLINE_KILL_PLACE";
+/// The prefix of the bucket, when there is one, and the port of its store.
+const BUCKET: &str = "WARDLINE_KILL_BUCKET";
 
 /// Where the keyring's file is replaced.
 const KEYRING: [&str; 3] = ["replace.begin", "replace.beside", "replace.renamed"];
@@ -32,7 +35,11 @@ fn merging(rig: &Rig) -> ArchiveOptions {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_one_that_dies() {
     let (Ok(step), Ok(place)) = (std::env::var(STEP), std::env::var(PLACE)) else { return };
-    let rig = Rig::at(Path::new(&place)).await;
+    let bucket = std::env::var(BUCKET).ok().map(|told| {
+        let (port, prefix) = told.split_once(' ').unwrap();
+        (port.parse().unwrap(), prefix.to_owned())
+    });
+    let rig = Place { folder: Folder::of(Path::new(&place)), bucket }.open().await;
     match step.as_str() {
         "commit" => rig.run(busy(&rig)).finish(rig.end()).await.unwrap(),
         "merge" => {
@@ -53,10 +60,33 @@ async fn the_one_that_dies() {
     }
 }
 
-/// Lets a process do a step in a folder and die at a point of it.
-fn die(step: &str, point: &str, place: &Path) {
+/// Where a round lies: a folder, and a bucket for the files when there is one.
+struct Place {
+    folder: Folder,
+    bucket: Option<(u16, String)>,
+}
+
+impl Place {
+    async fn new(is_bucket: bool) -> Self {
+        let store = if is_bucket { Some(store().await) } else { None };
+        let bucket = store.map(|store| (store.port(), TestSeaweed::fresh_prefix()));
+        Self { folder: Folder::fresh(), bucket }
+    }
+
+    async fn open(&self) -> Rig {
+        let folder = self.folder.path();
+        let options = |(port, prefix): &(u16, String)| TestSeaweed::options(folder, *port, prefix).unwrap();
+        Rig { bucket: self.bucket.as_ref().map(options), ..Rig::at(folder).await }
+    }
+}
+
+/// Lets a process do a step in a place and die at a point of it.
+fn die(step: &str, point: &str, place: &Place) {
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "kill::the_one_that_dies"]).env(STEP, step).env(PLACE, place);
+    child.args(["--exact", "kill::the_one_that_dies"]).env(STEP, step).env(PLACE, place.folder.path());
+    if let Some((port, prefix)) = &place.bucket {
+        child.env(BUCKET, format!("{port} {prefix}"));
+    }
     let ended =
         child.env("WARDLINE_ABORT_AT", point).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
     use std::os::unix::process::ExitStatusExt;
@@ -64,9 +94,9 @@ fn die(step: &str, point: &str, place: &Path) {
 }
 
 /// Journals frames of two patients and leaves the folder to others.
-async fn prepared(step: &str) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let rig = Rig::at(folder.path()).await;
+async fn prepared(step: &str, is_bucket: bool) -> Place {
+    let place = Place::new(is_bucket).await;
+    let rig = place.open().await;
     if step == "erase" {
         wear(&rig).await;
     }
@@ -80,12 +110,13 @@ async fn prepared(step: &str) -> tempfile::TempDir {
         rig.store.ask_erasure(&change(), &tenant(), "p-ada", false).await.unwrap();
     }
     rig.store.close().await;
-    folder
+    place
 }
 
 /// Goes on after the kill, and counts.
-async fn recovered(step: &str, place: &Path) -> (usize, u64) {
-    let rig = Rig::at(place).await;
+async fn recovered(step: &str, place: &Place) -> (usize, u64) {
+    let rig = place.open().await;
+    rig.age().await;
     match step {
         "commit" => rig.run(busy(&rig)).finish(rig.end()).await.unwrap(),
         "erase" => rewrite(&rig).await,
@@ -110,8 +141,7 @@ async fn recovered(step: &str, place: &Path) -> (usize, u64) {
     let catalog = Catalog::new(rig.store.clone());
     let known: BTreeSet<_> = catalog.files(None).await.unwrap().into_iter().map(|file| file.path).collect();
     let retired = catalog.retired(None).await.unwrap().len();
-    let present = files_below(&rig.archive_dir()).iter().filter(|file| file.extension().is_some()).count();
-    assert_eq!(present, known.len() + retired, "{step}: nothing uncommitted is left");
+    assert_eq!(rig.files_there().await, known.len() + retired, "{step}: nothing uncommitted is left");
     let rows = if step == "shred" { 0 } else { values(&rig).await.len() };
     if step != "shred" {
         let streams = rig.reader().streams(Some("mon-1")).await.unwrap();
@@ -131,42 +161,44 @@ async fn recovered(step: &str, place: &Path) -> (usize, u64) {
 }
 
 /// Kills a process at each point of a step; each time `rows` are there once.
-async fn killed(step: &str, points: &[&str], rows: u64) {
+async fn killed(is_bucket: bool, step: &str, points: &[&str], rows: u64) {
     for point in points {
-        let folder = prepared(step).await;
-        let place = folder.path().to_owned();
+        let place = prepared(step, is_bucket).await;
         tokio::task::block_in_place(|| die(step, point, &place));
         let (found, files) = recovered(step, &place).await;
-        println!("{step} killed at {point}: {found} rows once in {files} files, clean");
+        let told = if is_bucket { "in a bucket" } else { "in a folder" };
+        println!("{step} {told} killed at {point}: {found} rows once in {files} files, clean");
         assert_eq!(found as u64, rows, "{step} at {point}");
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn killed_while_it_flushes_and_commits() {
-    killed("commit", &["commit.begin", "commit.put:3", "commit.synced", "commit.committed:2"], FRAMES).await;
+/// Kills at each point of each step, with the files in a folder and in a bucket.
+macro_rules! kills {
+    ($($name:ident: $step:literal at $points:expr => $rows:expr;)+) => {
+        mod in_a_folder {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::killed(false, $step, &$points, $rows).await;
+            })+
+        }
+        mod in_a_bucket {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::killed(true, $step, &$points, $rows).await;
+            })+
+        }
+    };
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn killed_while_it_merges() {
-    let points =
-        ["merge.read", "merge.put", "merge.synced", "merge.committed", "merge.committed:2", "merge.removed"];
-    killed("merge", &points, FRAMES).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn killed_while_it_erases() {
-    let points =
-        ["erase.read:2", "erase.put", "erase.synced:2", "erase.committed", "erase.committed:3", "erase.end"];
-    killed("erase", &points, FRAMES / 2 + 1).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn killed_while_a_key_is_rotated() {
-    killed("rotate", &KEYRING, FRAMES + 1).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn killed_while_keys_are_shredded() {
-    killed("shred", &KEYRING, 0).await;
+kills! {
+    killed_while_it_flushes_and_commits:
+        "commit" at ["commit.begin", "commit.put:3", "commit.synced", "commit.committed:2"] => super::FRAMES;
+    killed_while_it_merges:
+        "merge" at ["merge.read", "merge.put", "merge.synced", "merge.committed", "merge.committed:2", "merge.removed"]
+        => super::FRAMES;
+    killed_while_it_erases:
+        "erase" at ["erase.read:2", "erase.put", "erase.synced:2", "erase.committed", "erase.committed:3", "erase.end"]
+        => super::FRAMES / 2 + 1;
+    killed_while_a_key_is_rotated: "rotate" at super::KEYRING => super::FRAMES + 1;
+    killed_while_keys_are_shredded: "shred" at super::KEYRING => 0;
 }

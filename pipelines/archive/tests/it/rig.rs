@@ -36,6 +36,15 @@ pub(crate) const EPOCH: u64 = 1_792_000_000_000_000;
 pub(crate) struct Folder(PathBuf, Option<TempDir>);
 
 impl Folder {
+    pub(crate) fn fresh() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self(folder.path().to_owned(), Some(folder))
+    }
+
+    pub(crate) fn of(folder: &Path) -> Self {
+        Self(folder.to_owned(), None)
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.1.as_ref().map_or(&self.0, TempDir::path)
     }
@@ -47,6 +56,11 @@ pub(crate) struct Rig {
     pub(crate) store: Store,
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) bucket: Option<BucketOptions>,
+}
+
+/// Returns the store of this process.
+pub(crate) async fn store() -> &'static TestSeaweed {
+    tokio::task::spawn_blocking(TestSeaweed::shared).await.unwrap().unwrap()
 }
 
 /// Runs cases with the files in a folder, and in a bucket.
@@ -70,13 +84,12 @@ pub(crate) use on_both;
 
 impl Rig {
     pub(crate) async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        Self::open(Folder(folder.path().to_owned(), Some(folder))).await
+        Self::open(Folder::fresh()).await
     }
 
     /// Opens what is in a folder of another process.
     pub(crate) async fn at(folder: &Path) -> Self {
-        Self::open(Folder(folder.to_owned(), None)).await
+        Self::open(Folder::of(folder)).await
     }
 
     async fn open(folder: Folder) -> Self {
@@ -91,8 +104,7 @@ impl Rig {
 
     /// The same with its files in a bucket of a real store.
     pub(crate) async fn in_bucket() -> Self {
-        let store = tokio::task::spawn_blocking(TestSeaweed::shared).await.unwrap().unwrap();
-        Self::in_bucket_at(store.port()).await
+        Self::in_bucket_at(store().await.port()).await
     }
 
     /// The same at a port: the store's, or that of what stands before it.
