@@ -1,5 +1,6 @@
 //! The machines of a cluster, as processes with a folder each: fronts, workers, the bus, the database.
 
+use crate::frames::now_us;
 use crate::ledger::{doubled, read_ledger};
 use crate::nats::Nats;
 use crate::process::{Process, binary, eventually, run};
@@ -66,11 +67,12 @@ impl Tier {
         let bucket = archive.map(bucket).transpose()?.unwrap_or_default();
         let stand = Stand::with(&format!("{bucket}[store]\nurl = \"{url}\"\n"))?;
         let (to_bus, to_database) = (Wire::default(), Wire::default());
+        let topic = format!("tier-{}-{}", std::process::id(), now_us());
         let settings = |servers: &[String], url: &str| {
             format!(
                 "[archive]\nflush_interval_ms = 500\n{bucket}[store]\nurl = \"{url}\"\n[cluster]\n\
                  {}partitions = {PARTITIONS}\ntopic_bytes_max = 200000000\nlease_ms = {LEASE_MS}\nshared_dir = {:?}\n{more}",
-                engine(servers),
+                engine(servers, &topic),
                 stand.data()
             )
         };
@@ -267,11 +269,10 @@ impl Tier {
 
 /// Says where the bus is: those servers, or the Fluvio that `WARDLINE_CLUSTER_FLUVIO` names by its controller, for a
 /// program that was built with that feature. A topic outlives a run there: each has its own.
-fn engine(servers: &[String]) -> String {
+fn engine(servers: &[String], topic: &str) -> String {
     let Ok(controller) = std::env::var("WARDLINE_CLUSTER_FLUVIO") else {
         return format!("engine = \"jetstream\"\nservers = {servers:?}\n");
     };
-    let topic = format!("tier-{}-{}", std::process::id(), crate::frames::now_us());
     format!("engine = \"fluvio\"\nservers = [{controller:?}]\ntopic = {topic:?}\n")
 }
 
