@@ -119,11 +119,7 @@ fn an_erasure_is_recorded_rewritten_and_certified_once() {
         assert_eq!(store.erasure_certificate(&asked.erasure_id).await.unwrap(), None, "not rewritten");
         catalog.end_erasing(lease.number, &asked.erasure_id, 9).await.unwrap();
         merge(&catalog, lease.number, (LATER, "numerics/st-mary/y", 10)).await;
-        assert_eq!(
-            removable(6).await,
-            [A, B],
-            "who waits for no reader takes what it replaced, and nothing else"
-        );
+        assert_eq!(removable(6).await, [A, B], "what it has replaced, and nothing else");
         assert_eq!(removable(7).await, [OTHERS, A, B]);
         a_hold_keeps_what_was_replaced(&store, &catalog, &demo).await;
         for given in [&certificate, &other] {
