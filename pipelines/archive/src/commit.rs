@@ -1,9 +1,10 @@
 //! One commit: files written, made durable, then named in one transaction.
 
-use crate::desk::{Desk, Group, GroupKey, Pending};
+use crate::desk::Desk;
 use crate::error::ArchiveError;
 use crate::file::encode;
 use crate::notices::Notices;
+use crate::pending::{Group, GroupKey, Pending};
 use crate::shelf::{Shelf, new_path};
 use crate::streams::Counts;
 use crate::table::Table;
@@ -41,7 +42,7 @@ pub(crate) async fn write(
     wardline_journal::abort::at("commit.begin");
     let mut files = Vec::with_capacity(groups.len());
     let mut puts = JoinSet::new();
-    for (key, group) in groups {
+    for (key, group) in groups.into_files() {
         let (table, file, bytes) = encode_file(parts, key, group).await?;
         while puts.len() >= shelf.puts_max() {
             puts.join_next().await.transpose()?.transpose()?;
@@ -64,7 +65,7 @@ pub(crate) async fn write(
         files: files.into_iter().map(|(_, file)| file).collect(),
         streams: desk.streams.changed(),
         audit_heads: heads.into_rows(),
-        hours: desk.hours.changed(),
+        hours: desk.hours.changed(&desk.streams),
         told,
         replays,
         standing: standing(parts, desk.next_offset),
@@ -72,6 +73,7 @@ pub(crate) async fn write(
     };
     parts.catalog.commit(&commit).await?;
     wardline_journal::abort::at("commit.committed");
+    let devices = devices.into_values().collect();
     Ok(Outcome { files: written, devices, refusals, notices })
 }
 

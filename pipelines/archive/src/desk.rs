@@ -3,57 +3,37 @@
 //! Everything here is derived from the journal and the last commit: after a failure it is dropped and derived again.
 
 use crate::dedup::Verdict;
-use crate::heads::Heads;
-use crate::hours::{Hours, hour_of, hour_of_publish};
+use crate::error::ArchiveError;
+use crate::hours::{HourSlot, Hours, hour_of, hour_of_publish};
 use crate::intake::{Arrival, Arrived, Content};
-use crate::notices::{Notices, QuarantineNotice};
+use crate::notices::QuarantineNotice;
+use crate::pending::Pending;
 use crate::replay::Again;
-use crate::rows::{Added, Made, Origin, Rows};
-use crate::streams::{Counts, Streams, outside, partition_of, stream_of};
-use crate::table::{Day, Table};
+use crate::rows::{Made, Origin};
+use crate::streams::{Counts, Device, StreamSlot, Streams, partition_of};
+use crate::table::Table;
 use crate::telling::Untold;
 use crate::tenant::{SYSTEM, tenant_of_actor};
 use ring::hmac;
-use std::collections::{BTreeMap, VecDeque};
-use wardline_proto::DeviceKey;
+use std::collections::VecDeque;
 use wardline_proto::refusal::Refusal;
-use wardline_store::hours::Told;
-use wardline_store::replay::{FrameName, Outcome};
+use wardline_store::catalog::Catalog;
+use wardline_store::replay::Outcome;
 
 const TAG_BYTES: usize = 8;
 /// What becomes of a frame of the quarantine that was erased.
 const ERASED: &str = "erased";
 
-/// Which file a row goes to.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct GroupKey {
-    pub(crate) table: Table,
-    pub(crate) tenant: String,
-    pub(crate) day: Day,
-    pub(crate) partition: u16,
-}
-
-/// The rows of one file to be.
-#[derive(Debug)]
-pub(crate) struct Group {
-    pub(crate) rows: Rows,
-    pub(crate) count: usize,
-    pub(crate) time_us: (i64, i64),
-    pub(crate) offsets: (u64, u64),
-}
-
-/// What waits for a commit.
-#[derive(Debug, Default)]
-pub(crate) struct Pending {
-    pub(crate) groups: BTreeMap<GroupKey, Group>,
-    pub(crate) devices: BTreeMap<DeviceKey, Counts>,
-    pub(crate) refusals: BTreeMap<Refusal, u64>,
-    pub(crate) heads: Heads,
-    pub(crate) notices: Notices,
-    pub(crate) rows: usize,
-    pub(crate) bytes: usize,
-    pub(crate) replays: Vec<(FrameName, Outcome)>,
-    pub(crate) told: Vec<Told>,
+/// Where a publish counts in memory, until streams and hours are forgotten.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Slots {
+    device: Device,
+    /// The stream of its position.
+    own: Option<StreamSlot>,
+    /// Where it is counted: its own stream, unless it has none or that is refused.
+    counted: StreamSlot,
+    /// The hour there.
+    hour: HourSlot,
 }
 
 /// The desk.
@@ -106,10 +86,88 @@ impl Desk {
         Self { tag_key, streams, hours, pending, newest_us: 0, next_offset }
     }
 
+    /// Finds where publishes count, and reads from the catalog what is not in memory. To be done again for what waits
+    /// when anything was forgotten.
+    pub(crate) async fn load(
+        &mut self,
+        arrivals: impl Iterator<Item = &mut Arrival>,
+        catalog: &Catalog,
+        epochs_max: u64,
+    ) -> Result<(), ArchiveError> {
+        for arrival in arrivals {
+            let Content::Publish(arrived) = &mut arrival.content else { continue };
+            let sent = hour_of_publish(arrived.sent_at_us, arrival.ingest_us);
+            arrived.slots = match self.known(arrived, sent) {
+                Some(slots) => Some(slots),
+                None => Some(self.fetch(arrived, sent, catalog, epochs_max).await?),
+            };
+        }
+        Ok(())
+    }
+
+    fn known(&mut self, arrived: &Arrived, sent_us: i64) -> Option<Slots> {
+        let device = self.streams.device(&arrived.key)?;
+        let own = match arrived.position {
+            Some(position) => Some(self.streams.find(device, position)?),
+            None => None,
+        };
+        let counted = own.filter(|own| !self.streams.is_refused(*own)).unwrap_or(device.outside);
+        Some(Slots { device, own, counted, hour: self.hours.find(counted, sent_us)? })
+    }
+
+    async fn fetch(
+        &mut self,
+        arrived: &Arrived,
+        sent_us: i64,
+        catalog: &Catalog,
+        epochs_max: u64,
+    ) -> Result<Slots, ArchiveError> {
+        let (device, own) = self.streams.load(arrived, catalog, epochs_max).await?;
+        let counted = own.filter(|own| !self.streams.is_refused(*own)).unwrap_or(device.outside);
+        let hour = self.hours.load((counted, self.streams.id(counted)), sent_us, catalog).await?;
+        Ok(Slots { device, own, counted, hour })
+    }
+
+    /// Finds where frames of the quarantine count, and where they counted when they came.
+    pub(crate) async fn load_again(
+        &mut self,
+        frames: &mut [Again],
+        catalog: &Catalog,
+        epochs_max: u64,
+    ) -> Result<(), ArchiveError> {
+        self.load(frames.iter_mut().map(|frame| &mut frame.arrival), catalog, epochs_max).await?;
+        for frame in frames {
+            let Content::Publish(arrived) = &frame.arrival.content else { continue };
+            let Some(slots) = arrived.slots else { continue };
+            let sent = hour_of_publish(arrived.sent_at_us, frame.arrival.ingest_us);
+            for stream in [slots.own.unwrap_or(slots.device.outside), slots.device.outside] {
+                for hour_us in [sent, hour_of(frame.arrival.ingest_us)] {
+                    self.hours.load((stream, self.streams.id(stream)), hour_us, catalog).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks all that waited as committed, and forgets streams and hours when they are more than `kept_max`.
+    pub(crate) fn committed(&mut self, kept_max: usize) {
+        if self.streams.len() > kept_max || self.hours.len() > kept_max {
+            self.forget();
+        }
+        self.streams.committed();
+        self.hours.committed();
+    }
+
+    /// Forgets all streams and hours, of which nothing may wait for a commit.
+    pub(crate) fn forget(&mut self) {
+        (self.streams, self.hours) = (Streams::default(), Hours::default());
+    }
+
     /// Takes arrivals, whose streams are loaded, until none is left or `is_full` says so.
     pub(crate) fn take(&mut self, arrivals: &mut VecDeque<Arrival>, is_full: impl Fn(&Pending) -> bool) {
         while !is_full(&self.pending) {
-            let Some(arrival) = arrivals.pop_front() else { return };
+            // One whose place is not loaded waits: it is not passed over.
+            let Some(arrival) = arrivals.pop_front_if(|arrival| arrival.is_placed()) else { return };
             self.next_offset = arrival.offset + 1;
             self.newest_us = self.newest_us.max(arrival.ingest_us);
             match &arrival.content {
@@ -127,12 +185,12 @@ impl Desk {
     }
 
     fn take_publish(&mut self, arrival: &Arrival, arrived: &Arrived) {
-        let judgement = self.judge(arrived);
-        let counts = self.pending.devices.entry(arrived.key.clone()).or_default();
-        let id = arrived.position.map(|p| stream_of(&arrived.key, p));
-        let id = id.filter(|id| !self.streams.is_refused(id)).unwrap_or_else(|| outside(&arrived.key));
-        let stream = &mut self.streams.change(&id).counts;
-        let hour = self.hours.change((id, hour_of_publish(arrived.sent_at_us, arrival.ingest_us)));
+        let Some(slots) = arrived.slots else { return };
+        let judgement = self.judge(arrived, slots);
+        let fresh = || (arrived.key.clone(), Counts::default());
+        let counts = &mut self.pending.devices.entry(slots.device.number).or_insert_with(fresh).1;
+        let stream = &mut self.streams.change(slots.counted).counts;
+        let hour = self.hours.change(slots.hour);
         for counts in [counts, stream, &mut hour.counts] {
             judgement.count(counts);
         }
@@ -150,16 +208,15 @@ impl Desk {
         }
     }
 
-    fn judge(&mut self, arrived: &Arrived) -> Judgement {
-        let late = match arrived.position {
+    fn judge(&mut self, arrived: &Arrived, slots: Slots) -> Judgement {
+        let late = match arrived.position.zip(slots.own) {
             None => false,
-            Some(position) => {
-                let id = stream_of(&arrived.key, position);
-                if self.streams.is_refused(&id) {
+            Some((position, own)) => {
+                if self.streams.is_refused(own) {
                     return placeless(arrived, Refusal::StreamFragmented);
                 }
                 let tag = self.tag(&arrived.tagged);
-                match self.streams.change(&id).state.offer(position.seq, tag) {
+                match self.streams.change(own).state.offer(position.seq, tag) {
                     Verdict::New { late } => late,
                     Verdict::Duplicate => return Judgement::Duplicate,
                     Verdict::Conflict => return placeless(arrived, Refusal::SeqConflict),
@@ -200,34 +257,43 @@ impl Desk {
         if let Err(why) = &arrived.body {
             return stays(*why);
         }
+        let Some(slots) = arrived.slots else { return Outcome::Stays(again.reason.clone()) };
         if !again.holds_place {
-            match self.judge(arrived) {
+            match self.judge(arrived, slots) {
                 Judgement::Good { .. } => {}
                 Judgement::Refused(why) => return stays(why),
                 Judgement::Duplicate => return Outcome::Duplicate,
                 Judgement::Erased { .. } => return Outcome::Stays(ERASED.to_owned()),
             }
         }
-        let ingest_us = again.arrival.ingest_us;
-        let sent = hour_of_publish(arrived.sent_at_us, ingest_us);
-        let id = arrived.position.map_or_else(|| outside(&arrived.key), |p| stream_of(&arrived.key, p));
-        self.streams.change(&id).counts.archived += 1;
-        let hour = self.hours.change((id.clone(), sent));
-        hour.counts.archived += 1;
-        if let Some(position) = arrived.position.filter(|_| !again.holds_place) {
-            hour.place(position.seq);
-        }
-        // Where it was counted when it came: without a place, or refused one, outside any stream.
-        let within = again.had_position && self.streams.change(&id).counts.quarantined > 0;
-        let counted = if within { id } else { outside(&arrived.key) };
-        let counted_hour = if again.had_position { sent } else { hour_of(ingest_us) };
-        let of_hour = &mut self.hours.change((counted.clone(), counted_hour)).counts.quarantined;
-        let of_stream = &mut self.streams.change(&counted).counts.quarantined;
-        for quarantined in [of_hour, of_stream] {
-            *quarantined = quarantined.saturating_sub(1);
-        }
+        self.recount(again, arrived, slots);
         self.store(&again.arrival, arrived);
         Outcome::Replayed
+    }
+
+    /// Counts a frame as archived, and no more as quarantined where it was counted when it came.
+    fn recount(&mut self, again: &Again, arrived: &Arrived, slots: Slots) {
+        let ingest_us = again.arrival.ingest_us;
+        let sent = hour_of_publish(arrived.sent_at_us, ingest_us);
+        let own = slots.own.unwrap_or(slots.device.outside);
+        self.streams.change(own).counts.archived += 1;
+        if let Some(slot) = self.hours.find(own, sent) {
+            let hour = self.hours.change(slot);
+            hour.counts.archived += 1;
+            if let Some(position) = arrived.position.filter(|_| !again.holds_place) {
+                hour.place(position.seq);
+            }
+        }
+        // Where it was counted when it came: without a place, or refused one, outside any stream.
+        let within = again.had_position && self.streams.change(own).counts.quarantined > 0;
+        let counted = if within { own } else { slots.device.outside };
+        let of_stream = &mut self.streams.change(counted).counts.quarantined;
+        *of_stream = of_stream.saturating_sub(1);
+        let counted_us = if again.had_position { sent } else { hour_of(ingest_us) };
+        if let Some(slot) = self.hours.find(counted, counted_us) {
+            let of_hour = &mut self.hours.change(slot).counts.quarantined;
+            *of_hour = of_hour.saturating_sub(1);
+        }
     }
 
     fn tag(&self, content: &[u8]) -> u64 {
@@ -277,35 +343,6 @@ impl Desk {
 /// was erased is not kept at all.
 fn placeless(arrived: &Arrived, why: Refusal) -> Judgement {
     if arrived.is_touched { Judgement::Erased { takes_place: false } } else { Judgement::Refused(why) }
-}
-
-impl Pending {
-    /// Adds rows of what stood at a partition and offset and was ingested at a time.
-    fn add(
-        &mut self,
-        (partition, offset, ingest_us): (u16, u64, i64),
-        table: Table,
-        tenant: &str,
-        push: impl FnOnce(&mut Rows) -> Added,
-    ) {
-        let day = Day::of_micros(ingest_us);
-        let key = GroupKey { table, tenant: tenant.to_owned(), day, partition };
-        let group = self.groups.entry(key).or_insert_with(|| Group {
-            rows: Rows::new(table),
-            count: 0,
-            time_us: (i64::MAX, i64::MIN),
-            offsets: (offset, offset),
-        });
-        let added = push(&mut group.rows);
-        group.count += added.rows;
-        // What is replayed from the quarantine comes in any order.
-        group.offsets = (group.offsets.0.min(offset), group.offsets.1.max(offset));
-        if let Some((first, last)) = added.time_us {
-            group.time_us = (group.time_us.0.min(first), group.time_us.1.max(last));
-        }
-        self.rows += added.rows;
-        self.bytes += added.bytes;
-    }
 }
 
 #[cfg(test)]

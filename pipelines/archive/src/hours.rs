@@ -5,10 +5,8 @@
 
 use crate::dedup::Intervals;
 use crate::error::ArchiveError;
-use crate::intake::{Arrival, Content};
-use crate::streams::{Counts, outside, stream_of};
+use crate::streams::{Counts, StreamSlot, Streams};
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use wardline_store::catalog::{Catalog, StreamId};
 use wardline_store::hours::HourRow;
 
@@ -17,9 +15,6 @@ pub(crate) const HOUR_US: i64 = 3_600_000_000;
 /// A frame that says it was sent longer ago counts in the hour in which it was accepted: a month and a day, which is
 /// longer than a profile may promise to keep readings.
 const SENT_AGO_MAX_US: i64 = 32 * 24 * HOUR_US;
-
-/// Names one hour of one stream.
-pub(crate) type HourId = (StreamId, i64);
 
 /// One hour of one stream.
 #[derive(Debug, Default)]
@@ -39,9 +34,18 @@ impl Hour {
     }
 }
 
+/// Where an hour is in memory, until it is forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HourSlot(usize);
+
 /// The hours in memory.
 #[derive(Debug, Default)]
-pub(crate) struct Hours(HashMap<HourId, Hour>);
+pub(crate) struct Hours {
+    slots: HashMap<(StreamSlot, i64), HourSlot>,
+    /// By stream, the hour that was found last: mostly that of the next frame too.
+    last: Vec<Option<(i64, HourSlot)>>,
+    all: Vec<((StreamSlot, i64), Hour)>,
+}
 
 /// Returns the begin of the hour of a time.
 pub(crate) fn hour_of(at_us: i64) -> i64 {
@@ -55,59 +59,64 @@ pub(crate) fn hour_of_publish(sent_at_us: Option<i64>, ingest_us: i64) -> i64 {
 }
 
 impl Hours {
-    /// Reads from the catalog what `arrivals` need and is not in memory.
-    pub(crate) async fn load(
-        &mut self,
-        arrivals: impl Iterator<Item = &Arrival>,
-        catalog: &Catalog,
-    ) -> Result<(), ArchiveError> {
-        for arrival in arrivals {
-            let Content::Publish(arrived) = &arrival.content else { continue };
-            let sent = hour_of_publish(arrived.sent_at_us, arrival.ingest_us);
-            let stream = arrived.position.map(|position| stream_of(&arrived.key, position));
-            let ids = [
-                stream.map(|id| (id, sent)),
-                Some((outside(&arrived.key), sent)),
-                Some((outside(&arrived.key), hour_of(arrival.ingest_us))),
-            ];
-            for id in ids.into_iter().flatten() {
-                if let Entry::Vacant(vacant) = self.0.entry(id) {
-                    let hour = fetch(vacant.key(), catalog).await?;
-                    vacant.insert(hour);
-                }
-            }
+    /// Returns an hour that is in memory.
+    pub(crate) fn find(&mut self, stream: StreamSlot, hour_us: i64) -> Option<HourSlot> {
+        if let Some(Some((last_us, slot))) = self.last.get(stream.get())
+            && *last_us == hour_us
+        {
+            return Some(*slot);
         }
-        Ok(())
+        let slot = *self.slots.get(&(stream, hour_us))?;
+        if self.last.len() <= stream.get() {
+            self.last.resize(stream.get() + 1, None);
+        }
+        self.last[stream.get()] = Some((hour_us, slot));
+        Some(slot)
     }
 
-    /// Returns a loaded hour, to be changed.
-    pub(crate) fn change(&mut self, id: HourId) -> &mut Hour {
-        let hour = self.0.entry(id).or_default();
+    /// Returns an hour of a stream of a name, read from the catalog when it is not in memory.
+    pub(crate) async fn load(
+        &mut self,
+        (stream, id): (StreamSlot, &StreamId),
+        hour_us: i64,
+        catalog: &Catalog,
+    ) -> Result<HourSlot, ArchiveError> {
+        if let Some(slot) = self.find(stream, hour_us) {
+            return Ok(slot);
+        }
+        let hour = fetch(id, hour_us, catalog).await?;
+        let slot = HourSlot(self.all.len());
+        self.all.push(((stream, hour_us), hour));
+        self.slots.insert((stream, hour_us), slot);
+        Ok(slot)
+    }
+
+    /// Returns an hour, to be changed.
+    pub(crate) fn change(&mut self, slot: HourSlot) -> &mut Hour {
+        let hour = &mut self.all[slot.0].1;
         hour.changed = true;
         hour
     }
 
-    /// Returns the rows of changed hours.
-    pub(crate) fn changed(&self) -> Vec<HourRow> {
-        self.0.iter().filter(|(_, hour)| hour.changed).map(|(id, hour)| row(id, hour)).collect()
+    /// Returns the rows of changed hours of streams.
+    pub(crate) fn changed(&self, streams: &Streams) -> Vec<HourRow> {
+        let changed = self.all.iter().filter(|(_, hour)| hour.changed);
+        changed.map(|((stream, hour_us), hour)| row(streams.id(*stream), *hour_us, hour)).collect()
     }
 
-    /// Forgets all hours, of which nothing may wait for a commit: the catalog has changed behind them.
-    pub(crate) fn forget(&mut self) {
-        self.0.clear();
+    /// Returns how many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
     }
 
-    /// Marks all hours as committed, and forgets them when they are more than `kept_max`.
-    pub(crate) fn committed(&mut self, kept_max: usize) {
-        if self.0.len() > kept_max {
-            self.0.clear();
-        }
-        self.0.values_mut().for_each(|hour| hour.changed = false);
+    /// Marks all hours as committed.
+    pub(crate) fn committed(&mut self) {
+        self.all.iter_mut().for_each(|(_, hour)| hour.changed = false);
     }
 }
 
-async fn fetch((id, hour_us): &HourId, catalog: &Catalog) -> Result<Hour, ArchiveError> {
-    let Some(row) = catalog.hours(id, *hour_us, *hour_us).await?.pop() else { return Ok(Hour::default()) };
+async fn fetch(id: &StreamId, hour_us: i64, catalog: &Catalog) -> Result<Hour, ArchiveError> {
+    let Some(row) = catalog.hours(id, hour_us, hour_us).await?.pop() else { return Ok(Hour::default()) };
     Ok(Hour {
         seen: Intervals::decode(&row.seen).ok_or(ArchiveError::StreamState)?,
         placed: row.placed,
@@ -122,10 +131,10 @@ async fn fetch((id, hour_us): &HourId, catalog: &Catalog) -> Result<Hour, Archiv
     })
 }
 
-fn row((id, hour_us): &HourId, hour: &Hour) -> HourRow {
+fn row(id: &StreamId, hour_us: i64, hour: &Hour) -> HourRow {
     HourRow {
         id: id.clone(),
-        hour_us: *hour_us,
+        hour_us,
         seen: hour.seen.encode(),
         placed: hour.placed,
         archived: hour.counts.archived,

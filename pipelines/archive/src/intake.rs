@@ -1,6 +1,7 @@
 //! Journal records become arrivals: who sent it, where it stands in its stream, and what it says or why it is not
 //! good. Pure, and total: any bytes make an arrival, so a poisoned record never blocks the ones behind it.
 
+use crate::desk::Slots;
 use crate::options::ArchiveOptions;
 use crate::profiles::{Breach, InForce};
 use crate::validate::{TimeFrame, check};
@@ -12,7 +13,9 @@ use wardline_journal::Entry;
 use wardline_proto::frame::{decode, decode_body, lane_of};
 use wardline_proto::refusal::Refusal;
 use wardline_proto::v1::journal_record::Kind;
-use wardline_proto::v1::{AuditEvent, Body, Clock, JournalRecord, Lane, PayloadFormat, Publish, UpChannel};
+use wardline_proto::v1::{
+    AuditEvent, Body, Clock, Encoding, JournalRecord, Lane, PayloadFormat, Publish, UpChannel,
+};
 use wardline_proto::{DeviceId, DeviceKey, TenantId, json};
 
 /// Bounds on clocks, in microseconds.
@@ -42,6 +45,14 @@ impl Arrival {
     /// Returns partition, offset and ingest time.
     pub(crate) fn place(&self) -> (u16, u64, i64) {
         (self.partition, self.offset, self.ingest_us)
+    }
+
+    /// Says whether it is known where it counts, or it counts nowhere.
+    pub(crate) fn is_placed(&self) -> bool {
+        match &self.content {
+            Content::Publish(arrived) => arrived.slots.is_some(),
+            Content::Audit(_) | Content::Unreadable(_) => true,
+        }
     }
 }
 
@@ -81,6 +92,8 @@ pub(crate) struct Arrived {
     pub(crate) clock: Option<Clock>,
     pub(crate) time: TimeFrame,
     pub(crate) body: Result<Body, Refusal>,
+    /// What the body takes when it is not compressed, about.
+    pub(crate) body_bytes: usize,
     /// The profile that it was judged by.
     pub(crate) profile: Option<Arc<InForce>>,
     /// How it breaks that profile.
@@ -89,6 +102,8 @@ pub(crate) struct Arrived {
     pub(crate) is_touched: bool,
     /// All that it held was erased.
     pub(crate) erased: bool,
+    /// Where it counts in memory; set ahead of its taking.
+    pub(crate) slots: Option<Slots>,
 }
 
 /// Reads one journal entry.
@@ -122,6 +137,7 @@ struct Opened {
     sent_at_us: Option<i64>,
     clock: Option<Clock>,
     body: Result<Body, Refusal>,
+    body_bytes: usize,
 }
 
 /// Reads a publish; none when its tenant or device is no name.
@@ -157,11 +173,13 @@ pub(crate) fn read_publish(publish: Publish, ingest_us: i64, bounds: ClockBounds
         sent_at_us: opened.sent_at_us,
         clock: opened.clock,
         body: opened.body.and_then(|body| check(&body, &time).map(|()| body)),
+        body_bytes: opened.body_bytes,
         time,
         profile: None,
         breach: None,
         is_touched: false,
         erased: false,
+        slots: None,
     })
 }
 
@@ -174,9 +192,15 @@ fn open_frame(payload: &Bytes) -> Opened {
         let alone = lane_of(&body) == header.lane && lanes(&body) <= 1;
         if alone { Ok(body) } else { Err(Refusal::BodyInconsistent) }
     };
+    let body = decode_body(&frame).and_then(in_lane);
+    let body_bytes = match (&body, frame.encoding()) {
+        (Ok(body), Encoding::Zstd) => body.encoded_len(),
+        _ => frame.body.len(),
+    };
     Opened {
         position: Some(Position { epoch: header.epoch, seq: header.seq, lane: header.lane }),
-        body: decode_body(&frame).and_then(in_lane),
+        body,
+        body_bytes,
         tagged: frame.body,
         sent_at_us: (frame.sent_at_us != 0).then_some(frame.sent_at_us),
         clock: frame.clock,
@@ -194,6 +218,7 @@ fn open_json(payload: &Bytes, ingest_us: i64) -> Opened {
             tagged: payload.clone(),
             sent_at_us: publish.sent_at_us,
             clock: None,
+            body_bytes: payload.len(),
             body: Ok(publish.body),
         },
         Err(refusal) => Opened::unread(payload, refusal),
@@ -202,7 +227,14 @@ fn open_json(payload: &Bytes, ingest_us: i64) -> Opened {
 
 impl Opened {
     fn unread(payload: &Bytes, refusal: Refusal) -> Self {
-        Self { position: None, tagged: payload.clone(), sent_at_us: None, clock: None, body: Err(refusal) }
+        Self {
+            position: None,
+            tagged: payload.clone(),
+            sent_at_us: None,
+            clock: None,
+            body: Err(refusal),
+            body_bytes: 0,
+        }
     }
 }
 

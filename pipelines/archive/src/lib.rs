@@ -34,6 +34,7 @@ pub mod losses;
 mod metrics;
 mod notices;
 mod options;
+mod pending;
 pub mod place;
 mod profiles;
 pub mod proof;

@@ -2,10 +2,11 @@
 
 use crate::commit::{Outcome, write};
 use crate::compact;
-use crate::desk::{Desk, Pending};
+use crate::desk::Desk;
 use crate::error::ArchiveError;
 use crate::handle::Progress;
-use crate::intake::{Arrival, Arrived, ClockBounds, Content, read};
+use crate::intake::{Arrival, ClockBounds, Content, read};
+use crate::pending::Pending;
 use crate::profiles::Profiles;
 use crate::replay;
 use crate::shelf::Shelf;
@@ -14,7 +15,6 @@ use crate::table::Table;
 use crate::telling;
 use crate::worker::{Parts, now_us, stopped};
 use erasing::Erasing;
-use prost::Message;
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -33,8 +33,9 @@ mod sweeping;
 /// Name, and additional data, of the sealed key that tags content.
 const TAG_KEY: &str = "content-tag";
 const TAG_KEY_BYTES: usize = 32;
-/// Encoded bodies that are open at once; in memory they take up to eight times this.
-const OPEN_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Encoded bodies that are open at once. In memory they take up to eight times this: what is opened is taken while it
+/// is still in the processor's cache.
+const OPEN_BYTES_MAX: usize = 128 * 1024;
 /// What has become durable is read this much later, so that small batches are read together.
 const GATHER: Duration = Duration::from_millis(25);
 /// A longest wait that is never reached in practice.
@@ -132,12 +133,9 @@ impl<'a> Session<'a> {
         if self.arrivals.is_empty() && !self.open_some().await? {
             return Ok(false);
         }
-        self.desk
-            .streams
-            .load(publishes(self.arrivals.iter()), &self.parts.catalog, self.parts.options.epochs_max)
-            .await?;
+        let (catalog, epochs_max) = (&self.parts.catalog, self.parts.options.epochs_max);
+        self.desk.load(self.arrivals.iter_mut(), catalog, epochs_max).await?;
         let (rows_max, bytes_max) = (self.parts.options.flush_rows_max, self.parts.options.flush_bytes_max);
-        self.desk.hours.load(self.arrivals.iter(), &self.parts.catalog).await?;
         self.desk.take(&mut self.arrivals, |pending| is_full(pending, rows_max, bytes_max));
         self.waiting_since = self.waiting_since.or_else(|| Some(Instant::now()));
         Ok(true)
@@ -158,7 +156,7 @@ impl<'a> Session<'a> {
                 let Some(entry) = entries.pop_front() else { break };
                 let arrival = read(entry, bounds);
                 open_bytes += match &arrival.content {
-                    Content::Publish(arrived) => arrived.body.as_ref().map_or(0, Message::encoded_len),
+                    Content::Publish(arrived) => arrived.body_bytes,
                     Content::Audit(_) | Content::Unreadable(_) => 0,
                 };
                 arrivals.push_back(arrival);
@@ -221,11 +219,7 @@ impl<'a> Session<'a> {
         self.profiles.judge(arrivals, store, poll).await?;
         waiting.frames.iter_mut().for_each(|frame| self.erasing.list.prune(&mut frame.arrival.content));
         let (catalog, epochs_max) = (&self.parts.catalog, self.parts.options.epochs_max);
-        self.desk
-            .streams
-            .load(publishes(waiting.frames.iter().map(|f| &f.arrival)), catalog, epochs_max)
-            .await?;
-        self.desk.hours.load(waiting.frames.iter().map(|frame| &frame.arrival), catalog).await?;
+        self.desk.load_again(&mut waiting.frames, catalog, epochs_max).await?;
         waiting.frames.iter().for_each(|frame| self.desk.take_again(frame));
         self.desk.pending.replays.extend(waiting.unreadable);
         let replays = self.desk.pending.replays.len();
@@ -258,8 +252,7 @@ impl<'a> Session<'a> {
         let outcome = write(self.parts, &self.shelf, &mut self.desk, (self.lease, self.committed)).await?;
         self.committed = self.desk.next_offset;
         self.parts.source.release(Offset::new(self.committed));
-        self.desk.streams.committed(self.parts.options.streams_cached_max);
-        self.desk.hours.committed(self.parts.options.streams_cached_max);
+        self.desk.committed(self.parts.options.streams_cached_max);
         self.parts.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
         self.publish(&outcome);
         if let Some(to) = &self.parts.notices {
@@ -330,13 +323,6 @@ impl<'a> Session<'a> {
             }
         });
     }
-}
-
-fn publishes<'a>(arrivals: impl Iterator<Item = &'a Arrival>) -> impl Iterator<Item = &'a Arrived> {
-    arrivals.filter_map(|arrival| match &arrival.content {
-        Content::Publish(arrived) => Some(&**arrived),
-        Content::Audit(_) | Content::Unreadable(_) => None,
-    })
 }
 
 fn is_full(pending: &Pending, rows_max: usize, bytes_max: usize) -> bool {

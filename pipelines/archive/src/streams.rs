@@ -4,6 +4,7 @@ use crate::dedup::StreamState;
 use crate::error::ArchiveError;
 use crate::intake::{Arrived, Position};
 use std::collections::HashMap;
+use wardline_proto::v1::Lane;
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
 use wardline_store::catalog::{Catalog, StreamId, StreamRow};
 
@@ -43,9 +44,32 @@ pub(crate) struct Stream {
     pub(crate) refused: bool,
 }
 
-/// The streams in memory.
+/// Where a stream is in memory, until it is forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct StreamSlot(usize);
+
+impl StreamSlot {
+    /// Returns the slot's number, from 0.
+    pub(crate) fn get(self) -> usize {
+        self.0
+    }
+}
+
+/// A device in memory, until it is forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Device {
+    pub(crate) number: usize,
+    /// The stream that counts what has no position.
+    pub(crate) outside: StreamSlot,
+}
+
+/// The streams in memory: found by name once a frame, and by slot from then on.
 #[derive(Debug, Default)]
-pub(crate) struct Streams(HashMap<StreamId, Stream>);
+pub(crate) struct Streams {
+    devices: HashMap<DeviceKey, Device>,
+    slots: HashMap<(usize, u64, Lane), StreamSlot>,
+    all: Vec<(StreamId, Stream)>,
+}
 
 /// Returns the stream that counts what has no position.
 pub(crate) fn outside(key: &DeviceKey) -> StreamId {
@@ -69,54 +93,83 @@ pub(crate) fn partition_of(id: &StreamId) -> u16 {
 }
 
 impl Streams {
-    /// Reads from the catalog what `arrived` needs and is not in memory.
-    pub(crate) async fn load(
-        &mut self,
-        arrived: impl Iterator<Item = &Arrived>,
-        catalog: &Catalog,
-        epochs_max: u64,
-    ) -> Result<(), ArchiveError> {
-        for publish in arrived {
-            let ids = [Some(outside(&publish.key)), publish.position.map(|p| stream_of(&publish.key, p))];
-            for id in ids.into_iter().flatten() {
-                if !self.0.contains_key(&id) {
-                    let stream = fetch(&id, catalog, epochs_max, self).await?;
-                    self.0.insert(id, stream);
-                }
-            }
-        }
-        Ok(())
+    /// Returns a device that is in memory.
+    pub(crate) fn device(&self, key: &DeviceKey) -> Option<Device> {
+        self.devices.get(key).copied()
     }
 
-    /// Returns a loaded stream, to be changed.
-    pub(crate) fn change(&mut self, id: &StreamId) -> &mut Stream {
-        let stream = self.0.entry(id.clone()).or_default();
+    /// Returns the stream of a position that is in memory.
+    pub(crate) fn find(&self, device: Device, position: Position) -> Option<StreamSlot> {
+        self.slots.get(&(device.number, position.epoch, position.lane)).copied()
+    }
+
+    /// Returns a device and the stream of its frame, read from the catalog when they are not in memory.
+    pub(crate) async fn load(
+        &mut self,
+        arrived: &Arrived,
+        catalog: &Catalog,
+        epochs_max: u64,
+    ) -> Result<(Device, Option<StreamSlot>), ArchiveError> {
+        let device = match self.device(&arrived.key) {
+            Some(device) => device,
+            None => {
+                let outside = self.fetch(outside(&arrived.key), catalog, epochs_max).await?;
+                let device = Device { number: self.devices.len(), outside };
+                self.devices.insert(arrived.key.clone(), device);
+                device
+            }
+        };
+        let Some(position) = arrived.position else { return Ok((device, None)) };
+        if let Some(slot) = self.find(device, position) {
+            return Ok((device, Some(slot)));
+        }
+        let slot = self.fetch(stream_of(&arrived.key, position), catalog, epochs_max).await?;
+        self.slots.insert((device.number, position.epoch, position.lane), slot);
+        Ok((device, Some(slot)))
+    }
+
+    async fn fetch(
+        &mut self,
+        id: StreamId,
+        catalog: &Catalog,
+        epochs_max: u64,
+    ) -> Result<StreamSlot, ArchiveError> {
+        let stream = fetch(&id, catalog, epochs_max, self).await?;
+        self.all.push((id, stream));
+        Ok(StreamSlot(self.all.len() - 1))
+    }
+
+    /// Returns a stream, to be changed.
+    pub(crate) fn change(&mut self, slot: StreamSlot) -> &mut Stream {
+        let stream = &mut self.all[slot.0].1;
         stream.changed = true;
         stream
     }
 
+    /// Returns a stream's name.
+    pub(crate) fn id(&self, slot: StreamSlot) -> &StreamId {
+        &self.all[slot.0].0
+    }
+
     /// Says whether the catalog has no room for the epoch of a stream.
-    pub(crate) fn is_refused(&self, id: &StreamId) -> bool {
-        self.0.get(id).is_some_and(|stream| stream.refused)
+    pub(crate) fn is_refused(&self, slot: StreamSlot) -> bool {
+        self.all[slot.0].1.refused
     }
 
     /// Returns the rows of changed streams.
     pub(crate) fn changed(&self) -> Vec<StreamRow> {
-        let changed = self.0.iter().filter(|(_, stream)| stream.changed && !stream.refused);
+        let changed = self.all.iter().filter(|(_, stream)| stream.changed && !stream.refused);
         changed.map(|(id, stream)| row(id, stream)).collect()
     }
 
-    /// Forgets all streams, of which nothing may wait for a commit: the catalog has changed behind them.
-    pub(crate) fn forget(&mut self) {
-        self.0.clear();
+    /// Returns how many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
     }
 
-    /// Marks all streams as committed, and forgets them when they are more than `kept_max`.
-    pub(crate) fn committed(&mut self, kept_max: usize) {
-        if self.0.len() > kept_max {
-            self.0.clear();
-        }
-        self.0.values_mut().for_each(|stream| stream.changed = false);
+    /// Marks all streams as committed.
+    pub(crate) fn committed(&mut self) {
+        self.all.iter_mut().for_each(|(_, stream)| stream.changed = false);
     }
 }
 
@@ -131,7 +184,7 @@ async fn fetch(
             (&other.tenant, &other.device, other.lane) == (&id.tenant, &id.device, id.lane)
         };
         let fresh =
-            loaded.0.iter().filter(|(other, s)| s.changed && !s.refused && same(other)).count() as u64;
+            loaded.all.iter().filter(|(other, s)| s.changed && !s.refused && same(other)).count() as u64;
         let refused = id.epoch > 0 && catalog.epochs(id).await? + fresh >= epochs_max;
         return Ok(Stream { refused, ..Stream::default() });
     };

@@ -1,9 +1,7 @@
 //! Column types that several tables share.
 
-use arrow_array::builder::{
-    ArrayBuilder, Int32Builder, PrimitiveBuilder, StringBuilder, TimestampMicrosecondBuilder,
-};
-use arrow_array::{ArrayRef, ArrowPrimitiveType, DictionaryArray, TimestampMicrosecondArray};
+use arrow_array::builder::{ArrayBuilder, Int32Builder, PrimitiveBuilder, TimestampMicrosecondBuilder};
+use arrow_array::{ArrayRef, ArrowPrimitiveType, DictionaryArray, StringArray, TimestampMicrosecondArray};
 use arrow_schema::{DataType, Field, TimeUnit};
 use std::collections::HashMap;
 use std::fmt;
@@ -11,14 +9,17 @@ use std::sync::Arc;
 
 const UTC: &str = "UTC";
 
-/// A column of few distinct texts, which mostly come in runs.
+/// So many texts are compared one by one; past it they are looked up.
+const COMPARED_MAX: usize = 16;
+
+/// A column of few distinct texts, which mostly come in runs or in turns.
 #[derive(Default)]
 pub(super) struct Terms {
     keys: Int32Builder,
-    texts: StringBuilder,
-    known: HashMap<Box<str>, i32>,
-    /// The text that came last, and its key.
-    last: Option<(Box<str>, i32)>,
+    texts: Vec<Arc<str>>,
+    known: HashMap<Arc<str>, i32>,
+    /// The key that came last.
+    last: usize,
 }
 
 impl fmt::Debug for Terms {
@@ -44,27 +45,30 @@ impl Terms {
     }
 
     fn key(&mut self, term: &str) -> i32 {
-        if let Some((last, key)) = &self.last
-            && **last == *term
-        {
-            return *key;
-        }
-        let key = match self.known.get(term) {
-            Some(key) => *key,
-            None => {
-                // A file has far fewer rows than there are keys.
-                let key = self.known.len() as i32;
-                self.known.insert(term.into(), key);
-                self.texts.append_value(term);
-                key
-            }
+        let is = |at: usize| self.texts.get(at).is_some_and(|text| **text == *term);
+        let next = if self.last + 1 < self.texts.len() { self.last + 1 } else { 0 };
+        let found = if is(self.last) {
+            Some(self.last)
+        } else if is(next) {
+            Some(next)
+        } else if self.texts.len() <= COMPARED_MAX {
+            self.texts.iter().position(|text| **text == *term)
+        } else {
+            self.known.get(term).map(|key| *key as usize)
         };
-        self.last = Some((term.into(), key));
-        key
+        self.last = found.unwrap_or_else(|| {
+            let text: Arc<str> = term.into();
+            // A file has far fewer rows than there are keys.
+            self.known.insert(text.clone(), self.texts.len() as i32);
+            self.texts.push(text);
+            self.texts.len() - 1
+        });
+        self.last as i32
     }
 
     pub(super) fn finish(mut self) -> ArrayRef {
-        Arc::new(DictionaryArray::new(self.keys.finish(), Arc::new(self.texts.finish())))
+        let texts = StringArray::from_iter_values(&self.texts);
+        Arc::new(DictionaryArray::new(self.keys.finish(), Arc::new(texts)))
     }
 }
 

@@ -70,8 +70,7 @@ impl Session<'_> {
             self.flush().await?;
             let with = (self.lease, &self.erasing.list);
             let goes_on = job.step(self.parts, &self.shelf, with).await?;
-            self.desk.streams.forget();
-            self.desk.hours.forget();
+            self.desk.forget();
             if goes_on {
                 self.erasing.job = Some(job);
             } else {
@@ -117,7 +116,6 @@ impl Session<'_> {
     /// Loads what the arrivals at hand need: the streams and hours were forgotten.
     async fn reload(&mut self) -> Result<(), ArchiveError> {
         let (catalog, epochs_max) = (&self.parts.catalog, self.parts.options.epochs_max);
-        self.desk.streams.load(super::publishes(self.arrivals.iter()), catalog, epochs_max).await?;
-        self.desk.hours.load(self.arrivals.iter(), catalog).await
+        self.desk.load(self.arrivals.iter_mut(), catalog, epochs_max).await
     }
 }
