@@ -127,15 +127,17 @@ pub(crate) async fn remove_retired(parts: &Parts, shelf: &Arc<Shelf>) -> Result<
 /// Chooses the group with most small files: enough of them, or of a day that is over.
 fn choose(options: &ArchiveOptions, files: Vec<FileRow>, today: Day) -> Option<(Table, Vec<FileRow>)> {
     let mut groups = BTreeMap::<_, Vec<FileRow>>::new();
+    let today = today.to_string();
     for file in files.into_iter().filter(|file| file.bytes < options.compact_bytes / SMALL_PART) {
-        let key = (file.table.clone(), file.tenant.clone(), file.day.clone(), file.partition);
+        // While the day goes on, like is merged with like: a row is written again once a tier, not once a merge.
+        let tier = if file.day < today { 0 } else { tier(options, file.rows) };
+        let key = (file.table.clone(), file.tenant.clone(), file.day.clone(), file.partition, tier);
         groups.entry(key).or_default().push(file);
     }
-    let today = today.to_string();
     let is_worth =
         |day: &str, count: usize| count >= options.compact_files_min || (day < today.as_str() && count > 1);
     let mut worth: Vec<_> =
-        groups.into_iter().filter(|((_, _, day, _), files)| is_worth(day, files.len())).collect();
+        groups.into_iter().filter(|((_, _, day, ..), files)| is_worth(day, files.len())).collect();
     // Of equal ones the last by name, so that readings go before the audit of them.
     worth.reverse();
     worth.sort_by_key(|(_, files)| Reverse(files.len()));
@@ -144,6 +146,11 @@ fn choose(options: &ArchiveOptions, files: Vec<FileRow>, today: Day) -> Option<(
         let chosen = fitting(options, files);
         (chosen.len() > 1).then_some((Table::from_name(&table)?, chosen))
     })
+}
+
+/// Returns how often so many rows went through a merge of as few files as are worth one.
+fn tier(options: &ArchiveOptions, rows: u64) -> u32 {
+    rows.max(1).ilog((options.compact_files_min as u64).max(2))
 }
 
 /// Takes the smallest files while they fit into one.
@@ -297,6 +304,37 @@ mod tests {
         assert_eq!(choose(&options(), of("2026-02-02", 4), today).unwrap().1.len(), 4);
         assert_eq!(choose(&options(), of("2026-02-01", 2), today).unwrap().1.len(), 2);
         assert!(choose(&options(), of("2026-02-01", 1), today).is_none());
+    }
+
+    #[test]
+    fn a_row_is_written_again_once_a_tier() {
+        const COMMITS: u64 = 17_280;
+        const ROWS: u64 = 20;
+        // A commit takes 5 s, and a look for what to merge 20 s.
+        const LOOK_EVERY: u64 = 4;
+        let options = ArchiveOptions::default();
+        let today = Day::parse("2026-02-02").unwrap();
+        let of = |rows: u64, name: u64| FileRow { rows, ..file("2026-02-02", 20_000 + rows, name) };
+        let (mut files, mut rewritten, mut most) = (Vec::new(), 0, 0);
+        for commit in 0..COMMITS {
+            files.push(of(ROWS, commit));
+            most = most.max(files.len());
+            if commit % LOOK_EVERY != 0 {
+                continue;
+            }
+            while let Some((_, chosen)) = choose(&options, files.clone(), today) {
+                let rows: u64 = chosen.iter().map(|file| file.rows).sum();
+                files.retain(|file| chosen.iter().all(|gone| gone.offset_first != file.offset_first));
+                files.push(of(rows, chosen[0].offset_first));
+                rewritten += rows;
+            }
+        }
+        let amplification = rewritten as f64 / (COMMITS * ROWS) as f64;
+        println!(
+            "a day of {COMMITS} commits: each row written again {amplification:.2} times, {most} files at most"
+        );
+        assert!(amplification <= 3.0 && most <= 4 * options.compact_files_min);
+        assert_eq!(files.iter().map(|file| file.rows).sum::<u64>(), COMMITS * ROWS);
     }
 
     #[test]
