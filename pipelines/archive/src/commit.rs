@@ -2,7 +2,7 @@
 
 use crate::desk::Desk;
 use crate::error::ArchiveError;
-use crate::file::encode;
+use crate::file::{Effort, encode};
 use crate::notices::Notices;
 use crate::pending::{Group, GroupKey, Pending};
 use crate::shelf::{Shelf, new_path};
@@ -92,7 +92,7 @@ async fn encode_file(
     let (table, tenant, keys) = (key.table, key.tenant.clone(), parts.keys.clone());
     let Group { rows, count, time_us, offsets } = group;
     let work = move || {
-        let bytes = encode(table, &tenant, &rows.finish(table)?, &keys)?;
+        let bytes = encode(table, &tenant, &rows.finish(table)?, (&keys, Effort::Commit))?;
         let sha256 = digest(&SHA256, &bytes).as_ref().to_vec();
         Ok::<_, ArchiveError>((bytes, sha256))
     };

@@ -11,7 +11,7 @@
 //! they belong.
 
 use crate::error::ArchiveError;
-use crate::file::encode;
+use crate::file::{Effort, encode};
 use crate::files::Files;
 use crate::keys::ArchiveKeys;
 use crate::options::ArchiveOptions;
@@ -82,7 +82,7 @@ pub(crate) async fn pass(
         drop(batches);
         let rows = sorted(table, rows)?;
         let tenant = files.first().map(|file| file.tenant.as_str()).unwrap_or_default();
-        let bytes = encode(table, tenant, &rows, &keys)?;
+        let bytes = encode(table, tenant, &rows, (&keys, Effort::Merge))?;
         let sha256 = digest(&SHA256, &bytes).as_ref().to_vec();
         Ok::<_, ArchiveError>((large, Some((files, rows.num_rows() as u64, bytes, sha256))))
     };

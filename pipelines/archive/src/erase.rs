@@ -11,7 +11,7 @@
 
 use crate::erased::{Erased, told};
 use crate::error::ArchiveError;
-use crate::file::encode;
+use crate::file::{Effort, encode};
 use crate::files::Files;
 use crate::hours::hour_of_publish;
 use crate::keys::ArchiveKeys;
@@ -259,7 +259,7 @@ impl Look {
         let (into, bytes) = if kept.num_rows() == 0 {
             (None, None)
         } else {
-            let bytes = encode(table, &file.tenant, &kept, &self.keys)?;
+            let bytes = encode(table, &file.tenant, &kept, (&self.keys, Effort::Merge))?;
             (Some(rewritten(table, file, &kept, &bytes)?), Some(bytes))
         };
         let change = ErasedFile {

@@ -1,7 +1,8 @@
 //! One Parquet file: columns in, encrypted bytes out.
 //!
-//! zstd level 1. Times and positions are delta-packed, everything else is dictionary-encoded: vitals are
-//! quantised. Page index, no bloom filters (they would be written in clear), footer encrypted.
+//! zstd level 1. Times and positions are delta-packed, samples are split by byte, everything else is
+//! dictionary-encoded: vitals are quantised. Page index, no bloom filters (they would be written in clear), footer
+//! encrypted.
 
 use crate::error::ArchiveError;
 use crate::keys::ArchiveKeys;
@@ -17,9 +18,11 @@ use parquet::schema::types::{ColumnPath, SchemaDescriptor};
 const ZSTD_LEVEL: i32 = 1;
 /// Bytes of rows that are given to the writer at once.
 const WRITE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Of samples, in a file that lives until it is merged, and in a merged one.
+const SAMPLES_ZSTD_LEVELS: (i32, i32) = (3, 6);
 const CREATED_BY: &str = concat!("wardline ", env!("CARGO_PKG_VERSION"));
 /// Columns that climb: differences are smaller than a dictionary.
-const CLIMBING: [&str; 9] = [
+const CLIMBING: [&str; 8] = [
     "seq",
     "device_time",
     "edge_time",
@@ -28,21 +31,31 @@ const CLIMBING: [&str; 9] = [
     "journal_offset",
     "gap_first_seq",
     "gap_last_seq",
-    "samples.list.element",
 ];
+/// The upper bytes of neighbouring samples are alike; of noisy waves nothing else is.
+const SAMPLES: &str = "samples.list.element";
 /// Columns whose values never repeat.
 const OPAQUE: [&str; 2] = ["payload", "detail"];
+
+/// How hard a file is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// As a commit does it: the file lives until it is merged.
+    Commit,
+    /// As a merge does it: the file stays.
+    Merge,
+}
 
 /// Encodes and encrypts the rows of one file.
 pub fn encode(
     table: Table,
     tenant: &str,
     rows: &RecordBatch,
-    keys: &ArchiveKeys,
+    (keys, effort): (&ArchiveKeys, Effort),
 ) -> Result<Vec<u8>, ArchiveError> {
     let columns = ArrowSchemaConverter::new().convert(&schema(table))?;
     let encryption = keys.encryption(&columns, tenant_of(tenant).as_ref())?;
-    let properties = properties(&columns)?.with_file_encryption_properties(encryption).build();
+    let properties = properties(&columns, effort)?.with_file_encryption_properties(encryption).build();
     let mut writer = ArrowWriter::try_new(Vec::new(), rows.schema(), Some(properties))?;
     // The writer holds what it makes of the rows of one call, of lists many times their bytes.
     let at_once = (rows.num_rows() / (1 + rows.get_array_memory_size() / WRITE_BYTES_MAX)).max(1);
@@ -53,15 +66,17 @@ pub fn encode(
 }
 
 /// Encodes the rows of one file without encryption: never for what is kept (SEC-3).
-pub fn encode_plain(table: Table, rows: &RecordBatch) -> Result<Vec<u8>, ArchiveError> {
+pub fn encode_plain(table: Table, rows: &RecordBatch, effort: Effort) -> Result<Vec<u8>, ArchiveError> {
     let columns = ArrowSchemaConverter::new().convert(&schema(table))?;
-    let mut writer = ArrowWriter::try_new(Vec::new(), rows.schema(), Some(properties(&columns)?.build()))?;
+    let mut writer =
+        ArrowWriter::try_new(Vec::new(), rows.schema(), Some(properties(&columns, effort)?.build()))?;
     writer.write(rows)?;
     Ok(writer.into_inner()?)
 }
 
 fn properties(
     columns: &SchemaDescriptor,
+    effort: Effort,
 ) -> Result<parquet::file::properties::WriterPropertiesBuilder, ArchiveError> {
     let mut builder = WriterProperties::builder()
         .set_created_by(CREATED_BY.to_owned())
@@ -75,6 +90,13 @@ fn properties(
             builder = builder
                 .set_column_dictionary_enabled(path.clone(), false)
                 .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);
+        } else if name == SAMPLES {
+            let (quick, thorough) = SAMPLES_ZSTD_LEVELS;
+            let level = if effort == Effort::Merge { thorough } else { quick };
+            builder = builder
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_compression(path.clone(), Compression::ZSTD(ZstdLevel::try_new(level)?))
+                .set_column_encoding(path, Encoding::BYTE_STREAM_SPLIT);
         } else if OPAQUE.contains(&name.as_str()) {
             builder = builder
                 .set_column_dictionary_enabled(path.clone(), false)

@@ -1,3 +1,3 @@
 //! How a file of a table is laid out: for who compares it with something.
 
-pub use crate::file::{encode as encode_sealed, encode_plain};
+pub use crate::file::{Effort, encode as encode_sealed, encode_plain};

@@ -100,19 +100,25 @@ fn numerics() -> Vec<Candidate> {
 }
 
 fn waveforms() -> Vec<Candidate> {
-    let base = Candidate { own: Some((SAMPLES, Encoding::DELTA_BINARY_PACKED)), ..BASE };
-    let metric = Candidate { order: Order::Metric, name: "by device, metric, time; delta; zstd 1", ..base };
-    let samples = |name, encoding| Candidate { name, own: Some((SAMPLES, encoding)), ..metric };
+    let base = Candidate { own: Some((SAMPLES, Encoding::BYTE_STREAM_SPLIT)), zstd: Some(6), ..BASE };
+    let metric = Candidate { order: Order::Metric, name: "by device, metric, time; split; zstd 6", ..base };
+    let samples = |name, encoding, zstd| Candidate { name, own: Some((SAMPLES, encoding)), zstd, ..metric };
+    let delta = |name, zstd| samples(name, Encoding::DELTA_BINARY_PACKED, Some(zstd));
     let of = |candidate: &Candidate| Candidate { ..*candidate };
     vec![
         of(&metric),
         Candidate { name: "  in the journal's order", order: Order::Journal, ..of(&metric) },
         Candidate { name: "  by device, time, metric", order: Order::Time, ..of(&metric) },
+        Candidate { name: "  zstd 1", zstd: Some(1), ..of(&metric) },
         Candidate { name: "  zstd 3", zstd: Some(3), ..of(&metric) },
         Candidate { name: "  zstd 9", zstd: Some(9), ..of(&metric) },
         Candidate { name: "  not compressed", zstd: None, ..of(&metric) },
-        samples("  samples: plain", Encoding::PLAIN),
-        samples("  samples: byte stream split", Encoding::BYTE_STREAM_SPLIT),
+        delta("  samples: delta, zstd 1", 1),
+        delta("  samples: delta, zstd 6", 6),
+        delta("  samples: delta, zstd 9", 9),
+        samples("  samples: delta, not compressed", Encoding::DELTA_BINARY_PACKED, None),
+        samples("  samples: plain, zstd 1", Encoding::PLAIN, Some(1)),
+        samples("  samples: plain, zstd 6", Encoding::PLAIN, Some(6)),
         Candidate { name: "  samples: dictionary", own: None, ..of(&metric) },
         Candidate { name: "  samples: list of int16", samples: Samples::Int16List, ..of(&metric) },
         Candidate {

@@ -11,6 +11,7 @@ mod query;
 mod rig;
 mod size;
 mod text;
+mod waves;
 mod write;
 
 use anyhow::Context;

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use wardline::operate;
 use wardline_archive::Table;
-use wardline_archive::layout::encode_plain;
+use wardline_archive::layout::{Effort, encode_plain};
 use wardline_proto::{DeviceId, DeviceKey, Identity, TenantId};
 use wardline_store::registry::{NewBinding, NewDevice, Role};
 
@@ -122,7 +122,7 @@ async fn copy_plain(rig: &Rig, to: &Path) -> anyhow::Result<()> {
         std::fs::create_dir_all(&dir)?;
         for (number, file) in rig.files(table).await?.iter().enumerate() {
             let path = dir.join(format!("{number:05}.parquet"));
-            std::fs::write(&path, encode_plain(table, &rows(&reader, file)?)?)?;
+            std::fs::write(&path, encode_plain(table, &rows(&reader, file)?, Effort::Merge)?)?;
             let begun = thread_cpu()?;
             let sealed: usize = reader.read(file)?.map(|b| b.map(|b| b.num_rows())).sum::<Result<_, _>>()?;
             let between = thread_cpu()?;

@@ -5,7 +5,7 @@ use super::feed::{DAY_S, Feed};
 use super::options::ArchiveSize;
 use super::rig::Rig;
 use super::text::{Texts, texts};
-use super::{folder, layouts, rows};
+use super::{folder, layouts, rows, waves};
 use crate::options::Setup;
 use crate::table::Table as Text;
 use anyhow::Context;
@@ -42,6 +42,7 @@ pub(crate) async fn run(setup: &Setup, options: &ArchiveSize) -> anyhow::Result<
         for of in [Table::Numerics, Table::Waveforms] {
             row(&mut table, &played, &format!("recording {name}"), of).await?;
         }
+        waves::run(&played, &name).await?;
     }
     println!("{}", table.render());
     for of in [Table::Numerics, Table::Waveforms] {

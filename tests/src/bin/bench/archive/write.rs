@@ -12,7 +12,7 @@ use crate::table::{Table as Text, number};
 use arrow_array::RecordBatch;
 use std::sync::Arc;
 use std::time::Duration;
-use wardline_archive::layout::{encode_plain, encode_sealed};
+use wardline_archive::layout::{Effort, encode_plain, encode_sealed};
 use wardline_archive::read::ARCHIVE_DIR;
 use wardline_archive::{ArchiveKeys, ArchiveOptions, Table};
 use wardline_journal::Keyring;
@@ -49,9 +49,9 @@ pub(crate) async fn run(setup: &Setup, options: &ArchiveWrite) -> anyhow::Result
         }
         files = batches.len();
         readings = batches.iter().filter(|(t, _)| *t == Table::Numerics).map(|(_, b)| b.num_rows()).sum();
-        bare.push(timed(&batches, |table, rows| Ok(encode_plain(table, rows)?.len()))?);
+        bare.push(timed(&batches, |table, rows| Ok(encode_plain(table, rows, Effort::Commit)?.len()))?);
         sealed.push(timed(&batches, |table, rows| {
-            Ok(encode_sealed(table, super::feed::TENANT, rows, &keys)?.len())
+            Ok(encode_sealed(table, super::feed::TENANT, rows, (&keys, Effort::Commit))?.len())
         })?);
         std::fs::remove_dir_all(own)?;
     }
