@@ -80,7 +80,6 @@ fn an_erasure_is_recorded_rewritten_and_certified_once() {
         assert_eq!(spans, [("mon-1", 10, 20), ("mon-1", 30, NOW_US)], "what goes on ends with the request");
         let told = audited(&store).await;
         assert_eq!(told.iter().filter(|(action, _)| action == "erasure_asked").count(), 2, "{told:?}");
-
         let catalog = Catalog::new(store.clone());
         let lease = catalog.take_over(0, 0).await.unwrap();
         let commit = wardline_store::catalog::Commit {
