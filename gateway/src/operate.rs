@@ -11,7 +11,7 @@ use wardline_archive::read::local_actor;
 use wardline_journal::{KeyError, KeyPurpose, Keyring};
 use wardline_proto::{DeviceId, DeviceKey, Identity, TenantId};
 use wardline_store::outbox::Change;
-use wardline_store::registry::{IssuedCertificate, PrincipalKind, Role};
+use wardline_store::registry::{Duties, IssuedCertificate, PrincipalKind, Role};
 use wardline_store::{Store, StoreError, StoreUrl};
 
 /// Says why an operation failed.
@@ -156,12 +156,12 @@ pub fn renew_server(dir: &Path, hosts: &[String]) -> Result<Vec<String>, Operate
     Ok(hosts)
 }
 
-/// Issues the certificate of a service or person into `out`, and gives it exactly `roles` when there are any. Without,
-/// what it has stays; who has none may follow the alerts of its tenant.
+/// Issues the certificate of a service or person into `out`, and gives it exactly these roles and sites when there are
+/// any. Without, what it has stays; who has none may follow the alerts of its tenant.
 pub async fn issue_principal(
     dir: &Path,
     identity: Identity,
-    roles: &[Role],
+    duties: impl Into<Duties>,
     out: &Path,
 ) -> Result<IssuedCertificate, OperateError> {
     let data = initialised(dir)?;
@@ -170,9 +170,10 @@ pub async fn issue_principal(
         Identity::User { tenant, name } => Some((tenant, PrincipalKind::User, name)),
         Identity::Device(_) => None,
     };
-    if let Some(principal) = principal.filter(|_| !roles.is_empty()) {
+    let duties = duties.into();
+    if let Some(principal) = principal.filter(|_| !duties.roles.is_empty()) {
         let store = data.store()?.open().await?;
-        let put = store.put_principal(&local_change(), principal, roles).await;
+        let put = store.put_principal(&local_change(), principal, duties).await;
         store.close().await;
         put?;
     }

@@ -245,6 +245,8 @@ codes! {
     FhirExports = "WL-FHIR-004", 0;
     /// FHIR: an export failed, or grew past its bound.
     FhirExportFailed = "WL-FHIR-005", 0;
+    /// A clinician asks for a site that is not its own, or has none.
+    IdentitySite = "WL-ID-008", 0;
     /// Profile: not TOML, or larger than a profile may be.
     ProfileUnreadable = "WL-PRF-001", 0;
     /// Profile: a key that is unknown, missing or of the wrong type.

@@ -97,7 +97,24 @@ analyst.refused(f"/Observation/{found[0]['id']}", 404, "WL-FHIR-002")
 assert analyst.pages(f"/Observation?patient={args.subject}&code=150456")[0] == [], "a name finds nothing for an analyst"
 assert analyst.pages(f"/Observation?code=150456&date=ge{first}&date=lt{last}")[0] in ([], [r for r in masked if r["code"]["coding"][-1]["code"] == "150456"]), "a filter tells no more than what is shown"
 
+# A ward: rows and devices of its own alone, whatever is asked for by whichever name.
+ward = caller("ward")
+mine, told, _ = ward.pages("/Observation?code=147842,150456&_count=200")
+assert fhir_rows(mine) == sql_rows("device = 'mon-1'") and len(mine) == 240
+assert len(told) == 1 and "mon-2" not in json.dumps([mine, told])
+theirs_id = next(r["id"] for r in seen if r.get("device", {}).get("reference") == "Device/mon-2")
+assert ward.get(f"/Observation/{mine[0]['id']}") == mine[0]
+ward.refused(f"/Observation/{theirs_id}", 404, "WL-FHIR-002")
+assert ward.get(f"/Observation?_id={theirs_id}").get("entry", []) == []
+for query in ["device=mon-2&code=150456", "device=Device/mon-2", "device=urn:wardline:device%7Cmon-2&code=147842"]:
+    assert ward.pages(f"/Observation?{query}")[0] == [], query
+assert ward.pages("/Device")[0] == devices[:1] and ward.get("/Device/mon-1") == devices[0]
+ward.refused("/Device/mon-2", 404, "WL-FHIR-002")
+print(f"ward: {len(mine)} readings of mon-1, as in SQL, and nothing of mon-2 by any name")
+
 # Who may not, and what cannot be.
+for path in ["/Observation", "/Observation/x", "/Device", "/Device/mon-1", "/$export", "/export/00"]:
+    caller("nosite").refused(path, 403, "WL-ID-008")
 caller("norole").refused("/Observation", 403, "WL-ID-007")
 caller("device").refused("/Observation", 403, "WL-ID-007")
 other, _, _ = caller("other-clinician").pages("/Observation?code=150456")
@@ -134,6 +151,10 @@ readings = [r for r in everything if "valueQuantity" in r]
 assert fhir_rows(readings) == sql_rows("true") and len(everything) == len(readings) + 2 + 2
 assert {r["id"]: r for r in readings}.items() >= {r["id"]: r for r in seen if "valueQuantity" in r}.items()
 analyst.refused(job, 404, "WL-FHIR-002")
+ward.refused(job, 404, "WL-FHIR-002")
+of_ward = ward.lines(exported(ward)[1])
+assert fhir_rows([r for r in of_ward if "valueQuantity" in r]) == sql_rows("device = 'mon-1'")
+assert len(of_ward) == 240 + 1 + 1 and "mon-2" not in json.dumps(of_ward)
 _, only = exported(clinician, "?_type=Device")
 assert [file["type"] for file in only["output"]] == ["Device"]
 _, none = exported(clinician, "?_type=Observation&_since=2090-01-01T00:00:00Z")

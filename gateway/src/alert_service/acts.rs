@@ -23,7 +23,9 @@ pub(super) async fn acknowledge(
     let (caller, by) = alerts.actor(&request, "alerts Acknowledge")?;
     let wanted = request.into_inner();
     let tenant = alerts.tenant(&caller, &wanted.tenant)?;
-    let done = alerts.desk.acknowledge(&tenant, alert_id(&wanted.alert_id)?, &by).await;
+    let id = alert_id(&wanted.alert_id)?;
+    alerts.hears(&caller, &tenant, id).await?;
+    let done = alerts.desk.acknowledge(&tenant, id, &by).await;
     Ok(Response::new(AcknowledgeResponse { alert: Some(outcome(done)?) }))
 }
 
@@ -31,7 +33,9 @@ pub(super) async fn pause(alerts: &Alerts, request: Request<PauseRequest>) -> An
     let (caller, by) = alerts.actor(&request, "alerts Pause")?;
     let wanted = request.into_inner();
     let tenant = alerts.tenant(&caller, &wanted.tenant)?;
-    let done = alerts.desk.pause(&tenant, alert_id(&wanted.alert_id)?, wanted.seconds, &by).await;
+    let id = alert_id(&wanted.alert_id)?;
+    alerts.hears(&caller, &tenant, id).await?;
+    let done = alerts.desk.pause(&tenant, id, wanted.seconds, &by).await;
     Ok(Response::new(PauseResponse { alert: Some(outcome(done)?) }))
 }
 

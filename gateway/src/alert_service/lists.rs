@@ -27,7 +27,7 @@ pub(super) async fn alerts(
         min_priority: wanted.min_priority,
         kinds: wanted.kinds().collect(),
         states: wanted.states().collect(),
-        sites: wanted.sites.clone(),
+        sites: alerts.heard(&caller, wanted.sites.clone())?,
         devices: wanted.devices.clone(),
     })?;
     let (feed, limit) = (&alerts.parts.feed, page(wanted.page_size));
@@ -39,7 +39,9 @@ pub(super) async fn alert(alerts: &Alerts, request: Request<GetAlertRequest>) ->
     let caller = alerts.listener(&request)?;
     let wanted = request.into_inner();
     let tenant = alerts.tenant(&caller, &wanted.tenant)?;
-    let alert = alerts.parts.feed.get(&tenant, alert_id(&wanted.alert_id)?).await.map_err(unreadable)?;
+    let id = alert_id(&wanted.alert_id)?;
+    alerts.hears(&caller, &tenant, id).await?;
+    let alert = alerts.parts.feed.get(&tenant, id).await.map_err(unreadable)?;
     Ok(Response::new(GetAlertResponse { alert: Some(alert.ok_or_else(missing)?) }))
 }
 

@@ -16,6 +16,7 @@ mod places;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod wards;
 mod webhook;
 
 pub use webhook::{WebhookError, WebhookSettings, Webhooks};
@@ -175,7 +176,8 @@ impl AlertService for Alerts {
     async fn subscribe(&self, request: Request<SubscribeRequest>) -> Answer<Events> {
         let caller = self.listener(&request)?;
         let place = self.places.take(&caller.tenant, caller.uri())?;
-        let wanted = request.into_inner();
+        let mut wanted = request.into_inner();
+        wanted.sites = self.heard(&caller, wanted.sites)?;
         let selection = listener::selection(&wanted)?;
         let cursor = self.start(&caller.tenant, &wanted).await?;
         let declared = Declared::read(&caller, &wanted, cursor)?;

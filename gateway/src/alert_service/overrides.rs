@@ -42,6 +42,9 @@ pub(super) async fn set(
         until_us: (wanted.until_us != 0).then_some(wanted.until_us),
         reason: wanted.reason,
     };
+    if alerts.reach(&caller, &said.tenant).await?.is_some_and(|reach| !reach.changes(&said)) {
+        return Err(alerts.elsewhere(&caller, "overrides of another site"));
+    }
     let row = alerts.parts.feed.store().set_override(&by, &said).await.map_err(rejected)?;
     Ok(Response::new(SetOverrideResponse { r#override: Some(told(row)) }))
 }
@@ -53,6 +56,13 @@ pub(super) async fn end(
     let (caller, by) = alerts.actor(&request, "alerts EndOverride")?;
     let wanted = request.into_inner();
     let tenant = alerts.tenant(&caller, &wanted.tenant)?;
+    if let Some(reach) = alerts.reach(&caller, &tenant).await? {
+        let rows = alerts.parts.feed.store().overrides(Some(&tenant), 0).await.map_err(unwritable)?;
+        let meant = rows.iter().find(|row| row.override_id == wanted.override_id);
+        if meant.is_some_and(|row| !reach.changes(&row.said)) {
+            return Err(alerts.elsewhere(&caller, "overrides of another site"));
+        }
+    }
     let row = alerts.parts.feed.store().end_override(&by, &tenant, wanted.override_id).await;
     Ok(Response::new(EndOverrideResponse { r#override: Some(told(row.map_err(rejected)?)) }))
 }
@@ -66,7 +76,9 @@ pub(super) async fn list(
     let tenant = alerts.tenant(&caller, &wanted.tenant)?;
     let not_over_us = if wanted.include_ended { 0 } else { crate::front::now_us() };
     let rows = alerts.parts.feed.store().overrides(Some(&tenant), not_over_us).await.map_err(unwritable)?;
-    Ok(Response::new(ListOverridesResponse { overrides: rows.into_iter().rev().map(told).collect() }))
+    let reach = alerts.reach(&caller, &tenant).await?;
+    let read = rows.into_iter().rev().filter(|row| reach.as_ref().is_none_or(|reach| reach.reads(&row.said)));
+    Ok(Response::new(ListOverridesResponse { overrides: read.map(told).collect() }))
 }
 
 fn rejected(error: StoreError) -> Status {

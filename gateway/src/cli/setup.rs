@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use wardline_proto::{DeviceId, DeviceKey, Identity, TenantId};
-use wardline_store::registry::{IssuedCertificate, Role};
+use wardline_store::registry::{Duties, IssuedCertificate, Reject, Role, Sites};
 
 /// Makes a data directory: certificate authority, the gateway's certificate, keyring, database.
 #[derive(Debug, Args)]
@@ -131,9 +131,19 @@ struct ServiceIssue {
     /// What it may do: maker, tenant-admin, clinician, analyst, auditor or operator; may be repeated.
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<Role>,
+    /// A site (ward) whose devices and patients it sees as a clinician; may be repeated. `*` is every site; without any
+    /// a clinician sees none.
+    #[arg(long = "site", visible_alias = "ward", value_name = "SITE", requires = "roles")]
+    sites: Vec<String>,
     /// Folder for the three files.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+}
+
+impl ServiceIssue {
+    fn duties(&self) -> Result<Duties, Reject> {
+        Ok(Duties::at(&self.roles, Sites::of(self.sites.iter().map(String::as_str))?))
+    }
 }
 
 impl ServiceCommand {
@@ -141,12 +151,10 @@ impl ServiceCommand {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self.action {
             ServiceAction::Issue(issue) => {
+                let duties = issue.duties()?;
                 let ServiceName { data_dir, tenant, name } = issue.name;
                 let identity = Identity::Service { tenant, name };
-                say(
-                    &operate::issue_principal(&data_dir, identity, &issue.roles, &issue.out).await?,
-                    &issue.out,
-                );
+                say(&operate::issue_principal(&data_dir, identity, duties, &issue.out).await?, &issue.out);
             }
             ServiceAction::Revoke(ServiceName { data_dir, tenant, name }) => {
                 let identity = Identity::Service { tenant: tenant.clone(), name: name.clone() };
@@ -170,12 +178,10 @@ impl UserCommand {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self.action {
             ServiceAction::Issue(issue) => {
+                let duties = issue.duties()?;
                 let ServiceName { data_dir, tenant, name } = issue.name;
                 let identity = Identity::User { tenant, name };
-                say(
-                    &operate::issue_principal(&data_dir, identity, &issue.roles, &issue.out).await?,
-                    &issue.out,
-                );
+                say(&operate::issue_principal(&data_dir, identity, duties, &issue.out).await?, &issue.out);
             }
             ServiceAction::Revoke(ServiceName { data_dir, tenant, name }) => {
                 let identity = Identity::User { tenant: tenant.clone(), name: name.clone() };

@@ -1,8 +1,10 @@
 //! Device models. Who is no operator sees the models of its own tenant: a profile may be of what is not on the market.
 
 use super::call::{Call, id};
-use super::error::{failed, invalid, missing};
+use super::error::{failed, invalid, missing, status};
 use tonic::Status;
+use wardline_profile::lint::{Severity, lint};
+use wardline_proto::refusal::Refusal;
 use wardline_proto::v1::{
     GetModelRequest, GetModelResponse, ListModelsRequest, ListModelsResponse, Model as Wire, PutModelRequest,
     PutModelResponse,
@@ -19,8 +21,25 @@ pub(super) async fn put(call: &Call, wanted: PutModelRequest) -> Result<PutModel
         profile_version: wanted.profile_version,
         created_at_us: 0,
     };
+    if !model.profile.is_empty() {
+        judged(&model.profile)?;
+    }
     call.store().put_model(&call.change(), &model).await.map_err(failed)?;
     Ok(PutModelResponse {})
+}
+
+/// Refuses a profile that does not lint, by its first error: it would judge nothing.
+fn judged(profile: &str) -> Result<(), Status> {
+    let linted = lint(profile);
+    let first = linted.findings.iter().find(|finding| finding.severity == Severity::Error);
+    match first {
+        Some(first) => Err(status(
+            Refusal::RegistryInvalid,
+            &format!("the profile does not lint: line {}: {}: {}", first.line, first.code, first.message),
+        )),
+        None if linted.profile.is_none() => Err(invalid("profile")),
+        None => Ok(()),
+    }
 }
 
 pub(super) async fn get(call: &Call, wanted: GetModelRequest) -> Result<GetModelResponse, Status> {

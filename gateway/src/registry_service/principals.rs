@@ -9,7 +9,7 @@ use wardline_proto::v1::{
     ListPrincipalsRequest, ListPrincipalsResponse, Principal as Wire, PrincipalKind as WireKind,
     PutPrincipalRequest, PutPrincipalResponse, WhoamiRequest, WhoamiResponse,
 };
-use wardline_store::registry::{PrincipalKind, Role};
+use wardline_store::registry::{Duties, PrincipalKind, Role, Sites};
 
 pub(super) async fn whoami(call: &Call, _of: WhoamiRequest) -> Result<WhoamiResponse, Status> {
     let caller = &call.caller;
@@ -31,6 +31,7 @@ pub(super) async fn put(call: &Call, wanted: PutPrincipalRequest) -> Result<PutP
     let name = id("name", &wanted.name)?;
     let roles = wanted.roles.iter().map(|role| role.parse()).collect::<Result<Vec<Role>, _>>();
     let roles = roles.map_err(|_name| invalid("roles"))?;
+    let sites = Sites::of(wanted.sites.iter().map(String::as_str)).map_err(|_name| invalid("sites"))?;
     if !call.is_everywhere() {
         // Who gives itself a role that crosses tenants has crossed them.
         let known = call.store().list_principals(Some(&tenant)).await.map_err(failed)?;
@@ -40,7 +41,8 @@ pub(super) async fn put(call: &Call, wanted: PutPrincipalRequest) -> Result<PutP
             return Err(call.deny(Refusal::RegistryTenant));
         }
     }
-    call.store().put_principal(&call.change(), (&tenant, kind, &name), &roles).await.map_err(failed)?;
+    let duties = Duties::at(&roles, sites);
+    call.store().put_principal(&call.change(), (&tenant, kind, &name), duties).await.map_err(failed)?;
     Ok(PutPrincipalResponse {})
 }
 
@@ -59,6 +61,7 @@ pub(super) async fn list(
         name: principal.name.to_string(),
         roles: principal.roles.iter().map(Role::to_string).collect(),
         created_at_us: principal.created_at_us,
+        sites: principal.sites.names(),
     });
     Ok(ListPrincipalsResponse { principals: principals.collect() })
 }

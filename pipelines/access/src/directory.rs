@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use wardline_proto::{DeviceKey, Identity};
-use wardline_store::registry::{RegistryView, Serial};
+use wardline_store::registry::{RegistryView, Serial, Sites};
 use wardline_store::{Store, StoreError};
 
 /// The registry as this process sees it.
@@ -64,6 +64,11 @@ impl Directory {
     /// Returns the roles of a service or person; none for who is not in the registry.
     pub fn roles(&self, identity: &Identity) -> Arc<[Role]> {
         self.view().roles(identity)
+    }
+
+    /// Returns the sites of a service or person; none for who is not in the registry.
+    pub fn sites(&self, identity: &Identity) -> Arc<Sites> {
+        self.view().sites(identity)
     }
 
     /// Follows changes.

@@ -26,7 +26,7 @@ pub use gate::Gated;
 pub use imported::ImportedCrls;
 pub use serve::{Services, serve};
 pub use tls::{LiveTls, TlsError, TlsMetrics};
-pub use wardline_store::registry::Role;
+pub use wardline_store::registry::{Role, Sites};
 
 use crate::tls_listener::CertificateRefused;
 use futures::Stream;
@@ -69,6 +69,8 @@ pub struct Caller {
     pub tenant: TenantId,
     /// Its roles in the registry; none for a device, and for who has no entry.
     pub roles: Arc<[Role]>,
+    /// The sites that it sees as a clinician.
+    pub sites: Arc<Sites>,
     /// The certificate's serial.
     pub serial: Serial,
     /// End of the certificate's life, unix seconds.
@@ -159,8 +161,8 @@ impl Access {
         | Identity::Service { tenant, .. }
         | Identity::User { tenant, .. }) = &identity;
         let (tenant, uri) = (tenant.clone(), identity.uri(&self.shared.trust_domain));
-        let roles = self.shared.directory.roles(&identity);
-        Ok(Caller { identity, tenant, roles, serial, not_after_s, uri })
+        let (roles, sites) = (self.shared.directory.roles(&identity), self.shared.directory.sites(&identity));
+        Ok(Caller { identity, tenant, roles, sites, serial, not_after_s, uri })
     }
 
     fn check(&self, caller: &Caller) -> Result<(), Refusal> {

@@ -115,6 +115,22 @@ impl Desk {
         Some(Slots { device, own, counted, hour: self.hours.find(counted, sent_us)? })
     }
 
+    /// Finds where publishes count among the streams in memory, in hours that begin with nothing: for whoever reads
+    /// what is not committed, and commits nothing. One whose stream is not in memory gets no place.
+    pub(crate) fn place<'a>(&mut self, arrivals: impl Iterator<Item = &'a mut Arrival>) {
+        for arrival in arrivals {
+            let Content::Publish(arrived) = &mut arrival.content else { continue };
+            let Some(device) = self.streams.device(&arrived.key) else { continue };
+            let own = arrived.position.and_then(|position| self.streams.find(device, position));
+            if own.is_none() && arrived.position.is_some() {
+                continue;
+            }
+            let counted = own.filter(|own| !self.streams.is_refused(*own)).unwrap_or(device.outside);
+            let hour = self.hours.make(counted, hour_of_publish(arrived.sent_at_us, arrival.ingest_us));
+            arrived.slots = Some(Slots { device, own, counted, hour });
+        }
+    }
+
     async fn fetch(
         &mut self,
         arrived: &Arrived,

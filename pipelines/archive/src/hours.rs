@@ -91,6 +91,17 @@ impl Hours {
         Ok(slot)
     }
 
+    /// Returns an hour of a stream; one that is not in memory begins with nothing.
+    pub(crate) fn make(&mut self, stream: StreamSlot, hour_us: i64) -> HourSlot {
+        if let Some(slot) = self.find(stream, hour_us) {
+            return slot;
+        }
+        let slot = HourSlot(self.all.len());
+        self.all.push(((stream, hour_us), Hour::default()));
+        self.slots.insert((stream, hour_us), slot);
+        slot
+    }
+
     /// Returns an hour, to be changed.
     pub(crate) fn change(&mut self, slot: HourSlot) -> &mut Hour {
         let hour = &mut self.all[slot.0].1;

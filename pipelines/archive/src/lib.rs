@@ -15,6 +15,7 @@ pub mod bucket;
 mod commit;
 mod compact;
 mod completeness;
+mod coverage;
 pub mod dedup;
 mod desk;
 mod endpoint;
@@ -46,6 +47,7 @@ mod session;
 mod shelf;
 mod streams;
 mod table;
+pub mod tail;
 mod telling;
 mod tenant;
 #[cfg(feature = "testing")]
@@ -56,6 +58,7 @@ pub mod verify;
 mod worker;
 
 pub use completeness::HourReport;
+pub use coverage::{Asked, Coverage};
 pub use erased::Erased;
 pub use error::{ArchiveError, ErrorKind};
 pub use files::Files;

@@ -75,7 +75,7 @@ pub struct StreamReport {
 #[derive(Debug)]
 pub struct ArchiveReader {
     files: Files,
-    catalog: Catalog,
+    pub(crate) catalog: Catalog,
     keys: Arc<ArchiveKeys>,
     /// The erase list as it was before files were listed last.
     erased: RwLock<Arc<Erased>>,
@@ -103,9 +103,15 @@ impl ArchiveReader {
     /// Lists committed files of a table, or of all, in order of the journal. What was erased before this call is in none
     /// of their rows as [`read`](Self::read) gives them.
     pub async fn files(&self, table: Option<Table>) -> Result<Vec<FileRow>, ArchiveError> {
-        let erased = Arc::new(Erased::new(&self.catalog.erased_ranges().await?));
-        *self.erased.write().unwrap_or_else(PoisonError::into_inner) = erased;
+        self.learn_erased().await?;
         Ok(self.catalog.files(table.map(Table::name)).await?)
+    }
+
+    /// Reads what was erased before this call: the rows of files that are listed after it are without.
+    pub async fn learn_erased(&self) -> Result<Arc<Erased>, ArchiveError> {
+        let erased = Arc::new(Erased::new(&self.catalog.erased_ranges().await?));
+        *self.erased.write().unwrap_or_else(PoisonError::into_inner) = erased.clone();
+        Ok(erased)
     }
 
     /// Lists files that others have replaced, and that wait to be removed.

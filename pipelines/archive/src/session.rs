@@ -31,7 +31,7 @@ mod erasing;
 mod sweeping;
 
 /// Name, and additional data, of the sealed key that tags content.
-const TAG_KEY: &str = "content-tag";
+pub(crate) const TAG_KEY: &str = "content-tag";
 const TAG_KEY_BYTES: usize = 32;
 /// Encoded bodies that are open at once. In memory they take up to eight times this: what is opened is taken while it
 /// is still in the processor's cache.

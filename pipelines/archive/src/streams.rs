@@ -93,6 +93,55 @@ pub(crate) fn partition_of(id: &StreamId) -> u16 {
 }
 
 impl Streams {
+    /// Makes the streams of rows of the catalog, and of those that it does not have, with the epochs that are known.
+    /// Of each device, what has no position is among them.
+    pub(crate) fn of(
+        rows: &[StreamRow],
+        fresh: &[(StreamId, u64)],
+        epochs_max: u64,
+    ) -> Result<Self, ArchiveError> {
+        let known = rows.iter().map(|row| Ok((row.id.clone(), stream(row)?)));
+        let mut all = known.collect::<Result<Vec<_>, ArchiveError>>()?;
+        let mut opened = HashMap::<_, u64>::new();
+        for (id, epochs) in fresh {
+            let opened = opened.entry((&id.tenant, &id.device, id.lane)).or_default();
+            let refused = id.epoch > 0 && epochs + *opened >= epochs_max;
+            *opened += u64::from(!refused);
+            all.push((id.clone(), Stream { refused, ..Stream::default() }));
+        }
+        let mut streams = Self { all, ..Self::default() };
+        streams.index();
+        Ok(streams)
+    }
+
+    /// Finds the streams by name, devices first.
+    fn index(&mut self) {
+        let key = |id: &StreamId| {
+            let names = TenantId::new(&id.tenant).ok().zip(DeviceId::new(&id.device).ok());
+            names.map(|(tenant, device)| DeviceKey { tenant, device })
+        };
+        for (slot, (id, _)) in
+            self.all.iter().enumerate().filter(|(_, (id, _))| (id.epoch, id.lane) == (0, 0))
+        {
+            if let Some(key) = key(id) {
+                let device = Device { number: self.devices.len(), outside: StreamSlot(slot) };
+                self.devices.insert(key, device);
+            }
+        }
+        for (slot, (id, _)) in self.all.iter().enumerate() {
+            let device = key(id).and_then(|key| self.devices.get(&key));
+            let lane = Lane::try_from(id.lane).ok();
+            if let Some((device, lane)) = device.zip(lane).filter(|_| (id.epoch, id.lane) != (0, 0)) {
+                self.slots.insert((device.number, id.epoch, lane), StreamSlot(slot));
+            }
+        }
+    }
+
+    /// Returns what has been seen of each.
+    pub(crate) fn states(&self) -> impl Iterator<Item = (&StreamId, &StreamState)> {
+        self.all.iter().map(|(id, stream)| (id, &stream.state))
+    }
+
     /// Returns a device that is in memory.
     pub(crate) fn device(&self, key: &DeviceKey) -> Option<Device> {
         self.devices.get(key).copied()
@@ -188,8 +237,12 @@ async fn fetch(
         let refused = id.epoch > 0 && catalog.epochs(id).await? + fresh >= epochs_max;
         return Ok(Stream { refused, ..Stream::default() });
     };
+    stream(&row)
+}
+
+fn stream(row: &StreamRow) -> Result<Stream, ArchiveError> {
     let state = StreamState::decode(&row.seen, &row.recent).ok_or(ArchiveError::StreamState)?;
-    Ok(Stream { state, counts: counts_of(&row), changed: false, refused: false })
+    Ok(Stream { state, counts: counts_of(row), changed: false, refused: false })
 }
 
 /// Returns the counts of a catalog row.

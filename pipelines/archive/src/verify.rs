@@ -4,6 +4,9 @@
 //! replaced while it reads is still there (see the grace of merged files), and streams are read after files are
 //! listed, so that what is committed meanwhile is no discrepancy.
 
+mod frames;
+mod hours;
+
 use crate::dedup::Intervals;
 use crate::error::ArchiveError;
 use crate::read::ArchiveReader;
@@ -11,10 +14,12 @@ use crate::table::Table;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, TimestampMicrosecondType, UInt64Type};
 use arrow_array::{Array, RecordBatch};
+use frames::Frames;
+use hours::Told;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use wardline_journal::KeyError;
-use wardline_store::catalog::FileRow;
+use wardline_store::catalog::{FileRow, StreamRow};
 
 /// Discrepancies that are listed; more are counted.
 pub const DISCREPANCIES_MAX: usize = 10_000;
@@ -36,6 +41,16 @@ pub enum Discrepancy {
     Tenant(String),
     /// A row stands where the catalog has seen no frame: path, stream, position.
     Unseen(String, String, u64),
+    /// A frame is in two files: path of the second, stream, position.
+    Twice(String, String, u64),
+    /// A file has rows of other offsets of the journal than the catalog says, or of none that was committed.
+    Offsets(String),
+    /// A stream's positions do not agree with its counts: stream, how.
+    Intervals(String, String),
+    /// Other frames of a stream are in files than were archived: stream, found, archived.
+    Frames(String, u64, u64),
+    /// Completeness is not what it is about; what and where.
+    Completeness(String),
     /// A catalog row does not read.
     Catalog(String),
     /// A file of a tenant whose keys were destroyed does not decrypt, as it must not.
@@ -47,6 +62,28 @@ pub enum Discrepancy {
 }
 
 impl Discrepancy {
+    /// Returns its stable code: the word that its line begins with.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Missing(_) => "missing",
+            Self::Changed(_) => "changed",
+            Self::Unreadable(..) => "unreadable",
+            Self::Rows(..) => "rows",
+            Self::Times(_) => "times",
+            Self::Tenant(_) => "tenant",
+            Self::Unseen(..) => "unseen",
+            Self::Twice(..) => "twice",
+            Self::Offsets(_) => "offsets",
+            Self::Intervals(..) => "intervals",
+            Self::Frames(..) => "frames",
+            Self::Completeness(_) => "completeness",
+            Self::Catalog(_) => "catalog",
+            Self::Shredded(_) => "shredded",
+            Self::Unerased(..) => "unerased",
+            Self::Stray(_) => "stray",
+        }
+    }
+
     /// Says whether it means damage. A stray file does not: what no commit names is no part of the archive. Nor does
     /// one that was made unreadable on purpose.
     pub fn is_damage(&self) -> bool {
@@ -68,6 +105,17 @@ impl fmt::Display for Discrepancy {
             Self::Unseen(path, stream, seq) => {
                 write!(f, "unseen: {path} has a row of {stream} seq {seq}, which the catalog has not seen")
             }
+            Self::Twice(path, stream, seq) => {
+                write!(f, "twice: {path} has {stream} seq {seq}, which another file has too")
+            }
+            Self::Offsets(path) => {
+                write!(f, "offsets: {path} has rows of other places of the journal than were committed")
+            }
+            Self::Intervals(stream, how) => write!(f, "intervals: of {stream} {how}"),
+            Self::Frames(stream, found, archived) => {
+                write!(f, "frames: {found} of {stream} are in files, {archived} were archived")
+            }
+            Self::Completeness(what) => write!(f, "completeness: {what}"),
             Self::Catalog(what) => write!(f, "catalog: {what} does not read"),
             Self::Shredded(path) => write!(f, "shredded: {path} is of a tenant whose keys were destroyed"),
             Self::Unerased(path, rows) => write!(f, "unerased: {path} has {rows} rows that were erased"),
@@ -124,6 +172,10 @@ type StreamName = (String, String, u64, String);
 pub struct Verifier {
     reader: ArchiveReader,
     seen: BTreeMap<StreamName, Intervals>,
+    streams: BTreeMap<StreamName, StreamRow>,
+    next_offset: u64,
+    frames: Frames,
+    told: Told,
     files: std::vec::IntoIter<FileRow>,
     known: BTreeSet<String>,
     shredded: Vec<String>,
@@ -143,7 +195,7 @@ impl Verifier {
         let files = reader.files(None).await?;
         let retired = reader.retired().await?;
         found.retired = retired.len() as u64;
-        let mut seen = BTreeMap::new();
+        let (mut seen, mut streams) = (BTreeMap::new(), BTreeMap::new());
         for row in reader.stream_rows().await? {
             found.streams += 1;
             let lane = wardline_proto::v1::Lane::try_from(row.id.lane).ok().and_then(crate::rows::lane_name);
@@ -154,12 +206,37 @@ impl Verifier {
             };
             found.holes += intervals.missing().map(|hole| hole.end() - hole.start() + 1).sum::<u64>();
             if let Some(lane) = lane {
-                seen.insert((row.id.tenant, row.id.device, row.id.epoch, lane.to_owned()), intervals);
+                let name = (row.id.tenant.clone(), row.id.device.clone(), row.id.epoch, lane.to_owned());
+                if let Some(how) = frames::counted(&row, &intervals) {
+                    found.say(Discrepancy::Intervals(frames::name(&name), how));
+                }
+                streams.insert(name.clone(), row);
+                seen.insert(name, intervals);
             }
         }
         let shredded = reader.shredded().await?;
         let known = files.iter().map(|file| file.path.clone()).chain(retired).collect();
-        Ok(Self { reader, seen, files: files.into_iter(), known, shredded, rewritten, found, ended: None })
+        // Read last: what was committed meanwhile is behind no file that was listed.
+        let next_offset = match reader.catalog.is_cluster().await? {
+            // Each partition counts its own.
+            true => u64::MAX,
+            false => reader.next_offset().await?.unwrap_or(0),
+        };
+        let (files, frames, told) = (files.into_iter(), Frames::default(), Told::default());
+        Ok(Self {
+            reader,
+            seen,
+            streams,
+            next_offset,
+            frames,
+            told,
+            files,
+            known,
+            shredded,
+            rewritten,
+            found,
+            ended: None,
+        })
     }
 
     /// Returns how many files are left.
@@ -196,6 +273,7 @@ impl Verifier {
         if let Some(error) = self.ended {
             return Err(error);
         }
+        self.compare().await?;
         let present = self.reader.place().list().await?;
         // What was committed or retired since the start is known too.
         self.known.extend(self.reader.files(None).await?.into_iter().map(|file| file.path));
@@ -204,6 +282,26 @@ impl Verifier {
             self.found.say(Discrepancy::Stray(path));
         }
         Ok(self.found)
+    }
+
+    /// Compares what was found in files with what is known of each stream. One that goes on meanwhile is left alone.
+    async fn compare(&mut self) -> Result<(), ArchiveError> {
+        let whole = !self.found.discrepancies.iter().any(Discrepancy::is_damage) && self.found.unlisted == 0;
+        for (name, row) in std::mem::take(&mut self.streams) {
+            let now = self.reader.catalog.stream(&row.id).await?;
+            let Some(seen) = self.seen.get(&name).filter(|_| now.as_ref() == Some(&row)) else { continue };
+            let (told, found) = (&self.told, &mut self.found);
+            told.compare(&self.reader.catalog, (&name, &row, seen), &mut |what| found.say(what)).await?;
+            // Of a file that does not read nothing was found; what was erased is in no file, or half a frame of it.
+            let is_less = whole && row.erased == 0 && self.reader.erased().is_empty();
+            let frames = self.frames.of(&name);
+            let frames =
+                frames.filter(|frames| *frames > row.archived || (is_less && *frames < row.archived));
+            if let Some(frames) = frames.filter(|_| row.id.epoch > 0) {
+                self.found.say(Discrepancy::Frames(frames::name(&name), frames, row.archived));
+            }
+        }
+        Ok(())
     }
 
     fn check(&mut self, file: &FileRow) -> Result<(), ArchiveError> {
@@ -220,8 +318,13 @@ impl Verifier {
             tenants_agree &= texts(&batch, "tenant")
                 .is_none_or(|tenants| tenants.into_iter().all(|t| t == Some(file.tenant.as_str())));
             if table != Table::Audit && table != Table::Quarantine {
-                self.positions(&batch, file);
+                self.positions(&batch, table, file);
             }
+        }
+        let found = &mut self.found;
+        self.frames.end(file, &mut |what| found.say(what));
+        if file.offset_first > file.offset_last || (rows > 0 && file.offset_last >= self.next_offset) {
+            self.found.say(Discrepancy::Offsets(file.path.clone()));
         }
         self.found.rows += rows;
         let struck = batches.struck();
@@ -243,12 +346,18 @@ impl Verifier {
     }
 
     /// Every row of a stream stands at a position that the catalog has seen.
-    fn positions(&mut self, batch: &RecordBatch, file: &FileRow) {
+    fn positions(&mut self, batch: &RecordBatch, table: Table, file: &FileRow) {
         let number = |name| batch.column_by_name(name).and_then(|c| c.as_primitive_opt::<UInt64Type>());
+        if table == Table::Completeness {
+            return self.told.take_all(batch, file);
+        }
         let (Some(epochs), Some(seqs)) = (number("epoch"), number("seq")) else { return };
+        let offsets = number("journal_offset");
         let (Some(devices), Some(lanes)) = (texts(batch, "device"), texts(batch, "lane")) else { return };
         let mut last: Option<(StreamName, u64)> = None;
         for (row, (device, lane)) in devices.zip(lanes).enumerate() {
+            let offset = offsets.filter(|offsets| offsets.is_valid(row)).map(|offsets| offsets.value(row));
+            self.frames.take(file, None, offset);
             let (Some(device), Some(lane)) = (device, lane) else { continue };
             if epochs.is_null(row) || seqs.is_null(row) {
                 continue;
@@ -263,6 +372,7 @@ impl Verifier {
                 let stream = format!("{}/{device} epoch {epoch} lane {lane}", file.tenant);
                 self.found.say(Discrepancy::Unseen(file.path.clone(), stream, seq));
             }
+            self.frames.take(file, Some((&name, seq)), None);
             last = Some((name, seq));
         }
     }

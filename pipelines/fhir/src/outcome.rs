@@ -66,20 +66,23 @@ pub struct Hole {
     pub count: u64,
 }
 
-/// Makes the outcome that says how complete an answer is: what never came, of the hours that were asked for.
-pub fn completeness(holes: &[Hole]) -> Value {
-    if holes.is_empty() {
-        let text = "no frame of the streams and hours asked for is known to be missing";
-        let issue =
-            json!({ "severity": "information", "code": "informational", "details": { "text": text } });
-        return outcome(vec![issue]);
-    }
+/// Makes the outcome that says how complete an answer is: what never came, of the hours that were asked for, and why
+/// the newest may not be in it.
+pub fn completeness(holes: &[Hole], reach: Option<&str>) -> Value {
     let mut issues: Vec<Value> = holes.iter().take(HOLES_MAX).map(missing).collect();
+    if holes.is_empty() {
+        issues.push(informs("no frame of the streams and hours asked for is known to be missing"));
+    }
+    issues.extend(reach.map(informs));
     if holes.len() > HOLES_MAX {
         let text = format!("{} more missing ranges", holes.len() - HOLES_MAX);
         issues.push(json!({ "severity": "warning", "code": "incomplete", "details": { "text": text } }));
     }
     outcome(issues)
+}
+
+fn informs(text: &str) -> Value {
+    json!({ "severity": "information", "code": "informational", "details": { "text": text } })
 }
 
 fn missing(hole: &Hole) -> Value {

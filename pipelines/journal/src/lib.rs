@@ -59,7 +59,7 @@ pub use keys::{KeyError, KeyId, KeyProvider, KeyPurpose, KeyService};
 pub use options::JournalOptions;
 pub use reader::Reader;
 pub use recovery::has_begun;
-pub use scan::{Scanned, scan};
+pub use scan::{Scanned, scan, scan_durable};
 pub use sealer::Sealer;
 pub use source::{Entries, Growth, Passage, Source};
 pub use stats::JournalStats;

@@ -7,6 +7,8 @@ use crate::format::{
 use crate::recovery::{Cursor, Found, read_up_to};
 use crate::storage::Storage;
 use crate::{Entry, KeyProvider, Offset, OpenError};
+use std::io;
+use std::ops::ControlFlow;
 
 /// What a scan has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +27,37 @@ pub fn scan(
     from: Offset,
     mut each: impl FnMut(Entry),
 ) -> Result<Scanned, OpenError> {
+    scan_while(storage, keys, from, |entry| {
+        each(entry);
+        ControlFlow::Continue(())
+    })
+}
+
+/// Gives entries as [`scan`] does until `each` breaks, and returns when what it gave is durable: the file of the last
+/// batch is synced, since its writer may not be done with that. `end` is then the first offset that was not given.
+pub fn scan_durable(
+    storage: &dyn Storage,
+    keys: &dyn KeyProvider,
+    from: Offset,
+    each: impl FnMut(Entry) -> ControlFlow<()>,
+) -> Result<Scanned, OpenError> {
+    let seen = scan_while(storage, keys, from, each)?;
+    let last = storage.list()?.iter().filter_map(|file| segment_base(&file.name)).max();
+    match last.map(|base| storage.open(&segment_name(base))) {
+        Some(Ok(file)) => file.sync_data()?,
+        // Whoever took it away had synced it.
+        Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        _gone => {}
+    }
+    Ok(seen)
+}
+
+fn scan_while(
+    storage: &dyn Storage,
+    keys: &dyn KeyProvider,
+    from: Offset,
+    mut each: impl FnMut(Entry) -> ControlFlow<()>,
+) -> Result<Scanned, OpenError> {
     let mut bases: Vec<Offset> = storage.list()?.iter().filter_map(|file| segment_base(&file.name)).collect();
     bases.sort_unstable();
     let start = bases.first().copied().unwrap_or_default();
@@ -38,7 +71,10 @@ pub fn scan(
         if *base != seen.end {
             return Err(OpenError::Missing { expected: seen.end, found: *base });
         }
-        seen.end = scan_segment(storage, keys, *base, behind.is_none(), from, &mut each)?;
+        match scan_segment(storage, keys, *base, behind.is_none(), from, &mut each)? {
+            ControlFlow::Continue(end) => seen.end = end,
+            ControlFlow::Break(end) => return Ok(Scanned { end, ..seen }),
+        }
     }
     Ok(seen)
 }
@@ -49,8 +85,8 @@ fn scan_segment(
     base: Offset,
     is_last: bool,
     from: Offset,
-    each: &mut impl FnMut(Entry),
-) -> Result<Offset, OpenError> {
+    each: &mut impl FnMut(Entry) -> ControlFlow<()>,
+) -> Result<ControlFlow<Offset, Offset>, OpenError> {
     let name = segment_name(base);
     let file = storage.open(&name)?;
     let corrupt =
@@ -65,10 +101,15 @@ fn scan_segment(
         match cursor.next_batch(&*file)? {
             Found::Batch(_header, bytes) => {
                 let entries = open_batch(&cipher, bytes).map_err(|reason| corrupt(position, reason))?;
-                entries.into_iter().filter(|entry| entry.offset >= from).for_each(&mut *each);
+                for entry in entries.into_iter().filter(|entry| entry.offset >= from) {
+                    let next = entry.offset.next();
+                    if each(entry).is_break() {
+                        return Ok(ControlFlow::Break(next));
+                    }
+                }
             }
-            Found::End => return Ok(cursor.next),
-            Found::Bad(_torn) if is_last => return Ok(cursor.next),
+            Found::End => return Ok(ControlFlow::Continue(cursor.next)),
+            Found::Bad(_torn) if is_last => return Ok(ControlFlow::Continue(cursor.next)),
             Found::Bad(reason) => return Err(corrupt(position, reason)),
         }
     }

@@ -1,7 +1,7 @@
 //! One statement from the command line.
 
 use crate::error::QueryError;
-use crate::output::{self, Format};
+use crate::output::{self, Answer, Format};
 use crate::pseudonyms;
 use crate::snapshot::{self, Scope};
 use clap::Args;
@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use wardline_archive::read::audit_query;
 use wardline_proto::TenantId;
+use wardline_store::registry::Sites;
 
 /// What a shell expects of a process that was interrupted.
 const INTERRUPTED: u8 = 130;
@@ -31,6 +32,9 @@ pub(crate) struct AskArgs {
     /// Only rows of this tenant.
     #[arg(long)]
     tenant: Option<TenantId>,
+    /// Shows what a clinician of this site (ward) sees; may be repeated. With --tenant.
+    #[arg(long = "site", visible_alias = "ward", value_name = "SITE", requires = "tenant")]
+    sites: Vec<String>,
     /// Shows the views as an analyst sees them: pseudonyms for devices and subjects, coarse times. With --tenant.
     #[arg(long, requires = "tenant")]
     deidentified: bool,
@@ -64,9 +68,11 @@ async fn answer(args: AskArgs) -> anyhow::Result<()> {
         }
         _ => None,
     };
-    let scope = Scope { tenant: args.tenant, mask, memory_bytes_max: None };
-    let session = snapshot::open(&args.data_dir, &scope).await.map_err(opens)?;
-    let state = session.state();
+    let sites =
+        (!args.sites.is_empty()).then(|| Sites::of(args.sites.iter().map(String::as_str))).transpose()?;
+    let scope = Scope { tenant: args.tenant, sites, mask, ..Scope::default() };
+    let opened = snapshot::open(&args.data_dir, &scope).await.map_err(opens)?;
+    let state = opened.session.state();
     let plan = state.create_logical_plan(&args.sql).await.map_err(|error| {
         QueryError::Statement(format!(
             "{}; DESCRIBE and SHOW TABLES tell what there is",
@@ -78,5 +84,8 @@ async fn answer(args: AskArgs) -> anyhow::Result<()> {
     output::check(args.format, args.output.as_deref(), rows.schema().as_arrow())?;
     // Nothing was read so far but the catalog; rows are when they are printed.
     audit_query(&args.data_dir, &args.sql, &snapshot::tables(&rows)?).await?;
-    output::give(rows, args.format, args.output.as_deref()).await
+    let planned = opened.planned(rows).await.map_err(|error| QueryError::told(&error))?;
+    let note = planned.note().await?;
+    let rows = planned.start().map_err(|error| QueryError::told(&error))?;
+    output::give(Answer { rows, note }, args.format, args.output.as_deref()).await
 }

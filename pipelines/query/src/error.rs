@@ -25,6 +25,9 @@ pub(crate) enum QueryError {
     /// Neither analyst nor clinician.
     #[error("{code}: the archive is read by principals with the role analyst or clinician", code = self.refusal())]
     NoRole,
+    /// A clinician without a site.
+    #[error("{code}: a clinician reads the rows of its sites, and this one has none", code = self.refusal())]
+    NoSite,
     /// More rows than may be.
     #[error("{code}: the statement gives more than {0} rows", code = self.refusal())]
     Rows(u64),
@@ -59,6 +62,7 @@ impl QueryError {
             Self::NotRead => Refusal::QueryNotRead,
             Self::NotGranted { .. } => Refusal::QueryNotGranted,
             Self::NoRole => Refusal::RoleMissing,
+            Self::NoSite => Refusal::IdentitySite,
             Self::Rows(_) => Refusal::QueryRows,
             Self::Time(_) => Refusal::QueryTime,
             Self::Busy(_) => Refusal::QueryBusy,

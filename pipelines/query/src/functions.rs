@@ -26,7 +26,8 @@ pub(crate) fn time() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
-type Terms<'a> = datafusion::arrow::array::TypedDictionaryArray<'a, Int32Type, StringArray>;
+/// The texts of such a column.
+pub(crate) type Terms<'a> = datafusion::arrow::array::TypedDictionaryArray<'a, Int32Type, StringArray>;
 
 /// Makes a function of arrays of equal length.
 pub(crate) fn function(
@@ -41,7 +42,8 @@ pub(crate) fn function(
     create_udf(name, takes, gives, Volatility::Immutable, Arc::new(call))
 }
 
-fn text(column: &ArrayRef) -> Result<Terms<'_>> {
+/// Reads a column of few distinct texts.
+pub(crate) fn text(column: &ArrayRef) -> Result<Terms<'_>> {
     let terms = column.as_any_dictionary_opt().and_then(|any| any.as_any().downcast_ref());
     let terms: Option<&DictionaryArray<Int32Type>> = terms;
     terms
@@ -49,7 +51,8 @@ fn text(column: &ArrayRef) -> Result<Terms<'_>> {
         .ok_or_else(|| internal_datafusion_err!("no dictionary of text"))
 }
 
-fn value<'a>(terms: &Terms<'a>, row: usize) -> Option<&'a str> {
+/// Returns the text of a row.
+pub(crate) fn value<'a>(terms: &Terms<'a>, row: usize) -> Option<&'a str> {
     let key = terms.keys().is_valid(row).then(|| terms.keys().value(row))?;
     let values: &'a StringArray = terms.values();
     usize::try_from(key).ok().filter(|key| values.is_valid(*key)).map(|key| values.value(key))

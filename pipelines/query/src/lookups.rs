@@ -1,6 +1,6 @@
 //! What the registry knows of devices and of who wore them, read when a statement starts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use wardline_proto::TenantId;
 use wardline_store::registry::{DeviceFilter, Ledger};
 use wardline_store::{Store, StoreError};
@@ -33,6 +33,12 @@ impl Lookups {
             }
         }
         Ok(Self { ledger, sites })
+    }
+
+    /// Returns the devices of a tenant that are at a site.
+    pub(crate) fn devices_at(&self, tenant: &str, is_one: impl Fn(&str) -> bool) -> BTreeSet<String> {
+        let devices = self.sites.get(tenant).into_iter().flatten();
+        devices.filter(|(_, site)| is_one(site)).map(|(device, _)| device.clone()).collect()
     }
 
     /// Returns where a device is.

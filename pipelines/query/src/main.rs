@@ -8,14 +8,17 @@ mod fhir;
 mod functions;
 mod lookups;
 mod mask;
+mod note;
 mod output;
 mod prune;
 mod pseudonyms;
 mod serve;
+mod slices;
 mod snapshot;
 mod struck;
 mod table;
 mod views;
+mod wards;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! Rows to standard output or into a file, batch by batch; a person's table is bounded.
 
 use crate::error::QueryError;
-use crate::snapshot;
+use crate::note::METADATA;
 use arrow::array::RecordBatch;
 use arrow::csv::WriterBuilder;
 use arrow::datatypes::{DataType, Schema};
@@ -9,10 +9,10 @@ use arrow::ipc::writer::StreamWriter;
 use arrow::json::LineDelimitedWriter;
 use arrow::util::pretty::pretty_format_batches;
 use clap::ValueEnum;
-use datafusion::dataframe::DataFrame;
 use datafusion::execution::SendableRecordBatchStream;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 use std::path::Path;
@@ -39,6 +39,12 @@ pub(crate) enum Format {
     Parquet,
 }
 
+/// Rows, and how complete what they rest on is.
+pub(crate) struct Answer {
+    pub(crate) rows: SendableRecordBatchStream,
+    pub(crate) note: Option<String>,
+}
+
 /// Says whether rows of a schema can be given in a form, before anything is read.
 pub(crate) fn check(format: Format, file: Option<&Path>, schema: &Schema) -> Result<(), QueryError> {
     if format == Format::Parquet && file.is_none() {
@@ -57,10 +63,14 @@ pub(crate) fn check(format: Format, file: Option<&Path>, schema: &Schema) -> Res
 
 /// Runs the query and gives what it yields. A reader that closes the pipe ends it without complaint; a file is there
 /// when all of it is.
-pub(crate) async fn give(rows: DataFrame, format: Format, file: Option<&Path>) -> anyhow::Result<()> {
-    let mut stream = snapshot::start(rows).await.map_err(|error| QueryError::told(&error))?;
+/// A form that has no place for how complete the data is has it on standard error.
+pub(crate) async fn give(mut answer: Answer, format: Format, file: Option<&Path>) -> anyhow::Result<()> {
+    let is_inside = matches!(format, Format::Table | Format::Arrow | Format::Parquet);
+    if let Some(note) = answer.note.as_ref().filter(|_| !is_inside) {
+        eprintln!("completeness: {note}");
+    }
     let Some(path) = file else {
-        let done = write(&mut stream, format, Box::new(io::stdout())).await;
+        let done = write(&mut answer, format, Box::new(io::stdout())).await;
         return match done {
             Err(error) if is_closed_pipe(&error) => Ok(()),
             other => other,
@@ -71,7 +81,7 @@ pub(crate) async fn give(rows: DataFrame, format: Format, file: Option<&Path>) -
     // Beside the place, so that it can be renamed; removed when this ends early.
     let beside = NamedTempFile::new_in(folder).map_err(|error| failed(&error))?;
     let to = beside.reopen().map_err(|error| failed(&error))?;
-    write(&mut stream, format, Box::new(to)).await?;
+    write(&mut answer, format, Box::new(to)).await?;
     beside.as_file().sync_all().map_err(|error| failed(&error))?;
     beside.persist(path).map_err(|error| failed(&error))?;
     Ok(())
@@ -80,17 +90,22 @@ pub(crate) async fn give(rows: DataFrame, format: Format, file: Option<&Path>) -
 type Out = BufWriter<Box<dyn Write + Send>>;
 
 async fn write(
-    stream: &mut SendableRecordBatchStream,
+    Answer { rows: stream, note }: &mut Answer,
     format: Format,
     to: Box<dyn Write + Send>,
 ) -> anyhow::Result<()> {
     let mut out = BufWriter::new(to);
     match format {
-        Format::Table => table(stream, &mut out).await?,
+        Format::Table => {
+            table(stream, &mut out).await?;
+            if let Some(note) = note {
+                writeln!(out, "completeness: {note}")?;
+            }
+        }
         Format::Csv => csv(stream, &mut out).await?,
         Format::Json => json(stream, &mut out).await?,
-        Format::Arrow => ipc(stream, &mut out).await?,
-        Format::Parquet => parquet(stream, &mut out).await?,
+        Format::Arrow => ipc(stream, note.as_deref(), &mut out).await?,
+        Format::Parquet => parquet(stream, note.as_deref(), &mut out).await?,
     }
     Ok(out.flush()?)
 }
@@ -177,21 +192,40 @@ async fn json(stream: &mut SendableRecordBatchStream, out: &mut Out) -> anyhow::
     Ok(writer.finish()?)
 }
 
-async fn ipc(stream: &mut SendableRecordBatchStream, out: &mut Out) -> anyhow::Result<()> {
-    let (mut progress, mut writer) = (Progress::new(), StreamWriter::try_new(out, &stream.schema())?);
+/// Returns a schema that carries how complete the data is.
+pub(crate) fn noted(schema: &Schema, note: Option<&str>) -> Schema {
+    let mut metadata = schema.metadata().clone();
+    metadata.extend(note.map(|note| (METADATA.to_owned(), note.to_owned())));
+    schema.clone().with_metadata(metadata)
+}
+
+async fn ipc(
+    stream: &mut SendableRecordBatchStream,
+    note: Option<&str>,
+    out: &mut Out,
+) -> anyhow::Result<()> {
+    let schema = noted(&stream.schema(), note);
+    let (mut progress, mut writer) = (Progress::new(), StreamWriter::try_new(out, &schema)?);
     while let Some(batch) = next(stream, &mut progress).await? {
         writer.write(&batch)?;
     }
     Ok(writer.finish()?)
 }
 
-async fn parquet(stream: &mut SendableRecordBatchStream, out: &mut Out) -> anyhow::Result<()> {
+async fn parquet(
+    stream: &mut SendableRecordBatchStream,
+    note: Option<&str>,
+    out: &mut Out,
+) -> anyhow::Result<()> {
     let zstd = Compression::ZSTD(ZstdLevel::default());
     let properties = WriterProperties::builder().set_compression(zstd).build();
     let mut progress = Progress::new();
     let mut writer = ArrowWriter::try_new(out, stream.schema(), Some(properties))?;
     while let Some(batch) = next(stream, &mut progress).await? {
         writer.write(&batch)?;
+    }
+    if let Some(note) = note {
+        writer.append_key_value_metadata(KeyValue::new(METADATA.to_owned(), note.to_owned()));
     }
     writer.close()?;
     Ok(())

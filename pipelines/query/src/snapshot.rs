@@ -1,17 +1,20 @@
-//! A session over one listing of the catalog.
+//! A session over one listing of the catalog, and the rows behind it.
 
 use crate::lookups::Lookups;
 use crate::mask::Mask;
+use crate::note::{self, Asking};
 use crate::table::ArchiveTable;
 use crate::views::{View, ViewTable};
+use crate::wards::{WardTable, Wards};
+use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
@@ -19,59 +22,182 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
-use wardline_archive::Table;
 use wardline_archive::place::Place;
 use wardline_archive::read::ArchiveReader;
+use wardline_archive::tail::{Snapshot, Tail, TailBounds, snapshot};
+use wardline_archive::{Coverage, Table};
 use wardline_proto::TenantId;
 use wardline_store::catalog::FileRow;
+use wardline_store::registry::Sites;
 
 /// Whose rows a session sees, and how.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Scope {
     /// Only this tenant's; none: all.
     pub(crate) tenant: Option<TenantId>,
+    /// Only what these sites of the tenant see; none: all.
+    pub(crate) sites: Option<Sites>,
     /// Hides who somebody is; only views are there then.
     pub(crate) mask: Option<Arc<Mask>>,
+    /// Only these tables and views; none: all.
+    pub(crate) granted: Option<Vec<&'static str>>,
     /// Memory that sorting, grouping and joining may take; none: all there is.
     pub(crate) memory_bytes_max: Option<usize>,
+    /// How far it reads.
+    pub(crate) reach: Reach,
 }
 
-/// Opens the archive of a data directory: what was committed before this call, and nothing after it. Who wore what is
-/// as it is known now.
-pub(crate) async fn open(data_dir: &Path, scope: &Scope) -> anyhow::Result<SessionContext> {
-    open_known(data_dir, scope).await.map(|(session, _lookups)| session)
+/// How far a session reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Reach {
+    /// Columns alone: there is no row in it.
+    Columns,
+    /// What was committed.
+    Committed,
+    /// What is durable in the journal too.
+    #[default]
+    Durable,
 }
 
-/// The same, with what the registry knew then.
-pub(crate) async fn open_known(
-    data_dir: &Path,
-    scope: &Scope,
-) -> anyhow::Result<(SessionContext, Arc<Lookups>)> {
+impl Scope {
+    fn grants(&self, name: &str) -> bool {
+        self.granted.as_ref().is_none_or(|granted| granted.contains(&name))
+    }
+}
+
+/// A session, and what is known of the data that it is over. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Opened {
+    pub(crate) session: SessionContext,
+    pub(crate) lookups: Arc<Lookups>,
+    known: Arc<Known>,
+}
+
+/// What is known of the data behind an answer.
+pub(crate) struct Known {
+    reader: ArchiveReader,
+    tail: Tail,
+    tenant: Option<TenantId>,
+    wards: Option<Arc<Wards>>,
+    asking: Arc<Asking>,
+}
+
+/// Opens the archive of a data directory: what was committed or durable in the journal before this call, and nothing
+/// after it. Who wore what is as it is known now.
+pub(crate) async fn open(data_dir: &Path, scope: &Scope) -> anyhow::Result<Opened> {
     let reader = ArchiveReader::open(data_dir).await?;
-    let store = Place::of(data_dir)?.store().open_read_only().await?;
-    let files = reader.files(None).await?;
-    let lookups = Arc::new(Lookups::load(&store, scope.tenant.as_ref()).await?);
-    store.close().await;
+    let (Snapshot { files, mut tail }, lookups) = look(data_dir, &reader, scope).await?;
+    let wards = match (&scope.sites, &scope.tenant) {
+        (Some(sites @ Sites::Only(_)), Some(tenant)) => {
+            Some(Arc::new(Wards::new(tenant, sites, lookups.clone())))
+        }
+        (Some(Sites::Only(_)), None) => anyhow::bail!("sites are of a tenant"),
+        _whole => None,
+    };
     let runtime = runtime(scope.memory_bytes_max)?;
     ArchiveTable::register(&reader, &runtime)?;
     let session = SessionContext::new_with_config_rt(config(), runtime);
+    let asking = Arc::new(Asking::default());
     let seen = |file: &&FileRow| scope.tenant.as_ref().is_none_or(|tenant| tenant.as_str() == file.tenant);
-    let mut tables = HashMap::new();
+    let mut tables = HashMap::<_, Arc<dyn TableProvider>>::new();
     for table in Table::ALL {
         let own = files.iter().filter(seen).filter(|file| file.table == table.name()).cloned().collect();
-        tables.insert(table, Arc::new(ArchiveTable::new(table, &reader, own)?));
+        let behind = tail.rows.remove(&table).unwrap_or_default();
+        let whole = Arc::new(ArchiveTable::new(table, &reader, own, (behind, asking.clone()))?);
+        tables.insert(
+            table,
+            match &wards {
+                Some(wards) => Arc::new(WardTable::new(whole, wards.clone())),
+                None => whole,
+            },
+        );
     }
-    for view in View::ALL {
+    for view in View::ALL.into_iter().filter(|view| scope.grants(view.name())) {
         let Some(base) = tables.get(&view.table()) else { continue };
         let table = ViewTable::new(view, base.clone(), lookups.clone(), scope.mask.clone())?;
         session.register_table(view.name(), Arc::new(table))?;
     }
     if scope.mask.is_none() {
-        for (table, provider) in tables {
+        for (table, provider) in tables.into_iter().filter(|(table, _)| scope.grants(table.name())) {
             session.register_table(table.name(), provider)?;
         }
     }
-    Ok((session, lookups))
+    let known = Arc::new(Known { reader, tail, tenant: scope.tenant.clone(), wards, asking });
+    Ok(Opened { session, lookups, known })
+}
+
+/// Reads what a session is over: rows that are there, and what the registry knows.
+async fn look(
+    data_dir: &Path,
+    reader: &ArchiveReader,
+    scope: &Scope,
+) -> anyhow::Result<(Snapshot, Arc<Lookups>)> {
+    if scope.reach == Reach::Columns {
+        return Ok((Snapshot { files: Vec::new(), tail: Tail::default() }, Arc::default()));
+    }
+    let store = Place::of(data_dir)?.store().open_read_only().await?;
+    let tenant = scope.tenant.as_ref();
+    let found = if scope.reach == Reach::Committed {
+        Snapshot { files: reader.files(None).await?, tail: Tail::default() }
+    } else {
+        let erased = reader.learn_erased().await?;
+        snapshot(data_dir, (&store, &erased), tenant, TailBounds::default()).await?
+    };
+    let lookups = Arc::new(Lookups::load(&store, tenant).await?);
+    store.close().await;
+    Ok((found, lookups))
+}
+
+impl Opened {
+    /// Says whose rows there are, where sites bind the caller.
+    pub(crate) fn wards(&self) -> Option<&Wards> {
+        self.known.wards.as_deref()
+    }
+
+    /// Returns what stands behind the committed position.
+    pub(crate) fn tail(&self) -> &Tail {
+        &self.known.tail
+    }
+
+    /// Plans how a statement runs; of what it reads nothing is read but the catalog.
+    pub(crate) async fn planned(self, rows: DataFrame) -> Result<Planned, DataFusionError> {
+        let context = Arc::new(rows.task_ctx());
+        let plan = listening(rows.create_physical_plan().await?)?;
+        Ok(Planned { plan, context, known: self.known })
+    }
+}
+
+/// A statement that may be started.
+pub(crate) struct Planned {
+    pub(crate) plan: Arc<dyn ExecutionPlan>,
+    context: Arc<TaskContext>,
+    known: Arc<Known>,
+}
+
+impl Planned {
+    /// Says how complete what it rests on is; none for a statement that reads nothing that can be incomplete.
+    pub(crate) async fn note(&self) -> anyhow::Result<Option<String>> {
+        let Known { reader, tail, tenant, wards, asking } = &*self.known;
+        let (mut sum, mut is_counted) = (Coverage::default(), true);
+        let asked = asking.asked();
+        if asked.is_empty() {
+            return Ok(None);
+        }
+        let sees = |_tenant: &str, device: &str| wards.as_ref().is_none_or(|wards| wards.is_here(device));
+        for asked in &asked {
+            let tenant = tenant.as_ref().map(TenantId::as_str);
+            match reader.coverage(tenant, asked, tail, sees).await? {
+                Some(found) => note::add(&mut sum, &found),
+                None => is_counted = false,
+            }
+        }
+        Ok(Some(note::line(is_counted.then_some(&sum), tail)))
+    }
+
+    /// Starts it so that it can be ended at any time.
+    pub(crate) fn start(self) -> Result<SendableRecordBatchStream, DataFusionError> {
+        execute_stream(self.plan, self.context)
+    }
 }
 
 fn config() -> SessionConfig {
@@ -103,12 +229,6 @@ pub(crate) fn tables(rows: &DataFrame) -> anyhow::Result<Vec<String>> {
 /// Allows what reads: the archive is written by the gateway only.
 pub(crate) fn read_only() -> SQLOptions {
     SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false)
-}
-
-/// Starts a statement so that it can be ended at any time.
-pub(crate) async fn start(rows: DataFrame) -> Result<SendableRecordBatchStream, DataFusionError> {
-    let context = Arc::new(rows.task_ctx());
-    execute_stream(listening(rows.create_physical_plan().await?)?, context)
 }
 
 /// Makes joins listen: one of many rows with many others gives rows for hours without ever waiting, and what never

@@ -3,10 +3,13 @@
 //! The catalog chooses the files that a filter can be true in; its row counts and time ranges go along as statistics,
 //! and of the files that are opened only the row groups and pages that a filter can be true in are read.
 
+use crate::note::Asking;
 use crate::prune::survivors;
 use crate::struck::Strike;
 use async_trait::async_trait;
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, SchemaRef, TimeUnit};
+use datafusion::catalog::memory::MemorySourceConfig;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::common::{DFSchema, ScalarValue, Statistics};
@@ -19,8 +22,10 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::parquet_encryption::EncryptionFactory;
 use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::union::UnionExec;
 use object_store::path::Path;
 use parquet::encryption::decrypt::FileDecryptionProperties;
 use parquet::encryption::encrypt::FileEncryptionProperties;
@@ -65,11 +70,19 @@ pub(crate) struct ArchiveTable {
     keys: Arc<Keys>,
     /// What files may still hold and nobody gets.
     erased: Arc<Erased>,
+    /// Rows that are in no file yet.
+    tail: Vec<RecordBatch>,
+    asking: Arc<Asking>,
 }
 
 impl ArchiveTable {
-    /// Makes a table of `files`.
-    pub(crate) fn new(table: Table, reader: &ArchiveReader, rows: Vec<FileRow>) -> anyhow::Result<Self> {
+    /// Makes a table of files and of rows that are in none of them; `asking` hears of every scan.
+    pub(crate) fn new(
+        table: Table,
+        reader: &ArchiveReader,
+        rows: Vec<FileRow>,
+        (tail, asking): (Vec<RecordBatch>, Arc<Asking>),
+    ) -> anyhow::Result<Self> {
         let schema = schema(table);
         let (at, place) = (Self::at(reader)?, reader.place());
         let partitioned = |file: &FileRow| {
@@ -82,7 +95,8 @@ impl ArchiveTable {
         };
         let files = rows.iter().map(partitioned).collect::<anyhow::Result<_>>()?;
         let erased = Arc::new(reader.erased().pending());
-        Ok(Self { table, schema, rows, at, files, keys: Arc::new(Keys(reader.keys())), erased })
+        let keys = Arc::new(Keys(reader.keys()));
+        Ok(Self { table, schema, rows, at, files, keys, erased, tail, asking })
     }
 }
 
@@ -145,10 +159,15 @@ impl TableProvider for ArchiveTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let source = ParquetSource::new(self.schema.clone())
+        self.asking.note(self.table, filters);
+        let schema = DFSchema::try_from(self.schema.clone())?;
+        let mut source = ParquetSource::new(self.schema.clone())
             .with_table_parquet_options(state.table_options().parquet.clone())
             .with_encryption_factory(self.keys.clone());
-        let schema = DFSchema::try_from(self.schema.clone())?;
+        // Row groups and pages are left out by it; also where no predicate comes down through the plan.
+        if let Some(filter) = conjunction(filters.to_vec()) {
+            source = source.with_predicate(state.create_physical_expr(filter, &schema)?);
+        }
         let open = survivors(state, self.table, &schema, &self.rows, filters)?;
         let files = self.files.iter().zip(open).filter_map(|(file, open)| open.then(|| file.clone()));
         let strike = Strike::new(self.table, &self.erased, &self.schema, projection)?;
@@ -161,7 +180,12 @@ impl TableProvider for ArchiveTable {
             .with_projection_indices(projection.cloned())?
             .with_limit(limit)
             .build();
-        let scan = DataSourceExec::from_data_source(scan);
+        let mut scan: Arc<dyn ExecutionPlan> = DataSourceExec::from_data_source(scan);
+        if !self.tail.is_empty() {
+            let (rows, schema) = (std::slice::from_ref(&self.tail), self.schema.clone());
+            let tail = MemorySourceConfig::try_new_exec(rows, schema, projection.cloned())?;
+            scan = UnionExec::try_new(vec![scan, tail])?;
+        }
         match strike {
             None => Ok(scan),
             Some(strike) => strike.over(state, scan),

@@ -6,7 +6,7 @@
 use crate::functions::{self, BlockTypes, sample_fields};
 use crate::lookups::Lookups;
 use crate::mask::Mask;
-use crate::table::ArchiveTable;
+use crate::slices::SlicedTable;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
@@ -82,7 +82,7 @@ impl View {
 #[derive(Debug)]
 pub(crate) struct ViewTable {
     view: View,
-    base: Arc<ArchiveTable>,
+    base: Arc<dyn TableProvider>,
     lookups: Arc<Lookups>,
     mask: Option<Arc<Mask>>,
     schema: SchemaRef,
@@ -92,7 +92,7 @@ impl ViewTable {
     /// Makes the view of a table; masked for who may not know whose rows they are.
     pub(crate) fn new(
         view: View,
-        base: Arc<ArchiveTable>,
+        base: Arc<dyn TableProvider>,
         lookups: Arc<Lookups>,
         mask: Option<Arc<Mask>>,
     ) -> Result<Self> {
@@ -105,7 +105,11 @@ impl ViewTable {
 
     /// Plans the view over the rows that pass `implied`.
     fn plan(&self, implied: &[Expr]) -> Result<LogicalPlanBuilder> {
-        let source = provider_as_source(self.base.clone());
+        let base: Arc<dyn TableProvider> = match self.view {
+            View::Ecg => Arc::new(SlicedTable(self.base.clone())),
+            View::Vitals | View::Latest => self.base.clone(),
+        };
+        let source = provider_as_source(base);
         let mut plan = LogicalPlanBuilder::scan(self.view.table().name(), source, None)?;
         if let Some(implied) = conjunction(implied.to_vec()) {
             plan = plan.filter(implied)?;

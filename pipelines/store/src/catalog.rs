@@ -5,6 +5,7 @@
 
 mod lease;
 
+pub use crate::catalog_moment::Moment;
 use crate::cluster::{Claim, Share, Standing};
 use crate::db::{Record, Tx, args, signed};
 use crate::hours::{HourRow, Told, tell, upsert_hour};
@@ -143,6 +144,10 @@ pub struct Catalog {
     claim: Option<Claim>,
 }
 
+/// Reads one stream.
+pub(crate) const STREAM_COLUMNS: &str = "SELECT tenant, device, epoch, lane, seen, recent, archived, duplicates, quarantined, late, \
+     erased FROM archive_stream WHERE tenant = $1 AND device = $2 AND epoch = $3 AND lane = $4";
+
 impl Catalog {
     /// Makes a catalog of an open database.
     pub fn new(store: Store) -> Self {
@@ -222,10 +227,8 @@ impl Catalog {
 
     /// Returns a stream, when it was ever committed.
     pub async fn stream(&self, id: &StreamId) -> Result<Option<StreamRow>, StoreError> {
-        let select = "SELECT tenant, device, epoch, lane, seen, recent, archived, duplicates, quarantined, late, erased \
-                      FROM archive_stream WHERE tenant = $1 AND device = $2 AND epoch = $3 AND lane = $4";
         let values = args![&id.tenant, &id.device, signed(id.epoch)?, i64::from(id.lane)];
-        self.store.db().one(select, values).await?.as_ref().map(stream_row).transpose()
+        self.store.db().one(STREAM_COLUMNS, values).await?.as_ref().map(stream_row).transpose()
     }
 
     /// Returns all streams, or those of a device name, in order.
@@ -331,7 +334,7 @@ fn audit_head(row: &Record) -> Result<AuditHead, StoreError> {
     })
 }
 
-fn file_row(row: &Record) -> Result<FileRow, StoreError> {
+pub(crate) fn file_row(row: &Record) -> Result<FileRow, StoreError> {
     let partition = row.unsigned("partition_id")?;
     Ok(FileRow {
         path: row.text("path")?,
@@ -350,7 +353,7 @@ fn file_row(row: &Record) -> Result<FileRow, StoreError> {
     })
 }
 
-fn stream_row(row: &Record) -> Result<StreamRow, StoreError> {
+pub(crate) fn stream_row(row: &Record) -> Result<StreamRow, StoreError> {
     let lane = row.int("lane")?;
     let id = StreamId {
         tenant: row.text("tenant")?,

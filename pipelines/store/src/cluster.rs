@@ -110,12 +110,20 @@ pub struct Confirmed {
     pub next: u64,
 }
 
+/// Finds a row where several machines share this database.
+pub(crate) const IS_CLUSTER: &str = "SELECT partitions FROM cluster_topic WHERE id = 1";
+
 impl Store {
+    /// Says whether several machines share the work.
+    pub async fn is_cluster(&self) -> Result<bool, StoreError> {
+        Ok(self.db().one(IS_CLUSTER, args![]).await?.is_some())
+    }
+
     /// Settles the number of partitions at the first call; returns the settled one.
     pub async fn cluster_partitions(&self, wanted: u16) -> Result<u16, StoreError> {
         let insert = "INSERT INTO cluster_topic (id, partitions) VALUES (1, $1) ON CONFLICT (id) DO NOTHING";
         self.db().run(insert, args![i64::from(wanted)]).await?;
-        let row = self.db().one("SELECT partitions FROM cluster_topic WHERE id = 1", args![]).await?;
+        let row = self.db().one(IS_CLUSTER, args![]).await?;
         small(&row.ok_or(StoreError::Corrupt("cluster_topic"))?, "partitions")
     }
 

@@ -6,6 +6,8 @@ use crate::StoreError;
 use crate::catalog::{Catalog, StreamId};
 use crate::db::{Record, Tx, args, signed};
 
+pub use crate::hour_sums::{HourSum, HourSums};
+
 /// One hour of one stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HourRow {

@@ -30,7 +30,7 @@ use wardline_proto::v1::{
 };
 use wardline_proto::{DeviceId, DeviceKey, Identity, TenantId};
 use wardline_store::Store;
-use wardline_store::registry::Role;
+use wardline_store::registry::{Duties, Role, Sites};
 
 /// Days of the archive whose export is killed, and frames and readings of each.
 const DAYS: i64 = 40;
@@ -171,8 +171,8 @@ fn every_shape_is_taken_by_two_validators_which_refuse_broken_ones() -> anyhow::
         ..known.clone()
     };
     let mut shapes = observations();
-    shapes.extend([device(&known), device(&whole), outcome::completeness(&[])]);
-    shapes.push(outcome::completeness(&(0..200).map(hole).collect::<Vec<_>>()));
+    shapes.extend([device(&known), device(&whole), outcome::completeness(&[], None)]);
+    shapes.push(outcome::completeness(&(0..200).map(hole).collect::<Vec<_>>(), Some("a reason")));
     shapes.push(outcome::failed(outcome::Kind::Invalid, Refusal::FhirParameter, "a text"));
     shapes.push(capability::statement("https://localhost:8445", "0.1.0"));
     let page = |resources, outcome| bundle::Page {
@@ -182,7 +182,7 @@ fn every_shape_is_taken_by_two_validators_which_refuse_broken_ones() -> anyhow::
         resources,
         outcome,
     };
-    shapes.push(bundle::searchset(page(shapes[..1].to_vec(), Some(outcome::completeness(&[])))));
+    shapes.push(bundle::searchset(page(shapes[..1].to_vec(), Some(outcome::completeness(&[], None)))));
     shapes.push(bundle::searchset(bundle::Page {
         next: Some("Observation?_cursor=a".into()),
         ..page(Vec::new(), None)
@@ -275,7 +275,8 @@ fn a_bulk_export_outlives_kills_and_has_each_row_once() -> anyhow::Result<()> {
         archive(&stand.data()).await?;
         let clinician = Identity::User { tenant: TenantId::new(TENANT)?, name: DeviceId::new("clinician")? };
         let certs = stand.path("people").join("clinician");
-        operate::issue_principal(&stand.data(), clinician, &[Role::Clinician], &certs).await?;
+        let duties = Duties::at(&[Role::Clinician], Sites::All);
+        operate::issue_principal(&stand.data(), clinician, duties, &certs).await?;
         anyhow::Ok(())
     })?;
     let mut script: Command = python::script("tests/python/fhir_kill.py", None)?;

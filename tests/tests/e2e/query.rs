@@ -8,6 +8,7 @@ use crate::python;
 use crate::rows;
 use crate::stand::{Stand, TENANT, free_ports};
 use anyhow::ensure;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -16,9 +17,11 @@ use wardline_proto::frame::delta_encode;
 use wardline_proto::v1::{Body, Lane, WaveformBlock};
 use wardline_proto::{DeviceId, DeviceKey, Identity, TenantId};
 use wardline_store::Store;
-use wardline_store::registry::{Change, NewBinding, Role};
+use wardline_store::registry::{Change, Duties, NewBinding, NewDevice, Role, Sites};
 
 const ELSEWHERE: &str = "elsewhere";
+/// The ward of `mon-1`.
+const ICU: &str = "icu";
 pub(crate) const SUBJECT: &str = "subject-0815";
 pub(crate) const WAIT: Duration = Duration::from_secs(60);
 const SPO2: u32 = 150_456;
@@ -50,16 +53,23 @@ impl Ward {
                 )
                 .await?;
             }
-            for (tenant, name, roles) in [
-                (TENANT, "clinician", &[Role::Clinician][..]),
-                (TENANT, "analyst", &[Role::Analyst]),
-                (TENANT, "auditor", &[Role::Auditor]),
-                (TENANT, "norole", &[]),
-                (TENANT, "leaver", &[Role::Clinician]),
-                (ELSEWHERE, "other-clinician", &[Role::Clinician]),
+            let (icu, all) = (Sites::of([ICU])?, Sites::All);
+            for (tenant, name, roles, sites) in [
+                (TENANT, "clinician", &[Role::Clinician][..], all.clone()),
+                (TENANT, "ward", &[Role::Clinician], icu),
+                (TENANT, "nosite", &[Role::Clinician], Sites::default()),
+                (TENANT, "analyst", &[Role::Analyst], Sites::default()),
+                (TENANT, "auditor", &[Role::Auditor], Sites::default()),
+                (TENANT, "operator", &[Role::Operator], Sites::default()),
+                (TENANT, "tenant-admin", &[Role::TenantAdmin], Sites::default()),
+                (TENANT, "maker", &[Role::Maker], Sites::default()),
+                (TENANT, "norole", &[], Sites::default()),
+                (TENANT, "leaver", &[Role::Clinician], all.clone()),
+                (ELSEWHERE, "other-clinician", &[Role::Clinician], all),
             ] {
                 let identity = Identity::User { tenant: TenantId::new(tenant)?, name: DeviceId::new(name)? };
-                operate::issue_principal(&data, identity, roles, &ward.certs(name)).await?;
+                let duties = Duties::at(roles, sites);
+                operate::issue_principal(&data, identity, duties, &ward.certs(name)).await?;
             }
             for (index, (tenant, device)) in devices.into_iter().enumerate() {
                 let certs = ward.certs(&format!("{tenant}-{device}"));
@@ -129,7 +139,10 @@ async fn publish(
             until_us: None,
         };
         let store = Store::open_existing(&stand.data().join("wardline.db")).await?;
-        store.bind(&Change::new("os:nurse@ward", now_us()), &binding).await?;
+        let change = Change::new("os:nurse@ward", now_us());
+        store.bind(&change, &binding).await?;
+        let device = NewDevice { site: ICU.into(), ..NewDevice::bare(key(tenant, device)?) };
+        store.import_devices(&change, &[device]).await?;
         store.close().await;
     }
     let values = |base: f64| -> Vec<f64> {
@@ -198,6 +211,45 @@ fn flight_sql_answers_by_role_and_ends_with_the_certificate() -> anyhow::Result<
     })?;
     ward.stand.stop()?;
     ward.stand.verify()
+}
+
+#[test]
+fn each_role_reads_what_it_is_granted_and_a_reading_is_seen_within_two_seconds() -> anyhow::Result<()> {
+    let mut ward = Ward::new()?;
+    let (mut server, port) = ward.serve()?;
+    let certs = ward.stand.path("people");
+    let mut grants = python::script("tests/python/grants.py", None)?;
+    grants.arg("--certs").arg(&certs).args(["--port", &port.to_string(), "--subject", SUBJECT]);
+    println!("{}", run(&mut grants).map_err(|error| error.context(server.tail()))?);
+
+    let acks = ward.stand.path("acks");
+    let publisher = std::thread::scope(|threads| {
+        let publishing = threads.spawn(|| block_on(publish_one_by_one(&ward, &acks)));
+        let mut fresh = python::script("tests/python/fresh.py", None)?;
+        fresh.arg("--certs").arg(&certs).args(["--port", &port.to_string()]).arg("--acks").arg(&acks);
+        println!("{}", run(&mut fresh).map_err(|error| error.context(server.tail()))?);
+        publishing.join().map_err(|_panic| anyhow::anyhow!("the publisher panicked"))?
+    });
+    publisher?;
+    server.stop(WAIT)?;
+    ward.stand.stop()?;
+    ward.stand.verify()
+}
+
+/// Publishes readings 1 to 60 of a device, slowly enough for commits to fall between them, and notes when each was
+/// acknowledged.
+async fn publish_one_by_one(ward: &Ward, acks: &Path) -> anyhow::Result<()> {
+    let certs = ward.certs("fresh");
+    operate::issue_device(&ward.stand.data(), &key(TENANT, "fresh-1")?, &certs).await?;
+    let mut publisher = Publisher::connect(ward.stand.mqtt, TENANT, "fresh-1", &certs).await?;
+    let mut noted = std::fs::File::create(acks)?;
+    for n in 1..=60_u64 {
+        let numerics = vec![series(SPO2, "%", now_us(), &[n as f64])];
+        publisher.publish(&frame(1, n, &Body { numerics, ..Body::default() })).await?;
+        writeln!(noted, "{n} {}", now_us())?;
+        tokio::time::sleep(Duration::from_millis(80)).await;
+    }
+    Ok(writeln!(noted, "end")?)
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod lifecycle;
 mod rig;
 mod roles;
 mod shared;
+mod wards;
 mod watch;
 mod webhook;
 

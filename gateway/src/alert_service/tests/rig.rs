@@ -32,7 +32,7 @@ use wardline_proto::v1::{
 };
 use wardline_proto::{DeviceId, DeviceKey, Identity as Named, PartitionId, TenantId, frame};
 use wardline_store::Store;
-use wardline_store::registry::{IssuedCertificate, NewDevice, PrincipalKind, Role, Serial};
+use wardline_store::registry::{Duties, IssuedCertificate, NewDevice, PrincipalKind, Role, Serial, Sites};
 
 pub(super) const SLOW_AFTER: Duration = Duration::from_millis(300);
 /// A watch that does not make a test wait.
@@ -260,10 +260,7 @@ impl Rig {
 
     /// Gives the caller `service("demo")` these roles, and waits until they are in force.
     pub(super) async fn give(&self, caller: &Certified, roles: &[Role]) {
-        let tenant = TenantId::new("demo").unwrap();
-        let name = DeviceId::new("ward").unwrap();
-        let principal = (&tenant, PrincipalKind::Service, &name);
-        self.store.put_principal(&local_change(), principal, roles).await.unwrap();
+        self.give_at(roles, Sites::All).await;
         let mut client = self.client(caller).await.unwrap();
         let known = async {
             while client.list_listeners(ListListenersRequest::default()).await.is_err() {
@@ -271,6 +268,14 @@ impl Rig {
             }
         };
         tokio::time::timeout(Duration::from_secs(5), known).await.expect("the roles are in force");
+    }
+
+    /// Gives `service("demo")` these roles at sites; soon they are in force.
+    pub(super) async fn give_at(&self, roles: &[Role], sites: Sites) {
+        let tenant = TenantId::new("demo").unwrap();
+        let name = DeviceId::new("ward").unwrap();
+        let principal = (&tenant, PrincipalKind::Service, &name);
+        self.store.put_principal(&local_change(), principal, Duties::at(roles, sites)).await.unwrap();
     }
 
     /// Registers a device in a ward.

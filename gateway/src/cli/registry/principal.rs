@@ -26,7 +26,7 @@ enum Kind {
 enum Action {
     /// Give a service or person exactly these roles.
     #[command(
-        after_help = "Example: wardline principal create --tenant st-mary --kind user --name ada --role tenant-admin --data-dir data"
+        after_help = "Example: wardline principal create --tenant st-mary --kind user --name ada --role clinician --site icu --data-dir data"
     )]
     Create {
         /// Whose.
@@ -41,6 +41,10 @@ enum Action {
         /// maker, tenant-admin, clinician, analyst, auditor or operator; may be repeated. None takes all away.
         #[arg(long = "role", value_name = "ROLE")]
         roles: Vec<String>,
+        /// A site (ward) whose devices and patients it sees as a clinician; may be repeated. `*` is every site; without
+        /// any a clinician sees none.
+        #[arg(long = "site", visible_alias = "ward", value_name = "SITE")]
+        sites: Vec<String>,
         #[command(flatten)]
         on: Connection,
     },
@@ -59,14 +63,15 @@ impl PrincipalCommand {
     /// Runs the command.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self.action {
-            Action::Create { tenant, kind, name, roles, on } => {
+            Action::Create { tenant, kind, name, roles, sites, on } => {
                 let kind = match kind {
                     Kind::Service => PrincipalKind::Service,
                     Kind::User => PrincipalKind::User,
                 };
-                let object = json!({ "tenant": tenant, "name": name, "roles": roles });
-                let sentence = format!("{tenant}/{name} has roles: {}", roles.join(", "));
-                let principal = Principal { tenant, kind: kind.into(), name, roles, created_at_us: 0 };
+                let object = json!({ "tenant": tenant, "name": name, "roles": roles, "sites": sites });
+                let at = if sites.is_empty() { String::new() } else { format!(" at {}", sites.join(", ")) };
+                let sentence = format!("{tenant}/{name} has roles: {}{at}", roles.join(", "));
+                let principal = Principal { tenant, kind: kind.into(), name, roles, sites, created_at_us: 0 };
                 let request = PutPrincipalRequest { principal: Some(principal) };
                 on.client().await?.put_principal(request).await.map_err(told)?;
                 on.done(&sentence, &object);
@@ -74,11 +79,12 @@ impl PrincipalCommand {
             Action::List { tenant, on } => {
                 let request = ListPrincipalsRequest { tenant };
                 let listed = on.client().await?.list_principals(request).await.map_err(told)?.into_inner();
-                let mut table = Table::new(&["tenant", "kind", "name", "roles", "created"]);
+                let mut table = Table::new(&["tenant", "kind", "name", "roles", "sites", "created"]);
                 for row in listed.principals {
                     let is_user = row.kind == i32::from(PrincipalKind::User);
                     let (kind, created) = (if is_user { "user" } else { "service" }, time(row.created_at_us));
-                    table.row([row.tenant.into(), kind.into(), row.name.into(), row.roles.into(), created]);
+                    let (roles, sites) = (row.roles.into(), row.sites.into());
+                    table.row([row.tenant.into(), kind.into(), row.name.into(), roles, sites, created]);
                 }
                 on.show(&table)?;
             }

@@ -44,6 +44,11 @@ impl Intervals {
         true
     }
 
+    /// Returns the intervals, in order.
+    pub fn iter(&self) -> impl Iterator<Item = RangeInclusive<u64>> {
+        self.ranges.iter().map(|(first, last)| *first..=*last)
+    }
+
     /// Returns the greatest position.
     pub fn last(&self) -> Option<u64> {
         self.ranges.last().map(|(_, last)| *last)

@@ -18,5 +18,6 @@ mod replay;
 mod rig;
 mod secrecy;
 mod small;
+mod tail;
 mod transit;
 mod verify;

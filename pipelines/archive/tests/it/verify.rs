@@ -79,3 +79,72 @@ async fn a_catalog_that_says_otherwise_is_named() {
         assert!(found.discrepancies.iter().all(is_it), "{statement}: {:?}", found.discrepancies);
     }
 }
+
+/// Each kind of discrepancy is made, one at a time, in an archive that is clean without it.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_discrepancy_has_its_code_and_none_is_missed() {
+    for (code, statement) in [
+        ("rows", "UPDATE archive_file SET row_count = row_count + 1 WHERE table_name = 'numerics'"),
+        ("times", "UPDATE archive_file SET time_min_us = time_max_us + 1 WHERE table_name = 'numerics'"),
+        ("tenant", "UPDATE archive_file SET tenant = 'other' WHERE table_name = 'numerics'"),
+        ("offsets", "UPDATE archive_file SET offset_first = offset_first + 1 WHERE table_name = 'numerics'"),
+        ("offsets", "UPDATE archive_file SET offset_last = offset_last - 1 WHERE table_name = 'audit'"),
+        ("offsets", "UPDATE archive_position SET next_offset = 1"),
+        ("frames", "DELETE FROM archive_file WHERE table_name = 'numerics' AND offset_first = 0"),
+        ("frames", "UPDATE archive_stream SET archived = archived - 1 WHERE epoch > 0"),
+        ("intervals", "UPDATE archive_stream SET archived = archived + 1 WHERE epoch > 0"),
+        ("unseen", "UPDATE archive_stream SET seen = x'0100' WHERE epoch > 0"),
+        ("completeness", "UPDATE archive_hour SET placed = placed + 1 WHERE epoch > 0"),
+        ("completeness", "UPDATE archive_hour SET late = late + 1 WHERE epoch > 0"),
+        ("completeness", "UPDATE archive_hour SET duplicates = 7"),
+        ("completeness", "DELETE FROM archive_hour"),
+        ("catalog", "UPDATE archive_stream SET seen = x'00ff' WHERE epoch > 0"),
+        ("catalog", "UPDATE archive_file SET table_name = 'nothing' WHERE table_name = 'audit'"),
+        ("stray", "DELETE FROM archive_file WHERE table_name = 'audit'"),
+    ] {
+        let rig = Rig::new().await;
+        archive(&rig).await;
+        assert!(verify(&rig).await.discrepancies.is_empty(), "{statement}");
+        rig.execute(statement).await;
+        let found = verify(&rig).await;
+        let codes: Vec<_> = found.discrepancies.iter().map(Discrepancy::code).collect();
+        assert!(codes.contains(&code), "{statement}: {:?}", found.discrepancies);
+        assert!(found.discrepancies.iter().all(|d| d.to_string().starts_with(&format!("{}: ", d.code()))));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_named_twice_and_a_key_that_is_another_are_named() {
+    let rig = Rig::new().await;
+    archive(&rig).await;
+    // The same rows in two files: a copy under another name, as a commit that was made twice would leave it.
+    let path = numerics(&rig, 0).await;
+    let place = rig.archive_dir().join(&path);
+    let copy = place.with_file_name("copy.parquet");
+    std::fs::copy(&place, &copy).unwrap();
+    rig.execute(
+        "INSERT INTO archive_file SELECT replace(path, substr(path, length(path) - 39), 'copy.parquet'), table_name, \
+         tenant, day, partition_id, row_count, byte_count, sha256, time_min_us, time_max_us, offset_first, offset_last, \
+         committed_at_us FROM archive_file WHERE table_name = 'numerics' ORDER BY offset_first LIMIT 1",
+    )
+    .await;
+    let copies = rig.reader().files(Some(Table::Numerics)).await.unwrap();
+    let named = copies.iter().find(|file| file.path.ends_with("copy.parquet")).unwrap();
+    let other = rig.archive_dir().join(&named.path);
+    if other != copy {
+        std::fs::rename(&copy, &other).unwrap();
+    }
+    let codes = |found: &Verification| found.discrepancies.iter().map(Discrepancy::code).collect::<Vec<_>>();
+    assert!(codes(&verify(&rig).await).contains(&"twice"), "{path}");
+    let keyring = rig.folder.path().join("keyring.json");
+    let text = std::fs::read_to_string(&keyring).unwrap();
+    let mut keys: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for key in keys["keys"].as_array_mut().unwrap() {
+        if key["purpose"] == "measurements" {
+            key["key"] = serde_json::json!("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+        }
+    }
+    std::fs::write(&keyring, keys.to_string()).unwrap();
+    let found = verify(&rig).await;
+    assert!(codes(&found).contains(&"unreadable") && !found.is_clean(), "{:?}", found.discrepancies);
+}

@@ -4,6 +4,8 @@ use super::error::FhirError;
 use super::naming::Naming;
 use super::{Asked, Site};
 use crate::error::QueryError;
+use crate::lookups::Lookups;
+use crate::wards::Wards;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use wardline_fhir::bundle::{Page, searchset};
@@ -11,7 +13,8 @@ use wardline_fhir::device::{Registered, device};
 use wardline_fhir::search::{self, DeviceSearch};
 use wardline_proto::TenantId;
 use wardline_proto::v1::DeviceState;
-use wardline_store::registry::{DeviceFilter, DeviceRow};
+use wardline_store::StoreError;
+use wardline_store::registry::{DeviceFilter, DeviceRow, Sites};
 
 /// Devices asked for at a time.
 const PAGE: u32 = 1000;
@@ -76,26 +79,42 @@ pub(crate) fn resource(row: &DeviceRow, naming: &Naming) -> Value {
     })
 }
 
+fn away(error: &StoreError) -> QueryError {
+    tracing::error!(%error, "the registry does not read");
+    QueryError::Archive("the registry does not read".into())
+}
+
 fn name(row: &DeviceRow) -> &str {
     row.device.key.device.as_str()
 }
 
 impl Site {
-    /// Lists the devices of the caller's tenant.
+    /// Lists the devices that the caller sees.
     pub(crate) async fn devices_of(&self, asked: &Asked) -> Result<Vec<DeviceRow>, QueryError> {
-        self.devices_of_tenant(&asked.caller.tenant).await
+        self.devices_seen(&asked.caller.tenant, asked.sites.as_ref()).await
+    }
+
+    /// Lists the devices of a tenant of which some sites may see rows; all without sites.
+    pub(crate) async fn devices_seen(
+        &self,
+        tenant: &TenantId,
+        sites: Option<&Sites>,
+    ) -> Result<Vec<DeviceRow>, QueryError> {
+        let mut devices = self.devices_of_tenant(tenant).await?;
+        if let Some(sites @ Sites::Only(_)) = sites {
+            let lookups = Lookups::load(&self.store, Some(tenant)).await.map_err(|error| away(&error))?;
+            let wards = Wards::new(tenant, sites, lookups.into());
+            devices.retain(|row| wards.knows(name(row)));
+        }
+        Ok(devices)
     }
 
     /// Lists the devices of a tenant.
-    pub(crate) async fn devices_of_tenant(&self, tenant: &TenantId) -> Result<Vec<DeviceRow>, QueryError> {
-        let away = |error| {
-            tracing::error!(%error, "the registry does not read");
-            QueryError::Archive("the registry does not read".into())
-        };
+    async fn devices_of_tenant(&self, tenant: &TenantId) -> Result<Vec<DeviceRow>, QueryError> {
         let tenant = Some(tenant.clone());
         let (mut filter, mut all) = (DeviceFilter { tenant, ..DeviceFilter::default() }, Vec::new());
         loop {
-            let page = self.store.list_devices(&filter, PAGE).await.map_err(away)?;
+            let page = self.store.list_devices(&filter, PAGE).await.map_err(|error| away(&error))?;
             let Some(last) = page.last() else { return Ok(all) };
             filter.after = Some(last.device.key.clone());
             all.extend(page);

@@ -93,7 +93,9 @@ impl FhirError {
 fn of_query(error: &QueryError) -> (StatusCode, Kind) {
     match error {
         QueryError::Statement(_) | QueryError::NotRead => (StatusCode::BAD_REQUEST, Kind::Invalid),
-        QueryError::NotGranted { .. } | QueryError::NoRole => (StatusCode::FORBIDDEN, Kind::Forbidden),
+        QueryError::NotGranted { .. } | QueryError::NoRole | QueryError::NoSite => {
+            (StatusCode::FORBIDDEN, Kind::Forbidden)
+        }
         QueryError::Rows(_) | QueryError::Memory | QueryError::Time(_) => {
             (StatusCode::UNPROCESSABLE_ENTITY, Kind::TooCostly)
         }

@@ -6,9 +6,11 @@ use super::{Asked, Site};
 use crate::error::QueryError;
 use crate::serve::grants::Grant;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use wardline_archive::HourReport;
 use wardline_archive::read::ArchiveReader;
+use wardline_archive::tail::TailState;
 use wardline_fhir::outcome::{Hole, completeness};
 use wardline_fhir::time::Span;
 use wardline_proto::v1::Lane;
@@ -27,7 +29,13 @@ impl Site {
         if asked.naming.grant() != Grant::Identified {
             return Ok(untold("completeness is not granted to the role analyst"));
         }
-        let Some(devices) = want.devices(&session.lookups).filter(|d| d.len() <= DEVICES_TOLD_MAX) else {
+        // Of devices at other sites the caller sees rows of its patients, and no streams.
+        let devices = match (want.devices(&session.lookups), session.opened.wards()) {
+            (Some(named), Some(wards)) => Some(named.intersection(wards.here()).cloned().collect()),
+            (None, Some(wards)) => Some(wards.here().clone()),
+            (named, None) => named,
+        };
+        let Some(devices) = devices.filter(|devices: &BTreeSet<_>| devices.len() <= DEVICES_TOLD_MAX) else {
             let text = format!(
                 "what is missing is told of at most {DEVICES_TOLD_MAX} devices: name device or patient"
             );
@@ -46,7 +54,7 @@ impl Site {
             let own = reports.iter().filter(|report| report.id.tenant == asked.caller.tenant.as_str());
             holes.extend(own.flat_map(|report| of_report(asked, report)));
         }
-        Ok(completeness(&holes))
+        Ok(completeness(&holes, reach(session.opened.tail().state)))
     }
 }
 
@@ -65,6 +73,23 @@ fn of_report(asked: &Asked, report: &HourReport) -> Vec<Hole> {
         count: range.end() - range.start() + 1,
     };
     report.missing.iter().map(hole).collect()
+}
+
+/// Says why the newest readings may not be in an answer; nothing where they are.
+fn reach(tail: TailState) -> Option<&'static str> {
+    Some(match tail {
+        TailState::Whole => return None,
+        TailState::Cut => {
+            "the newest readings are not in this answer: more came than one answer reads before a commit"
+        }
+        TailState::Elsewhere => {
+            "readings are in answers when they are committed: the journal is not on this machine"
+        }
+        TailState::Cluster => {
+            "readings are in answers when they are committed: they come by way of several machines"
+        }
+        TailState::Unreadable => "readings are in answers when they are committed: the journal does not read",
+    })
 }
 
 fn untold(text: &str) -> Value {

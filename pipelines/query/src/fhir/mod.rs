@@ -21,6 +21,7 @@ mod select;
 mod server;
 
 use crate::error::QueryError;
+use crate::serve::grants::Grant;
 use crate::serve::service::{Parts, QueryService};
 use cursor::Cursors;
 use error::FhirError;
@@ -34,6 +35,7 @@ use tokio::task::JoinHandle;
 use wardline_access::tls_listener::{TlsListener, TlsListenerMetrics, TlsSocket};
 use wardline_access::{Caller, LiveTls};
 use wardline_store::Store;
+use wardline_store::registry::Sites;
 
 /// What the server is made of.
 pub(crate) struct Site {
@@ -47,6 +49,8 @@ pub(crate) struct Site {
 pub(crate) struct Asked {
     caller: Caller,
     naming: Naming,
+    /// Whose rows: those of these sites; none: the tenant's.
+    sites: Option<Sites>,
     /// Where the caller reached the server.
     base: String,
 }
@@ -94,7 +98,8 @@ impl Site {
         call.extensions_mut().insert(peer.clone());
         let (caller, grant) = self.service.admit(&call)?;
         let mask = self.service.mask(&caller, grant).await?;
-        Ok(Asked { caller, naming: Naming::new(mask), base })
+        let sites = (grant == Grant::Identified).then(|| (*caller.sites).clone());
+        Ok(Asked { caller, naming: Naming::new(mask), sites, base })
     }
 
     /// Writes that a caller reads; to be called before it does.

@@ -6,32 +6,48 @@ use super::{Asked, Site};
 use crate::error::QueryError;
 use crate::functions;
 use crate::lookups::Lookups;
-use crate::serve::pump::{Bounds, pump};
+use crate::serve::limits::MEMORY_BYTES_MAX;
+use crate::serve::pump::{Bounds, plan, pump};
 use crate::serve::slots::{Slot, Slots};
-use crate::snapshot::{self, Scope};
+use crate::snapshot::{self, Opened, Reach, Scope};
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use datafusion::common::ScalarValue;
+use datafusion::dataframe::DataFrame;
 use datafusion::functions_aggregate::expr_fn::max;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, col, lit};
-use datafusion::prelude::SessionContext;
 use futures::{Stream, StreamExt};
 use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
+use tokio::runtime::Handle;
 use wardline_archive::Day;
 use wardline_archive::Table;
 use wardline_fhir::time::Span;
 use wardline_proto::TenantId;
+use wardline_store::registry::Sites;
 
 /// A reading is at most a day ahead of the gateway's clock, and the edge's clock may move it on; a day for that.
 const AHEAD_US: i64 = 2 * 86_400_000_000;
 
 /// One snapshot, and what the registry knew then. Its rows are identified: only [`super::naming`] lets them out.
 pub(crate) struct Session {
-    context: SessionContext,
+    pub(crate) opened: Opened,
     pub(crate) lookups: Arc<Lookups>,
+}
+
+impl Session {
+    /// Starts a statement over it.
+    async fn run(
+        &self,
+        engine: &Handle,
+        frame: DataFrame,
+        (slot, bounds): (Slot, Bounds),
+    ) -> Result<impl Stream<Item = Result<RecordBatch, QueryError>> + Send + Unpin + use<>, QueryError> {
+        let planned = plan(engine, self.opened.clone(), frame, bounds).await?;
+        Ok(pump(engine, planned, bounds, slot))
+    }
 }
 
 /// What is asked for, by real names.
@@ -125,19 +141,28 @@ fn behind(place: &Place) -> [Expr; 2] {
 impl Site {
     /// Opens a snapshot for a caller.
     pub(crate) async fn session(&self, asked: &Asked) -> Result<Session, QueryError> {
-        self.session_of(&asked.caller.tenant).await
+        self.session_of(&asked.caller.tenant, asked.sites.as_ref(), Reach::Durable).await
     }
 
-    /// Opens a snapshot of a tenant's rows.
-    pub(crate) async fn session_of(&self, tenant: &TenantId) -> Result<Session, QueryError> {
-        let tenant = Some(tenant.clone());
-        let memory_bytes_max = Some(crate::serve::limits::MEMORY_BYTES_MAX);
-        let scope = Scope { tenant, mask: None, memory_bytes_max };
-        let opened = snapshot::open_known(self.data_dir(), &scope).await.map_err(|error| {
+    /// Opens a snapshot of a tenant's rows: all, or those that some sites see.
+    pub(crate) async fn session_of(
+        &self,
+        tenant: &TenantId,
+        sites: Option<&Sites>,
+        reach: Reach,
+    ) -> Result<Session, QueryError> {
+        let scope = Scope {
+            tenant: Some(tenant.clone()),
+            sites: sites.cloned(),
+            memory_bytes_max: Some(MEMORY_BYTES_MAX),
+            reach,
+            ..Scope::default()
+        };
+        let opened = snapshot::open(self.data_dir(), &scope).await.map_err(|error| {
             tracing::error!(error = format!("{error:#}"), "the archive does not open");
             QueryError::Archive("the archive does not open".into())
         });
-        opened.map(|(context, lookups)| Session { context, lookups })
+        opened.map(|opened| Session { lookups: opened.lookups.clone(), opened })
     }
 
     /// Returns the newest time of ingest of a day.
@@ -148,7 +173,8 @@ impl Site {
             let greatest = frame.aggregate(Vec::new(), vec![max(col("ingest_time")).alias("newest")]);
             let greatest = greatest.map_err(|error| QueryError::kept(&error))?;
             let slot = Slots::new(1, 1).take("newest")?;
-            let mut batches = pump(&self.parts().engine, greatest, self.parts().bounds, slot);
+            let parts = self.parts();
+            let mut batches = session.run(&parts.engine, greatest, (slot, parts.bounds)).await?;
             while let Some(batch) = batches.next().await {
                 let batch = batch?;
                 let column = batch.column(0).as_primitive_opt::<TimestampMicrosecondType>();
@@ -183,7 +209,7 @@ impl Site {
         let frame = frame.and_then(|frame| frame.select(columns(table)));
         let frame = frame.map_err(|error| QueryError::kept(&error))?;
         let parts = self.parts();
-        let mut batches = pump(&parts.engine, frame, parts.bounds, slot);
+        let mut batches = session.run(&parts.engine, frame, (slot, parts.bounds)).await?;
         let mut found = Vec::new();
         while let Some(batch) = batches.next().await {
             found.extend(rows(table, &batch?).ok_or_else(unreadable)?);
@@ -201,7 +227,8 @@ impl Site {
     ) -> Result<Scan, QueryError> {
         let frame = selected(session, table, want.filters(&session.lookups)).await?;
         let frame = frame.select(columns(table)).map_err(|error| QueryError::kept(&error))?;
-        Ok(Scan { table, batches: Box::pin(pump(&self.parts().engine, frame, bounds, slot)) })
+        let batches = session.run(&self.parts().engine, frame, (slot, bounds)).await?;
+        Ok(Scan { table, batches: Box::pin(batches) })
     }
 }
 
@@ -221,12 +248,8 @@ impl Scan {
     }
 }
 
-async fn selected(
-    session: &Session,
-    table: Table,
-    filters: Vec<Expr>,
-) -> Result<datafusion::dataframe::DataFrame, QueryError> {
-    let frame = session.context.table(table.name()).await.map_err(|error| QueryError::kept(&error))?;
+async fn selected(session: &Session, table: Table, filters: Vec<Expr>) -> Result<DataFrame, QueryError> {
+    let frame = session.opened.session.table(table.name()).await.map_err(|error| QueryError::kept(&error))?;
     match conjunction(filters) {
         Some(filter) => frame.filter(filter).map_err(|error| QueryError::kept(&error)),
         None => Ok(frame),

@@ -2,7 +2,7 @@
 //!
 //! | role | tables | rows |
 //! |---|---|---|
-//! | clinician | views, measurements, alarms, events and their completeness | of its tenant, identified |
+//! | clinician | views, measurements, alarms, events and their completeness | of its sites (wards), identified |
 //! | analyst | views | of its tenant, without names, times coarse |
 //! | any other | none | none |
 
@@ -24,12 +24,16 @@ pub(crate) enum Grant {
 const WITHHELD: [&str; 2] = ["tenant", "site"];
 
 impl Grant {
-    /// Returns what a caller's roles grant. Who has both roles reads as a clinician.
+    /// Returns what a caller's roles grant. Who has both roles reads as a clinician, when it has
+    /// a site.
     pub(crate) fn of(caller: &Caller) -> Result<Self, QueryError> {
-        if caller.has(Role::Clinician) {
+        let is_clinician = caller.has(Role::Clinician);
+        if is_clinician && !caller.sites.is_empty() {
             Ok(Self::Identified)
         } else if caller.has(Role::Analyst) {
             Ok(Self::Deidentified)
+        } else if is_clinician {
+            Err(QueryError::NoSite)
         } else {
             Err(QueryError::NoRole)
         }

@@ -4,14 +4,15 @@
 use super::limits::BATCHES_AHEAD;
 use super::slots::Slot;
 use crate::error::QueryError;
-use crate::snapshot;
+use crate::snapshot::{Opened, Planned};
 use arrow::array::RecordBatch;
 use datafusion::dataframe::DataFrame;
 use futures::{Stream, StreamExt};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 
 /// What one statement may take.
@@ -23,11 +24,60 @@ pub(crate) struct Bounds {
 
 type Sender = mpsc::Sender<Result<RecordBatch, QueryError>>;
 
+/// Ends a task when whoever waits for it is gone.
+struct Attended<T>(JoinHandle<T>);
+
+impl<T> Drop for Attended<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Plans a statement on `engine`.
+pub(crate) async fn plan(
+    engine: &Handle,
+    opened: Opened,
+    rows: DataFrame,
+    bounds: Bounds,
+) -> Result<Planned, QueryError> {
+    let planning = async move { opened.planned(rows).await.map_err(|error| QueryError::kept(&error)) };
+    attended(engine, bounds, planning).await
+}
+
+/// Counts on `engine` how complete what a statement rests on is.
+pub(crate) async fn note(
+    engine: &Handle,
+    planned: Planned,
+    bounds: Bounds,
+) -> Result<(Planned, Option<String>), QueryError> {
+    let counting = async move {
+        let note = planned.note().await.map_err(|error| {
+            tracing::error!(error = format!("{error:#}"), "what an answer rests on cannot be counted");
+            QueryError::Archive("what the answer rests on cannot be counted".into())
+        })?;
+        Ok((planned, note))
+    };
+    attended(engine, bounds, counting).await
+}
+
+async fn attended<T: Send + 'static>(
+    engine: &Handle,
+    bounds: Bounds,
+    work: impl Future<Output = Result<T, QueryError>> + Send + 'static,
+) -> Result<T, QueryError> {
+    let mut planning = Attended(engine.spawn(work));
+    match timeout(bounds.time_max, &mut planning.0).await {
+        Ok(Ok(done)) => done,
+        Ok(Err(_panicked)) => Err(QueryError::Failed("the statement failed while it was planned".into())),
+        Err(_late) => Err(QueryError::Time(bounds.time_max.as_secs())),
+    }
+}
+
 /// Runs a statement on `engine` until it ends, breaks a bound, or its client is gone. The slot is free when the engine
 /// has let go of it, which may be later than the client is told.
 pub(crate) fn pump(
     engine: &Handle,
-    rows: DataFrame,
+    rows: Planned,
     bounds: Bounds,
     slot: Slot,
 ) -> impl Stream<Item = Result<RecordBatch, QueryError>> + Send + Unpin + use<> {
@@ -59,8 +109,8 @@ pub(crate) fn pump(
     ReceiverStream::new(from)
 }
 
-async fn run(rows: DataFrame, rows_max: u64, to: &Sender) -> Result<(), QueryError> {
-    let mut rows = snapshot::start(rows).await.map_err(|error| QueryError::kept(&error))?;
+async fn run(rows: Planned, rows_max: u64, to: &Sender) -> Result<(), QueryError> {
+    let mut rows = rows.start().map_err(|error| QueryError::kept(&error))?;
     let mut given = 0_u64;
     while let Some(batch) = rows.next().await {
         let batch = batch.map_err(|error| QueryError::kept(&error))?;

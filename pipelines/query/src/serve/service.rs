@@ -5,12 +5,14 @@
 use super::audit::OutboxAudit;
 use super::grants::Grant;
 use super::info::sql_info;
-use super::pump::{Bounds, pump};
+use super::pump::{Bounds, note, plan, pump};
 use super::slots::Slots;
 use super::statement::{Prepared, prepare};
 use crate::error::QueryError;
 use crate::mask::Mask;
+use crate::output::noted;
 use crate::pseudonyms;
+use crate::snapshot::Reach;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow_flight::encode::FlightDataEncoderBuilder;
@@ -72,11 +74,17 @@ impl QueryService {
         status(error)
     }
 
-    async fn prepare(&self, caller: &Caller, grant: Grant, sql: &str) -> Result<Prepared, Status> {
+    /// Plans a statement, to be run or only to be told of.
+    async fn prepare(
+        &self,
+        caller: &Caller,
+        grant: Grant,
+        statement: (&str, Reach),
+    ) -> Result<Prepared, Status> {
         let parts = &self.0;
         let made = async {
             let mask = self.mask(caller, grant).await?;
-            prepare(&parts.data_dir, caller, grant, mask, sql).await
+            prepare(&parts.data_dir, caller, grant, mask, statement).await
         };
         made.await.map_err(|error| match error {
             QueryError::NotGranted { .. } => self.refused(caller, &error),
@@ -115,7 +123,7 @@ impl QueryService {
 fn status(error: &QueryError) -> Status {
     let code = match error {
         QueryError::Statement(_) | QueryError::NotRead => Code::InvalidArgument,
-        QueryError::NotGranted { .. } | QueryError::NoRole => Code::PermissionDenied,
+        QueryError::NotGranted { .. } | QueryError::NoRole | QueryError::NoSite => Code::PermissionDenied,
         QueryError::Rows(_) | QueryError::Busy(_) | QueryError::Memory => Code::ResourceExhausted,
         QueryError::Time(_) => Code::DeadlineExceeded,
         QueryError::Failed(_) | QueryError::Output(_) => Code::Internal,
@@ -148,7 +156,7 @@ impl FlightSqlService for QueryService {
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
         let (caller, grant) = self.admit(&request)?;
-        let prepared = self.prepare(&caller, grant, &query.query).await?;
+        let prepared = self.prepare(&caller, grant, (&query.query, Reach::Columns)).await?;
         let ticket = TicketStatementQuery { statement_handle: query.query.into() };
         info(prepared.rows.schema().as_arrow(), ticket.as_any(), request.into_inner())
     }
@@ -163,10 +171,15 @@ impl FlightSqlService for QueryService {
         let sql =
             sql.map_err(|_bytes| status(&QueryError::Statement("the ticket holds no statement".into())))?;
         let slot = self.0.slots.take(caller.uri()).map_err(|error| self.refused(&caller, &error))?;
-        let Prepared { rows, tables } = self.prepare(&caller, grant, sql).await?;
+        let Prepared { opened, rows, tables } = self.prepare(&caller, grant, (sql, Reach::Durable)).await?;
         self.0.audit.reads(&caller, sql, &tables).await.map_err(|error| status(&error))?;
-        let schema = Arc::new(rows.schema().as_arrow().clone());
-        let rows = pump(&self.0.engine, rows, self.0.bounds, slot)
+        let schema = rows.schema().as_arrow().clone();
+        let planned = plan(&self.0.engine, opened, rows, self.0.bounds).await;
+        let planned = planned.map_err(|error| status(&error))?;
+        let (planned, note) =
+            note(&self.0.engine, planned, self.0.bounds).await.map_err(|error| status(&error))?;
+        let schema = Arc::new(noted(&schema, note.as_deref()));
+        let rows = pump(&self.0.engine, planned, self.0.bounds, slot)
             .map_err(|error| FlightError::from(status(&error)));
         Ok(self.flight(&caller, schema, rows))
     }
@@ -229,7 +242,7 @@ impl FlightSqlService for QueryService {
         let mut builder = query.into_builder();
         for table in grant.tables() {
             let empty = format!("SELECT * FROM {table}");
-            let prepared = self.prepare(&caller, grant, &empty).await?;
+            let prepared = self.prepare(&caller, grant, (&empty, Reach::Columns)).await?;
             builder.append(CATALOG, SCHEMA, table, VIEW, prepared.rows.schema().as_arrow())?;
         }
         Ok(self.listing(&caller, builder.build()?))

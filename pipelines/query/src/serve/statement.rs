@@ -4,7 +4,7 @@ use super::grants::Grant;
 use super::limits::{MEMORY_BYTES_MAX, STATEMENT_BYTES_MAX};
 use crate::error::QueryError;
 use crate::mask::Mask;
-use crate::snapshot::{self, Scope};
+use crate::snapshot::{self, Opened, Reach, Scope};
 use datafusion::common::SchemaError;
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
@@ -17,6 +17,7 @@ use wardline_access::Caller;
 
 /// A statement that may run.
 pub(crate) struct Prepared {
+    pub(crate) opened: Opened,
     pub(crate) rows: DataFrame,
     /// What it reads, each once.
     pub(crate) tables: Vec<String>,
@@ -28,19 +29,26 @@ pub(crate) async fn prepare(
     caller: &Caller,
     grant: Grant,
     mask: Option<Arc<Mask>>,
-    sql: &str,
+    (sql, reach): (&str, Reach),
 ) -> Result<Prepared, QueryError> {
     if sql.len() > STATEMENT_BYTES_MAX {
         return Err(QueryError::Statement(format!(
             "the statement is longer than {STATEMENT_BYTES_MAX} bytes"
         )));
     }
-    let scope = Scope { tenant: Some(caller.tenant.clone()), mask, memory_bytes_max: Some(MEMORY_BYTES_MAX) };
-    let session = snapshot::open(data_dir, &scope).await.map_err(|error| {
+    let scope = Scope {
+        tenant: Some(caller.tenant.clone()),
+        sites: (grant == Grant::Identified).then(|| (*caller.sites).clone()),
+        mask,
+        granted: Some(grant.tables()),
+        memory_bytes_max: Some(MEMORY_BYTES_MAX),
+        reach,
+    };
+    let opened = snapshot::open(data_dir, &scope).await.map_err(|error| {
         tracing::error!(error = format!("{error:#}"), "the archive does not open");
         QueryError::Archive("the archive does not open".into())
     })?;
-    let state = session.state();
+    let state = opened.session.state();
     let dialect = state.config().options().sql_parser.dialect;
     let statement = state.sql_to_statement(sql, &dialect).map_err(|error| of_plan(grant, &error))?;
     if !is_select(&statement) {
@@ -53,7 +61,7 @@ pub(crate) async fn prepare(
     let plan = state.statement_to_plan(statement).await.map_err(|error| of_plan(grant, &error))?;
     snapshot::read_only().verify_plan(&plan).map_err(|_more| QueryError::NotRead)?;
     let tables: BTreeSet<String> = tables.iter().map(|table| table.table().to_owned()).collect();
-    Ok(Prepared { rows: DataFrame::new(state, plan), tables: tables.into_iter().collect() })
+    Ok(Prepared { opened, rows: DataFrame::new(state, plan), tables: tables.into_iter().collect() })
 }
 
 fn is_select(statement: &Statement) -> bool {

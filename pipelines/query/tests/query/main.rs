@@ -4,4 +4,6 @@
 mod bucket;
 mod rig;
 mod round_trip;
+mod tail;
 mod views;
+mod wards;

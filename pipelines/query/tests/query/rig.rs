@@ -110,6 +110,13 @@ impl Archive {
         self.handle.flush_to(self.end).await.unwrap();
     }
 
+    /// Waits until all of it is durable, and no more.
+    pub(crate) async fn durable(&self) {
+        while self.journal.durable_end() < self.end {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    }
+
     /// Ends the worker, so that nothing changes any more.
     pub(crate) async fn stop(&mut self) {
         self.stop.send(true).unwrap();

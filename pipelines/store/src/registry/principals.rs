@@ -1,5 +1,6 @@
 //! Services and people, and what they may do.
 
+use super::sites::{Duties, Sites};
 use super::tenants::{device_id, ensure_tenant, tenant_id};
 use super::{Change, Reject, audit};
 use crate::db::{Record, args};
@@ -88,30 +89,35 @@ pub struct Principal {
     pub name: DeviceId,
     /// What it may do, in order, each once.
     pub roles: Vec<Role>,
+    /// Where it works: as a clinician it sees these sites alone.
+    pub sites: Sites,
     /// Unix microseconds.
     pub created_at_us: i64,
 }
 
 impl Store {
-    /// Gives a service or person exactly these roles.
+    /// Gives a service or person exactly these roles, at exactly these sites.
     pub async fn put_principal(
         &self,
         change: &Change,
         (tenant, kind, name): (&TenantId, PrincipalKind, &DeviceId),
-        roles: &[Role],
+        duties: impl Into<Duties>,
     ) -> Result<(), StoreError> {
-        let mut roles = roles.to_vec();
+        let Duties { mut roles, sites } = duties.into();
+        let sites = sites.to_string();
         roles.sort_unstable();
         roles.dedup();
         let text = roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(",");
         let mut tx = self.change().await?;
         ensure_tenant(&mut tx, tenant, change.at_us).await?;
-        let upsert = "INSERT INTO principal (tenant, kind, name, roles, state, created_at_us) \
-                      VALUES ($1, $2, $3, $4, 'active', $5) \
-                      ON CONFLICT (tenant, kind, name) DO UPDATE SET roles = excluded.roles";
-        tx.run(upsert, args![tenant.as_str(), kind.name(), name.as_str(), &text, change.at_us]).await?;
+        let upsert = "INSERT INTO principal (tenant, kind, name, roles, state, created_at_us, sites) \
+                      VALUES ($1, $2, $3, $4, 'active', $5, $6) ON CONFLICT (tenant, kind, name) \
+                      DO UPDATE SET roles = excluded.roles, sites = excluded.sites";
+        let values = args![tenant.as_str(), kind.name(), name.as_str(), &text, change.at_us, &sites];
+        tx.run(upsert, values).await?;
         tx.touch_principal((tenant, kind, name));
-        let target = format!("{} {tenant}/{name}: {text}", kind.name());
+        let at = if sites.is_empty() { String::new() } else { format!(" at {sites}") };
+        let target = format!("{} {tenant}/{name}: {text}{at}", kind.name());
         audit(&mut tx, change, ("roles_set", "ok"), &target).await?;
         tx.commit().await
     }
@@ -135,7 +141,7 @@ impl Store {
 
     /// Lists services and people: of a tenant, or all.
     pub async fn list_principals(&self, tenant: Option<&TenantId>) -> Result<Vec<Principal>, StoreError> {
-        let select = "SELECT tenant, kind, name, roles, created_at_us FROM principal \
+        let select = "SELECT tenant, kind, name, roles, sites, created_at_us FROM principal \
                       WHERE ($1 = '' OR tenant = $1) AND state = 'active' ORDER BY tenant, kind, name";
         let rows = self.db().all(select, args![tenant.map_or("", TenantId::as_str)]).await?;
         rows.iter().map(principal).collect()
@@ -155,6 +161,7 @@ pub(super) fn principal(row: &Record) -> Result<Principal, StoreError> {
         kind,
         name: device_id(row, "name")?,
         roles: roles.collect::<Result<_, _>>().map_err(|_role| StoreError::Corrupt("principal.roles"))?,
+        sites: Sites::parse(&row.text("sites")?).map_err(|_sites| StoreError::Corrupt("principal.sites"))?,
         created_at_us: row.int("created_at_us")?,
     })
 }

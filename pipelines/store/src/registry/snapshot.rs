@@ -71,7 +71,8 @@ impl Store {
             }
             snapshot.active.push(key);
         }
-        let select = "SELECT tenant, kind, name, roles, created_at_us FROM principal WHERE state = 'active'";
+        let select =
+            "SELECT tenant, kind, name, roles, sites, created_at_us FROM principal WHERE state = 'active'";
         for row in tx.all(select, args![]).await? {
             snapshot.principals.push(principal(&row)?);
         }

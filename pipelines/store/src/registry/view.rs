@@ -8,6 +8,7 @@
 use super::certificates::serial_of;
 use super::change::{CERTIFICATE, DEVICE, TENANT};
 use super::principals::{Principal, PrincipalKind, Role, principal};
+use super::sites::Sites;
 use super::snapshot::RegistrySnapshot;
 use super::tenants::{device_id, tenant_id};
 use super::{Serial, Store};
@@ -19,6 +20,9 @@ use wardline_proto::{DeviceKey, Identity};
 
 /// Entries that are worth reading one by one; past that everything is read.
 pub const CHANGES_MAX: i64 = 20_000;
+
+/// What somebody may do, and where.
+type Post = (Arc<[Role]>, Arc<Sites>);
 
 /// How a device stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +55,7 @@ pub struct RegistryView {
     revoked: HashMap<Serial, i64>,
     active: HashSet<DeviceKey>,
     for_test: HashSet<DeviceKey>,
-    roles: HashMap<Identity, Arc<[Role]>>,
+    duties: HashMap<Identity, Post>,
 }
 
 impl From<RegistrySnapshot> for RegistryView {
@@ -61,7 +65,7 @@ impl From<RegistrySnapshot> for RegistryView {
             revoked: all.revoked.into_iter().collect(),
             active: all.active.into_iter().collect(),
             for_test: all.for_test.into_iter().collect(),
-            roles: all.principals.into_iter().filter_map(roles).collect(),
+            duties: all.principals.into_iter().filter_map(duties).collect(),
         }
     }
 }
@@ -89,7 +93,12 @@ impl RegistryView {
 
     /// Returns the roles of a service or person; none for who is not in the registry.
     pub fn roles(&self, identity: &Identity) -> Arc<[Role]> {
-        self.roles.get(identity).cloned().unwrap_or_default()
+        self.duties.get(identity).map(|(roles, _)| roles.clone()).unwrap_or_default()
+    }
+
+    /// Returns the sites of a service or person; none for who is not in the registry.
+    pub fn sites(&self, identity: &Identity) -> Arc<Sites> {
+        self.duties.get(identity).map(|(_, sites)| sites.clone()).unwrap_or_default()
     }
 
     /// Takes changes over.
@@ -101,8 +110,8 @@ impl RegistryView {
             put(&mut self.active, &key, is_active);
         }
         for principal in changes.principals {
-            self.roles.remove(&identity(&principal));
-            self.roles.extend(roles(principal));
+            self.duties.remove(&identity(&principal));
+            self.duties.extend(duties(principal));
         }
     }
 
@@ -141,7 +150,8 @@ impl Store {
         devices(&mut tx, since, &mut changes.devices).await?;
         for kind in [PrincipalKind::Service, PrincipalKind::User] {
             let select = "SELECT DISTINCT r.tenant AS tenant, r.kind AS kind, r.name AS name, \
-                          COALESCE(p.roles, '') AS roles, COALESCE(p.created_at_us, 0) AS created_at_us \
+                          COALESCE(p.roles, '') AS roles, COALESCE(p.sites, '') AS sites, \
+                          COALESCE(p.created_at_us, 0) AS created_at_us \
                           FROM registry_change r LEFT JOIN principal p ON p.tenant = r.tenant \
                           AND p.kind = r.kind AND p.name = r.name AND p.state = 'active' \
                           WHERE r.version > $1 AND r.kind = $2";
@@ -186,8 +196,9 @@ fn put(set: &mut HashSet<DeviceKey>, key: &DeviceKey, is_in: bool) {
     }
 }
 
-fn roles(principal: Principal) -> Option<(Identity, Arc<[Role]>)> {
-    (!principal.roles.is_empty()).then(|| (identity(&principal), principal.roles.into()))
+fn duties(principal: Principal) -> Option<(Identity, Post)> {
+    let has = !principal.roles.is_empty();
+    has.then(|| (identity(&principal), (principal.roles.into(), principal.sites.into())))
 }
 
 fn identity(principal: &Principal) -> Identity {

@@ -49,6 +49,9 @@ pub(crate) struct Job {
     /// SPIFFE URI of who asked.
     pub(crate) caller: String,
     pub(crate) is_masked: bool,
+    /// Names of the sites whose rows are in it; of who sees no names, none.
+    #[serde(default)]
+    pub(crate) sites: Vec<String>,
     /// Address of the request.
     pub(crate) request: String,
     pub(crate) since_us: Option<i64>,
@@ -142,6 +145,7 @@ mod tests {
             tenant: "demo".into(),
             caller: "spiffe://x".into(),
             is_masked: false,
+            sites: vec!["icu".into()],
             request: "$export".into(),
             since_us: None,
             until_us: 7,

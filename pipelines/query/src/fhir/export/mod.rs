@@ -16,6 +16,7 @@ use super::error::FhirError;
 use super::limits::{EXPORT_KEPT_US, EXPORTS_MAX, EXPORTS_PER_CALLER_MAX};
 use super::{Asked, Site};
 use crate::error::QueryError;
+use crate::snapshot::Reach;
 use axum::body::{Body, Bytes};
 use file::Reader;
 use hyper::header::{CONTENT_LOCATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
@@ -32,6 +33,7 @@ use tokio::task::spawn_blocking;
 use wardline_access::now_us;
 use wardline_fhir::search;
 use wardline_fhir::time::instant;
+use wardline_store::registry::Sites;
 
 /// Name of the folder in a data directory.
 const FOLDER: &str = "fhir-exports";
@@ -61,8 +63,11 @@ impl Exports {
     /// Returns a job, to whom it belongs and while they may read what is in it.
     fn of(&self, asked: &Asked, id: &str) -> Result<Job, FhirError> {
         let found = self.with(|jobs| jobs.get(id).cloned());
-        let own =
-            found.filter(|job| job.caller == asked.caller.uri() && job.is_masked == asked.naming.is_masked());
+        let own = found.filter(|job| {
+            job.caller == asked.caller.uri()
+                && job.is_masked == asked.naming.is_masked()
+                && job.sites == site_names(asked)
+        });
         own.ok_or_else(|| FhirError::NotFound(format!("export/{id}")))
     }
 
@@ -102,6 +107,10 @@ impl Exports {
     }
 }
 
+fn site_names(asked: &Asked) -> Vec<String> {
+    asked.sites.as_ref().map_or_else(Vec::new, Sites::names)
+}
+
 fn broken(error: &io::Error) -> FhirError {
     tracing::error!(%error, "the folder of exports does not take files");
     FhirError::ExportFailed("the export cannot be written".into())
@@ -121,7 +130,7 @@ fn header(text: &str) -> HeaderValue {
 pub(crate) async fn begin(site: &Site, asked: &Asked, query: &str) -> Result<Response<Body>, FhirError> {
     let wanted = search::export(query)?;
     site.exports.expire();
-    let session = site.session(asked).await?;
+    let session = site.session_of(&asked.caller.tenant, asked.sites.as_ref(), Reach::Committed).await?;
     site.reads(asked, &format!("GET $export?{query}"), &["numerics", "waveforms", "registry"]).await?;
     let (parts, until_us) = work::plan(site, asked, &session, &wanted).await?;
     let mut id = [0; 16];
@@ -131,6 +140,7 @@ pub(crate) async fn begin(site: &Site, asked: &Asked, query: &str) -> Result<Res
         tenant: asked.caller.tenant.to_string(),
         caller: asked.caller.uri().to_owned(),
         is_masked: asked.naming.is_masked(),
+        sites: site_names(asked),
         request: format!("{}/$export?{query}", asked.base).trim_end_matches('?').to_owned(),
         since_us: wanted.since_us,
         until_us,

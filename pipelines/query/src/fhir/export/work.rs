@@ -11,6 +11,7 @@ use crate::error::QueryError;
 use crate::pseudonyms;
 use crate::serve::pump::Bounds;
 use crate::serve::slots::Slots;
+use crate::snapshot::Reach;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use wardline_fhir::search::ExportRequest;
 use wardline_fhir::time::Span;
 use wardline_journal::{KeyPurpose, Sealer};
 use wardline_proto::TenantId;
+use wardline_store::registry::Sites;
 
 const DEVICES: &str = "devices";
 /// What was taken so shortly before `_since` is given again: a commit follows the order of the journal, which differs
@@ -161,12 +163,19 @@ async fn do_part(site: &Site, job: &Job, part: &Part) -> Result<Vec<Finished>, W
     match (table, part.day.as_deref().and_then(Day::parse)) {
         (Some(table), Some(day)) => rows(site, job, &tenant, (table, day), &naming, &mut writer).await?,
         _ => {
-            for row in site.devices_of_tenant(&tenant).await? {
+            for row in site.devices_seen(&tenant, sites_of(job)?.as_ref()).await? {
                 writer.push(&devices::resource(&row, &naming))?;
             }
         }
     }
     Ok(writer.finish()?)
+}
+
+/// Returns the sites that bind an export; none where its caller sees no names.
+fn sites_of(job: &Job) -> Result<Option<Sites>, QueryError> {
+    let sites = || Sites::of(job.sites.iter().map(String::as_str));
+    let sites = (!job.is_masked).then(sites).transpose();
+    sites.map_err(|error| QueryError::Failed(error.to_string()))
 }
 
 /// Writes the rows of a day of a table.
@@ -178,7 +187,8 @@ async fn rows(
     naming: &Naming,
     writer: &mut Writer,
 ) -> Result<(), WorkError> {
-    let session = site.session_of(tenant).await?;
+    // Only what is committed: a part that is begun again has the rows that it had.
+    let session = site.session_of(tenant, sites_of(job)?.as_ref(), Reach::Committed).await?;
     let since = job
         .since_us
         .map_or(Span::ALL, |us| naming.span(Span { from_us: us.saturating_sub(OVERLAP_US), ..Span::ALL }));

@@ -1,0 +1,153 @@
+//! A clinician hears and touches what is of its wards, and of no ward, alone.
+
+use super::events;
+use super::rig::{Rig, service};
+use crate::front::now_us;
+use std::time::Duration;
+use tonic::{Code, Status};
+use wardline_alert::Selection;
+use wardline_proto::v1::{
+    AcknowledgeRequest, AlarmPhase, AlertOverride, EndOverrideRequest, GetAlertRequest, ListAlertsRequest,
+    ListOverridesRequest, OverrideSetting, PauseRequest, Priority, SetOverrideRequest, SubscribeRequest,
+};
+use wardline_proto::{DeviceId, DeviceKey, TenantId};
+use wardline_store::outbox::Change;
+use wardline_store::registry::{NewBinding, Role, Sites};
+
+fn tenant() -> TenantId {
+    TenantId::new("demo").unwrap()
+}
+
+fn elsewhere<T: std::fmt::Debug>(done: Result<T, Status>) {
+    let refused = done.unwrap_err();
+    assert!(
+        refused.code() == Code::PermissionDenied && refused.message().contains("WL-ID-008"),
+        "{refused:?}"
+    );
+}
+
+/// Two wards with a patient each, and a device of no ward.
+async fn wards() -> Rig {
+    let rig = Rig::new().await;
+    for (device, site) in [("icu-1", "icu"), ("er-1", "er")] {
+        rig.place(device, site).await;
+        let device = DeviceKey { tenant: tenant(), device: DeviceId::new(device).unwrap() };
+        let binding =
+            NewBinding { device, subject: format!("p-{site}"), from_us: now_us() - 1, until_us: None };
+        rig.store.bind(&Change::new("os:nurse@ward", now_us()), &binding).await.unwrap();
+    }
+    rig
+}
+
+async fn until_bound(rig: &Rig, nurse: &super::rig::Certified) {
+    let mut client = rig.client(nurse).await.unwrap();
+    let bound = async {
+        let of_er = || ListAlertsRequest { sites: vec!["er".into()], ..ListAlertsRequest::default() };
+        while client.list_alerts(of_er()).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), bound).await.expect("the sites are in force");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clinician_hears_its_ward_and_what_is_of_none_and_touches_no_other() {
+    let rig = wards().await;
+    let nurse = rig.ca.issue(&service("demo"));
+    rig.give_at(&[Role::Clinician], Sites::of(["icu"]).unwrap()).await;
+    until_bound(&rig, &nurse).await;
+    for (number, device) in ["icu-1", "er-1", "loose", "er-1", "icu-1"].into_iter().enumerate() {
+        let condition = format!("leads-{number}");
+        rig.alarm(device, number as u64 + 1, (&condition, AlarmPhase::Start, Priority::High));
+    }
+    let mut client = rig.client(&nurse).await.unwrap();
+    let mut stream = client.subscribe(SubscribeRequest::default()).await.unwrap().into_inner();
+    let mut heard = Vec::new();
+    while heard.len() < 3 {
+        // The system's own alerts are of no device.
+        let told = events(&mut stream, 1).await.into_iter().filter_map(|event| event.alert);
+        heard.extend(told.map(|alert| alert.device).filter(|device| !device.is_empty()));
+    }
+    assert_eq!(heard, ["icu-1", "loose", "icu-1"], "of the ward and of none");
+    let listed = client.list_alerts(ListAlertsRequest::default()).await.unwrap().into_inner().alerts;
+    let mut listed: Vec<_> = listed.iter().map(|alert| alert.device.as_str()).collect();
+    listed.retain(|device| !device.is_empty());
+    listed.sort_unstable();
+    assert_eq!(listed, ["icu-1", "icu-1", "loose"]);
+    elsewhere(client.subscribe(SubscribeRequest { sites: vec!["er".into()], ..Default::default() }).await);
+
+    let all = rig.feed.select(&tenant(), true, &Selection::default(), 10).await.unwrap();
+    assert_eq!(all.iter().filter(|alert| !alert.device.is_empty()).count(), 5);
+    for alert in all {
+        let (alert_id, is_mine) = (alert.alert_id, alert.device != "er-1");
+        let get = GetAlertRequest { alert_id: alert_id.clone(), ..Default::default() };
+        let acknowledge = AcknowledgeRequest { alert_id: alert_id.clone(), ..Default::default() };
+        let pause = PauseRequest { alert_id, seconds: 5, ..Default::default() };
+        let done = [
+            client.get_alert(get).await.map(drop),
+            client.pause(pause).await.map(drop),
+            client.acknowledge(acknowledge).await.map(drop),
+        ];
+        for done in done {
+            match is_mine {
+                true => done.unwrap(),
+                // As if there were none: an id of another ward tells nothing.
+                false => assert_eq!(done.unwrap_err().code(), Code::NotFound),
+            }
+        }
+    }
+    rig.give_at(&[Role::Clinician], Sites::default()).await;
+    let mut bare = rig.client(&nurse).await.unwrap();
+    let refused = async {
+        while bare.list_alerts(ListAlertsRequest::default()).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), refused).await.expect("without a site there is no answer");
+    elsewhere(bare.list_alerts(ListAlertsRequest::default()).await);
+    elsewhere(bare.subscribe(SubscribeRequest::default()).await);
+    elsewhere(bare.list_overrides(ListOverridesRequest::default()).await);
+    rig.stop().await;
+}
+
+fn limit(site: &str, subject: &str) -> SetOverrideRequest {
+    let said = AlertOverride {
+        rule_id: "spo2-low".into(),
+        setting: OverrideSetting::Below.into(),
+        value: 84.0,
+        site: site.into(),
+        subject: subject.into(),
+        reason: "COPD".into(),
+        ..AlertOverride::default()
+    };
+    SetOverrideRequest { r#override: Some(said) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clinician_changes_limits_of_its_ward_and_its_patients_alone() {
+    let rig = wards().await;
+    let nurse = rig.ca.issue(&service("demo"));
+    rig.give(&nurse, &[Role::Operator]).await;
+    let mut client = rig.client(&nurse).await.unwrap();
+    let mut ids = Vec::new();
+    for (site, subject) in [("", ""), ("er", ""), ("", "p-er"), ("icu", ""), ("", "p-icu")] {
+        let set = client.set_override(limit(site, subject)).await.unwrap().into_inner();
+        ids.push(set.r#override.unwrap().override_id);
+    }
+    rig.give_at(&[Role::Clinician], Sites::of(["icu"]).unwrap()).await;
+    until_bound(&rig, &nurse).await;
+    let listed = client.list_overrides(ListOverridesRequest::default()).await.unwrap().into_inner().overrides;
+    let mut read: Vec<_> = listed.iter().map(|row| row.override_id).collect();
+    read.sort_unstable();
+    assert_eq!(read, [ids[0], ids[3], ids[4]], "its own, and what is for the whole tenant");
+    for (site, subject) in [("", ""), ("er", ""), ("", "p-er"), ("", "p-nobody")] {
+        elsewhere(client.set_override(limit(site, subject)).await);
+    }
+    client.set_override(limit("icu", "")).await.unwrap();
+    client.set_override(limit("", "p-icu")).await.unwrap();
+    for (override_id, is_mine) in ids.into_iter().zip([false, false, false, true, true]) {
+        let ended = client.end_override(EndOverrideRequest { override_id, ..Default::default() }).await;
+        if is_mine { drop(ended.unwrap()) } else { elsewhere(ended) }
+    }
+    rig.stop().await;
+}

@@ -1,0 +1,138 @@
+//! How whole the data behind an answer is: what was expected of the streams and hours that it is about, and what came.
+//!
+//! Counts frames, in the hours in which they were sent, as `completeness` does; with what stands behind the committed
+//! position, as far as the answer has it.
+
+use crate::completeness::report;
+use crate::dedup::Intervals;
+use crate::error::ArchiveError;
+use crate::hours::hour_of;
+use crate::read::ArchiveReader;
+use crate::tail::Tail;
+use std::collections::{BTreeMap, BTreeSet};
+use wardline_store::catalog::StreamId;
+
+/// Streams that are counted; an answer about more says that it was not counted.
+const STREAMS_MAX: usize = 50_000;
+/// Streams with holes whose hours are looked at one by one.
+const HOLED_MAX: usize = 1_000;
+
+/// Which streams and hours an answer is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// These devices; none: all.
+    pub devices: Option<BTreeSet<String>>,
+    /// Lanes, by number; what came outside any stream counts always.
+    pub lanes: BTreeSet<i32>,
+    /// First and last time, unix microseconds.
+    pub times_us: (i64, i64),
+}
+
+impl Asked {
+    fn is_about(&self, id: &StreamId) -> bool {
+        (id.lane == 0 || self.lanes.contains(&id.lane))
+            && self.devices.as_ref().is_none_or(|devices| devices.contains(&id.device))
+    }
+
+    fn hours(&self) -> (i64, i64) {
+        (hour_of(self.times_us.0), self.times_us.1)
+    }
+}
+
+/// What was expected, and what came.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// Streams that have something in the hours.
+    pub streams: u64,
+    /// Positions that belong to the hours: those that came, and those that are missing.
+    pub expected: u64,
+    /// Frames archived.
+    pub received: u64,
+    /// Positions that never came.
+    pub missing: u64,
+    /// Frames that came again: stored once.
+    pub duplicates: u64,
+    /// Frames that came after a later one.
+    pub late: u64,
+    /// Frames in the quarantine.
+    pub quarantined: u64,
+}
+
+impl ArchiveReader {
+    /// Counts what an answer about a tenant, or all, rests on; `sees` says whose streams the caller sees. None when it
+    /// is about too many streams to be counted.
+    pub async fn coverage(
+        &self,
+        tenant: Option<&str>,
+        asked: &Asked,
+        tail: &Tail,
+        sees: impl Fn(&str, &str) -> bool,
+    ) -> Result<Option<Coverage>, ArchiveError> {
+        let (from_us, to_us) = asked.hours();
+        let sums = self.catalog.hour_sums(tenant, (from_us, to_us), STREAMS_MAX + 1).await?;
+        if sums.rows.len() > STREAMS_MAX {
+            return Ok(None);
+        }
+        let mine = |id: &StreamId| asked.is_about(id) && sees(&id.tenant, &id.device);
+        let mut found = Coverage::default();
+        let mut counted = BTreeSet::new();
+        for row in sums.rows.iter().filter(|row| mine(&row.id)) {
+            found.expected += row.placed;
+            found.received += row.archived;
+            found.duplicates += row.duplicates;
+            found.late += row.late;
+            found.quarantined += row.quarantined;
+            counted.insert(row.id.clone());
+        }
+        let mut missing = self.missing_of(tenant, &counted, (from_us, to_us)).await?;
+        // What was committed since the answer's view was taken is counted by the sums already.
+        if sums.next_offset.is_none_or(|position| position <= tail.from) {
+            let within = |hour_us: i64| (from_us..=to_us).contains(&hour_us);
+            for row in tail.hours.iter().filter(|row| mine(&row.id) && within(row.hour_us)) {
+                found.expected += row.placed;
+                found.received += row.archived;
+                found.duplicates += row.duplicates;
+                found.late += row.late;
+                found.quarantined += row.quarantined;
+                counted.insert(row.id.clone());
+            }
+            for (id, change) in tail.missing.iter().filter(|(id, _)| counted.contains(*id)) {
+                let of = missing.entry(id.clone()).or_default();
+                *of = of.saturating_add_signed(*change);
+            }
+        }
+        found.missing = missing.values().sum();
+        found.expected += found.missing;
+        found.streams = counted.len() as u64;
+        Ok(Some(found))
+    }
+
+    /// Counts what is missing of streams in hours.
+    async fn missing_of(
+        &self,
+        tenant: Option<&str>,
+        of: &BTreeSet<StreamId>,
+        (from_us, to_us): (i64, i64),
+    ) -> Result<BTreeMap<StreamId, u64>, ArchiveError> {
+        let mut missing = BTreeMap::new();
+        let mut looked_at = 0;
+        for (id, seen) in self.catalog.seen(tenant).await? {
+            let seen = Intervals::decode(&seen).ok_or(ArchiveError::StreamState)?;
+            let holes: u64 = seen.missing().map(|hole| hole.end() - hole.start() + 1).sum();
+            if holes == 0 || !of.contains(&id) {
+                continue;
+            }
+            looked_at += 1;
+            if looked_at > HOLED_MAX {
+                // Not placed in its hour any more, and never left out.
+                missing.insert(id, holes);
+                continue;
+            }
+            let hours = self.catalog.hours(&id, i64::MIN, i64::MAX).await?;
+            let reports = report(&seen, &hours)?.into_iter();
+            let within = reports.filter(|hour| (from_us..=to_us).contains(&hour.hour_us));
+            missing.insert(id, within.map(|hour| hour.missing_count()).sum());
+        }
+        Ok(missing)
+    }
+}

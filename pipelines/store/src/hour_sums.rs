@@ -1,0 +1,78 @@
+//! The hours of streams, added up: what an answer over many of them rests on.
+
+use crate::StoreError;
+use crate::catalog::{Catalog, StreamId};
+use crate::db::{Record, args};
+
+/// What came of one stream in some hours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HourSum {
+    /// Which stream.
+    pub id: StreamId,
+    /// Positions that took their place.
+    pub placed: u64,
+    /// Frames archived.
+    pub archived: u64,
+    /// Frames that came again.
+    pub duplicates: u64,
+    /// Frames in the quarantine.
+    pub quarantined: u64,
+    /// Frames that came after a later one.
+    pub late: u64,
+}
+
+/// Sums of one moment.
+#[derive(Debug, Clone, Default)]
+pub struct HourSums {
+    /// The committed position that they are of.
+    pub next_offset: Option<u64>,
+    /// One a stream, at most as many as were asked for.
+    pub rows: Vec<HourSum>,
+}
+
+impl Catalog {
+    /// Adds up the hours that begin within a range, per stream: of a tenant, or of all.
+    pub async fn hour_sums(
+        &self,
+        tenant: Option<&str>,
+        (from_us, to_us): (i64, i64),
+        limit: usize,
+    ) -> Result<HourSums, StoreError> {
+        let mut tx = self.store().db().begin_read().await?;
+        let position = tx.one("SELECT next_offset FROM archive_position WHERE id = 1", args![]).await?;
+        let next_offset = position.map(|row| row.unsigned("next_offset")).transpose()?;
+        let select = "SELECT tenant, device, epoch, lane, CAST(SUM(placed) AS BIGINT) AS placed, \
+                      CAST(SUM(archived) AS BIGINT) AS archived, CAST(SUM(duplicates) AS BIGINT) AS duplicates, \
+                      CAST(SUM(quarantined) AS BIGINT) AS quarantined, CAST(SUM(late) AS BIGINT) AS late \
+                      FROM archive_hour WHERE ($1 = '' OR tenant = $1) AND hour_us >= $2 AND hour_us <= $3 \
+                      GROUP BY tenant, device, epoch, lane LIMIT $4";
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = tx.all(select, args![tenant.unwrap_or(""), from_us, to_us, limit]).await?;
+        Ok(HourSums { next_offset, rows: rows.iter().map(hour_sum).collect::<Result<_, _>>()? })
+    }
+
+    /// Returns the encoded positions that were seen of each stream: of a tenant, or of all.
+    pub async fn seen(&self, tenant: Option<&str>) -> Result<Vec<(StreamId, Vec<u8>)>, StoreError> {
+        let select =
+            "SELECT tenant, device, epoch, lane, seen FROM archive_stream WHERE $1 = '' OR tenant = $1";
+        let rows = self.store().db().all(select, args![tenant.unwrap_or("")]).await?;
+        rows.iter().map(|row| Ok((stream_id(row)?, row.bytes("seen")?))).collect()
+    }
+}
+
+fn stream_id(row: &Record) -> Result<StreamId, StoreError> {
+    let lane = i32::try_from(row.int("lane")?).map_err(|_large| StoreError::Corrupt("archive_hour.lane"))?;
+    let (tenant, device) = (row.text("tenant")?, row.text("device")?);
+    Ok(StreamId { tenant, device, epoch: row.unsigned("epoch")?, lane })
+}
+
+fn hour_sum(row: &Record) -> Result<HourSum, StoreError> {
+    Ok(HourSum {
+        id: stream_id(row)?,
+        placed: row.unsigned("placed")?,
+        archived: row.unsigned("archived")?,
+        duplicates: row.unsigned("duplicates")?,
+        quarantined: row.unsigned("quarantined")?,
+        late: row.unsigned("late")?,
+    })
+}
