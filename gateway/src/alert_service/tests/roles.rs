@@ -10,7 +10,7 @@ use wardline_proto::v1::{
     AlertOverride, EndOverrideRequest, ListOverridesRequest, OverrideSetting, SetOverrideRequest,
 };
 use wardline_proto::{DeviceId, TenantId};
-use wardline_store::registry::{PrincipalKind, Role};
+use wardline_store::registry::{Duties, PrincipalKind, Role, Sites};
 
 type Client = AlertServiceClient<Channel>;
 
@@ -25,7 +25,8 @@ async fn caller(rig: &Rig, tenant: &str, role: Option<Role>) -> (Certified, Clie
     if let Some(role) = role {
         let (tenant, name) = (TenantId::new(tenant).unwrap(), DeviceId::new(name).unwrap());
         let principal = (&tenant, PrincipalKind::Service, &name);
-        rig.store.put_principal(&local_change(), principal, &[role]).await.unwrap();
+        let duties = Duties::at(&[role], Sites::All);
+        rig.store.put_principal(&local_change(), principal, duties).await.unwrap();
     }
     let client = rig.client(&certified).await.unwrap();
     (certified, client)
