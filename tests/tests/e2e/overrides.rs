@@ -134,10 +134,11 @@ fn replay(stand: &Stand, second_us: i64) -> anyhow::Result<()> {
     ensure!(missing["before"] == missing["after"], "what did not change is not different: {missing}");
     bedside(stand, &words, second_us)?;
     let spoilt = std::fs::read_to_string(&candidate)?.replacen("hysteresis", "hysterisis", 1);
+    let at = spoilt.lines().position(|line| line.contains("hysterisis")).context("a line")? + 1;
     std::fs::write(&candidate, spoilt)?;
     let wrong = run_to_fail(&mut stand.offline(&["alerts", "lint", &file])?)?;
     println!("{}", wrong.trim());
-    ensure!(wrong.contains("WL-RUL-002") && wrong.contains(&format!("{file}:30:")), "{wrong}");
+    ensure!(wrong.contains("WL-RUL-002") && wrong.contains(&format!("{file}:{at}:")), "{wrong}");
     let schema: serde_json::Value =
         serde_json::from_str(run(&mut stand.offline(&["alerts", "schema"])?)?.trim())?;
     ensure!(schema["properties"]["threshold"].is_object(), "the schema is printed");
