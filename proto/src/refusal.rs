@@ -247,6 +247,8 @@ codes! {
     FhirExportFailed = "WL-FHIR-005", 0;
     /// A clinician asks for a site that is not its own, or has none.
     IdentitySite = "WL-ID-008", 0;
+    /// The caller's roles or sites changed while a stream was open: subscribe again.
+    IdentityChanged = "WL-ID-009", 0;
     /// Profile: not TOML, or larger than a profile may be.
     ProfileUnreadable = "WL-PRF-001", 0;
     /// Profile: a key that is unknown, missing or of the wrong type.

@@ -60,8 +60,13 @@ pub(super) async fn release(
     let (caller, by) = alerts.actor(&request, "alerts ReleaseListener")?;
     let wanted = request.into_inner();
     let tenant = alerts.tenant(&caller, &wanted.tenant)?;
-    let key = (&tenant, wanted.listener.as_str());
-    let released = alerts.parts.feed.store().release_listener(key, &by).await.map_err(unwritable)?;
+    let (store, key) = (alerts.parts.feed.store(), (&tenant, wanted.listener.as_str()));
+    let known = store.listeners(Some(&tenant)).await.map_err(unwritable)?;
+    let known = known.iter().find(|row| row.listener == wanted.listener);
+    if known.is_some_and(|row| !Alerts::is_own(&caller, &row.sites)) {
+        return Err(alerts.elsewhere(&caller, "a listener of another site"));
+    }
+    let released = store.release_listener(key, &by).await.map_err(unwritable)?;
     if !released {
         return Err(refused(Refusal::AlertListener, "there is no such listener"));
     }

@@ -1,5 +1,6 @@
-//! What binds a clinician: the alerts and overrides of its sites, and those of no site, which are everybody's. The registry says which
-//! sites; a filter can narrow them and not widen them.
+//! What binds a caller: the alerts and overrides of its sites, and those of no site, which are everybody's. The registry
+//! says which sites; a filter can narrow them and not widen them. Bound are people and services with a role, unless one
+//! of their roles is for the whole tenant; a service without any role is a relay of the tenant, and hears it whole.
 
 use super::Alerts;
 use super::acts::missing;
@@ -9,8 +10,8 @@ use crate::front::now_us;
 use std::collections::BTreeSet;
 use tonic::Status;
 use wardline_alert::Selection;
-use wardline_proto::TenantId;
 use wardline_proto::refusal::Refusal;
+use wardline_proto::{Identity, TenantId};
 use wardline_store::registry::{Ledger, NewOverride, Sites};
 
 /// Who has one of these hears its whole tenant, also as a clinician.
@@ -37,7 +38,8 @@ impl Reach {
 impl Alerts {
     /// Returns the sites that bind a caller; none binds whoever hears the whole tenant.
     fn bound(caller: &Caller) -> Option<&BTreeSet<String>> {
-        let is_bound = caller.has(Role::Clinician) && !WHOLE.into_iter().any(|role| caller.has(role));
+        let is_relay = matches!(caller.identity, Identity::Service { .. }) && caller.roles.is_empty();
+        let is_bound = !is_relay && !WHOLE.into_iter().any(|role| caller.has(role));
         match &*caller.sites {
             Sites::Only(own) if is_bound => Some(own),
             _whole => None,
@@ -65,14 +67,19 @@ impl Alerts {
         self.parts.access.deny(caller, Refusal::IdentitySite, target)
     }
 
-    /// Returns the sites that a caller hears of those that it asks for; none means all of its tenant. A clinician
-    /// without a site is refused: silence would look like health (ALR-2).
+    /// Returns the sites that a caller hears of those that it asks for; none means all of its tenant. Who is bound and
+    /// has no site is refused: silence would look like health (ALR-2).
     pub(super) fn heard(&self, caller: &Caller, wanted: Vec<String>) -> Result<Vec<String>, Status> {
         let Some(own) = Self::bound(caller) else { return Ok(wanted) };
         if own.is_empty() || wanted.iter().any(|site| !own.contains(site)) {
             return Err(self.elsewhere(caller, "alerts of another site"));
         }
         Ok(if wanted.is_empty() { own.iter().cloned().collect() } else { wanted })
+    }
+
+    /// Says whether a caller may speak of a listener: one that hears sites of the caller's alone.
+    pub(super) fn is_own(caller: &Caller, sites: &[String]) -> bool {
+        Self::bound(caller).is_none_or(|own| !sites.is_empty() && sites.iter().all(|site| own.contains(site)))
     }
 
     /// Refuses an alert that a caller does not hear, as if there were none.

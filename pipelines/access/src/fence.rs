@@ -1,4 +1,5 @@
-//! Waits until a certificate may no longer be used, and ends a stream when that happens.
+//! Waits until a certificate may no longer be used, or its owner's duties are others, and ends a stream when that
+//! happens.
 
 use super::{Access, Caller, Shared, now_us};
 use futures::Stream;
@@ -35,10 +36,24 @@ pub(super) async fn fenced(shared: Arc<Shared>, serial: Serial, not_after_s: i64
     }
 }
 
+/// Waits until the registry gives a caller other roles or sites than it came with.
+async fn changed(shared: Arc<Shared>, caller: Caller) -> Refusal {
+    let mut registry = shared.directory.changes();
+    loop {
+        let (roles, sites) =
+            (shared.directory.roles(&caller.identity), shared.directory.sites(&caller.identity));
+        if roles != caller.roles || sites != caller.sites {
+            return Refusal::IdentityChanged;
+        }
+        // Its sender lives in `shared`.
+        let _told = registry.changed().await;
+    }
+}
+
 /// How often the wall clock is looked at again.
 const CLOCK_STEP: Duration = Duration::from_secs(60);
 
-/// A stream that ends with its caller's certificate.
+/// A stream that ends with its caller's certificate, and when its caller's duties change.
 pub struct Guarded<S> {
     access: Access,
     uri: String,
@@ -49,7 +64,16 @@ pub struct Guarded<S> {
 
 impl<S> Guarded<S> {
     pub(super) fn new(access: Access, caller: &Caller, stream: S) -> Self {
-        let fence = fenced(access.shared.clone(), caller.serial.clone(), caller.not_after_s);
+        let used = fenced(access.shared.clone(), caller.serial.clone(), caller.not_after_s);
+        let duties = changed(access.shared.clone(), caller.clone());
+        let fence = async move {
+            tokio::select! {
+                // Whose certificate is no good is told that.
+                biased;
+                refusal = used => refusal,
+                refusal = duties => refusal,
+            }
+        };
         Self { access, uri: caller.uri.clone(), stream: Some(stream), fence: Box::pin(fence) }
     }
 }

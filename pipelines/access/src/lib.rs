@@ -138,7 +138,8 @@ impl Access {
         self.refused(&caller.uri, refusal, target)
     }
 
-    /// Ends a stream with a status when its caller's certificate is revoked or expires, whatever is queued in it.
+    /// Ends a stream with a status when its caller's certificate is revoked or expires, or its roles or sites change,
+    /// whatever is queued in it.
     pub fn guard<S, T>(&self, caller: &Caller, stream: S) -> Guarded<S>
     where
         S: Stream<Item = Result<T, Status>> + Unpin,
@@ -196,6 +197,7 @@ pub fn status(refusal: Refusal) -> Status {
             (Code::Unauthenticated, "the imported revocation list of the certificate's authority has expired")
         }
         Refusal::IdentityUnknown => (Code::Unauthenticated, "the device is not registered or not active"),
+        Refusal::IdentityChanged => (Code::Aborted, "the caller's roles or sites changed: ask again"),
         _ => (Code::PermissionDenied, "the caller may not do this"),
     };
     coded(code, refusal, message)

@@ -65,8 +65,10 @@ pub const LEASE_SECONDS_MAX: u32 = 300;
 pub const BEHIND_SECONDS_MAX: u32 = 600;
 /// That time when the listener does not say, seconds.
 pub const BEHIND_SECONDS: u32 = 30;
-/// Wards, devices or kinds in a filter.
+/// Devices, kinds or states in a filter.
 pub const FILTER_NAMES_MAX: usize = 64;
+/// Wards in a filter: as many as a person may have.
+pub const FILTER_SITES_MAX: usize = wardline_store::registry::SITES_MAX;
 /// Alerts that are over are kept for this long after their last event, microseconds: 90 days.
 pub const ALERTS_KEEP_US: i64 = 90 * 24 * 3600 * 1_000_000;
 /// Batches of alerts that one cleaning forgets at most; the rest waits for the next.

@@ -1,6 +1,6 @@
 //! Which alerts somebody wants: by ward, device, priority, kind and state.
 
-use crate::limits::FILTER_NAMES_MAX;
+use crate::limits::{FILTER_NAMES_MAX, FILTER_SITES_MAX};
 use wardline_proto::v1::{AlarmKind, Alert, AlertState, Priority};
 
 /// A choice of alerts; the default is all.
@@ -56,9 +56,10 @@ impl Selection {
 
     /// Says whether it is larger than a filter may be.
     pub fn is_too_large(&self) -> bool {
-        [self.kinds.len(), self.sites.len(), self.devices.len(), self.states.len()]
-            .into_iter()
-            .any(|names| names > FILTER_NAMES_MAX)
+        self.sites.len() > FILTER_SITES_MAX
+            || [self.kinds.len(), self.devices.len(), self.states.len()]
+                .into_iter()
+                .any(|names| names > FILTER_NAMES_MAX)
     }
 }
 

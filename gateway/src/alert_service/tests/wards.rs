@@ -8,11 +8,12 @@ use tonic::{Code, Status};
 use wardline_alert::Selection;
 use wardline_proto::v1::{
     AcknowledgeRequest, AlarmPhase, AlertOverride, EndOverrideRequest, GetAlertRequest, ListAlertsRequest,
-    ListOverridesRequest, OverrideSetting, PauseRequest, Priority, SetOverrideRequest, SubscribeRequest,
+    ListOverridesRequest, Listener, OverrideSetting, PauseRequest, Priority, ReleaseListenerRequest,
+    SetOverrideRequest, SubscribeRequest,
 };
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
 use wardline_store::outbox::Change;
-use wardline_store::registry::{NewBinding, Role, Sites};
+use wardline_store::registry::{NewBinding, Role, SITES_MAX, Sites};
 
 fn tenant() -> TenantId {
     TenantId::new("demo").unwrap()
@@ -149,5 +150,79 @@ async fn a_clinician_changes_limits_of_its_ward_and_its_patients_alone() {
         let ended = client.end_override(EndOverrideRequest { override_id, ..Default::default() }).await;
         if is_mine { drop(ended.unwrap()) } else { elsewhere(ended) }
     }
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_ends_when_its_sites_change_and_comes_back_to_the_new_ones() {
+    let rig = wards().await;
+    let nurse = rig.ca.issue(&service("demo"));
+    rig.give_at(&[Role::Clinician], Sites::of(["icu"]).unwrap()).await;
+    until_bound(&rig, &nurse).await;
+    let mut client = rig.client(&nurse).await.unwrap();
+    let mut stream = client.subscribe(SubscribeRequest::default()).await.unwrap().into_inner();
+    rig.give_at(&[Role::Clinician], Sites::of(["er"]).unwrap()).await;
+    let ended = async {
+        loop {
+            if let Err(status) = stream.message().await {
+                break status;
+            }
+        }
+    };
+    let status = tokio::time::timeout(Duration::from_secs(5), ended).await.expect("the stream ends");
+    assert!(status.code() == Code::Aborted && status.message().contains("WL-ID-009"), "{status:?}");
+    rig.alarm("icu-1", 1, ("leads-1", AlarmPhase::Start, Priority::High));
+    rig.alarm("er-1", 1, ("leads-2", AlarmPhase::Start, Priority::High));
+    let mut stream = client.subscribe(SubscribeRequest::default()).await.unwrap().into_inner();
+    let heard = loop {
+        let told = events(&mut stream, 1).await.into_iter().filter_map(|event| event.alert);
+        if let Some(alert) = told.into_iter().find(|alert| !alert.device.is_empty()) {
+            break alert.device;
+        }
+    };
+    assert_eq!(heard, "er-1");
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn less_of_a_role_is_not_more_to_hear_and_many_wards_are_one_filter() {
+    let rig = wards().await;
+    let nurse = rig.ca.issue(&service("demo"));
+    let names: Vec<_> = (0..SITES_MAX).map(|number| format!("ward-{number}")).collect();
+    rig.give_at(&[Role::Clinician], Sites::of(names.iter().map(String::as_str)).unwrap()).await;
+    until_bound(&rig, &nurse).await;
+    let mut client = rig.client(&nurse).await.unwrap();
+    client.list_alerts(ListAlertsRequest::default()).await.unwrap();
+    let listener = Some(Listener { name: "desk".into(), lease_s: 5, ..Listener::default() });
+    let lease = SubscribeRequest { listener, ..SubscribeRequest::default() };
+    let _desk = client.subscribe(lease).await.unwrap();
+    let listener = format!("{}#desk", service("demo"));
+    let release =
+        || ReleaseListenerRequest { listener: listener.clone(), ..ReleaseListenerRequest::default() };
+    rig.give_at(&[Role::Clinician], Sites::of(["icu"]).unwrap()).await;
+    let of_ward = || ListAlertsRequest { sites: vec!["ward-7".into()], ..ListAlertsRequest::default() };
+    let moved = async {
+        while client.list_alerts(of_ward()).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), moved).await.expect("the sites are in force");
+    elsewhere(client.release_listener(release()).await);
+    // An analyst without a site hears nothing, and is told so.
+    rig.give_at(&[Role::Analyst], Sites::default()).await;
+    let bound = async {
+        while client.list_alerts(ListAlertsRequest::default()).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), bound).await.expect("an analyst hears no alerts");
+    elsewhere(client.subscribe(SubscribeRequest::default()).await);
+    rig.give_at(&[Role::Operator], Sites::default()).await;
+    let released = async {
+        while client.release_listener(release()).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), released).await.expect("an operator releases it");
     rig.stop().await;
 }
