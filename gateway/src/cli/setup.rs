@@ -16,14 +16,20 @@ pub struct InitCommand {
     /// Trust domain of all identities, such as wardline.st-mary.example.
     #[arg(long, default_value = "wardline.local")]
     trust_domain: String,
-    /// Names and addresses that devices reach the gateway by.
-    #[arg(long = "host", value_name = "HOST", default_values = ["localhost", "127.0.0.1", "::1"])]
+    /// Names and addresses that devices reach the gateway by, the best first. Those of this machine (localhost,
+    /// 127.0.0.1, ::1) are in the certificate too, for commands beside the gateway.
+    #[arg(long = "host", value_name = "HOST")]
     hosts: Vec<String>,
 }
 
 impl InitCommand {
     /// Runs the command.
-    pub async fn run(self) -> anyhow::Result<ExitCode> {
+    pub async fn run(mut self) -> anyhow::Result<ExitCode> {
+        for own in ["localhost", "127.0.0.1", "::1"] {
+            if !self.hosts.iter().any(|host| host == own) {
+                self.hosts.push(own.to_owned());
+            }
+        }
         operate::init(&self.data_dir, &self.trust_domain, &self.hosts).await?;
         let dir = self.data_dir.display();
         println!("data directory {dir}, trust domain {}", self.trust_domain);
