@@ -46,6 +46,7 @@ tls = { authority = "/etc/wardline/bus/ca.crt", certificate = "/etc/wardline/bus
 {{- end }}
 partitions = {{ .partitions }}
 replicas = {{ .replicas }}
+topic_bytes_max = {{ .topicBytesMax | int64 }}
 lease_ms = {{ .leaseMs }}
 replicated_tenants = {{ .replicatedTenants | toJson }}
 shared_dir = "/srv/wardline"

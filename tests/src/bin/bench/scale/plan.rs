@@ -1,6 +1,7 @@
 //! How many nodes a number of devices takes, by the measured figures alone.
 
 use super::figures::Figures;
+use wardline_proto::limits::PARTITIONS;
 
 /// A cluster for so many devices.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +37,7 @@ impl Plan {
             devices,
             fronts: fronts + 1,
             workers,
-            partitions: (workers * PARTITIONS_PER_WORKER).next_power_of_two(),
+            partitions: (workers * PARTITIONS_PER_WORKER).next_power_of_two().min(PARTITIONS.into()),
         }
     }
 
