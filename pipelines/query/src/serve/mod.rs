@@ -38,7 +38,7 @@ use wardline_archive::place::Place;
 
 /// Serves the archive over Flight SQL, with the gateway's certificates and the registry's roles.
 ///
-/// Analysts read the views without names, clinicians rows of their tenant. docs/query.md tells how to connect.
+/// Analysts read the views without names, clinicians rows of their sites (wards). docs/query.md tells how to connect.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// The gateway's data directory. The gateway may be running.
