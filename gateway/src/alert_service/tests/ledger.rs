@@ -103,7 +103,7 @@ async fn a_subscription_without_a_lease_takes_nobodys() {
 async fn one_that_is_stuck_costs_the_others_nothing() {
     const OTHERS: usize = 100;
     const EVENTS: usize = 600;
-    let rig = Rig::with(|options| options.slow_after = Duration::from_secs(20)).await;
+    let rig = Rig::with(|options| options.slow_after = Duration::from_secs(120)).await;
     let ward = rig.ca.issue(&service("demo"));
     rig.give(&ward, &[Role::Clinician]).await;
     let mut stuck_client = rig.client(&ward).await.unwrap();
