@@ -47,7 +47,8 @@ pub struct Transit {
 struct Inner {
     options: TransitOptions,
     client: Client,
-    token: RwLock<HeaderValue>,
+    /// None before the first use: its file may come after us.
+    token: RwLock<Option<HeaderValue>>,
 }
 
 impl std::fmt::Debug for Transit {
@@ -57,12 +58,12 @@ impl std::fmt::Debug for Transit {
 }
 
 impl Transit {
-    /// Makes a client and keeps its token alive. Asks nothing yet.
+    /// Makes a client and keeps its token alive. Asks nothing yet, and reads no token: a node starts, and acknowledges,
+    /// before whoever writes the token has.
     pub fn open(options: TransitOptions) -> Result<Self, KeyError> {
         let unusable = |error: String| KeyError::Refused(format!("{}: {error}", options.url));
         let client = client(&options).map_err(|error| unusable(last(&error)))?;
-        let token = RwLock::new(options.token.read().map_err(unusable)?);
-        let inner = Arc::new(Inner { options, client, token });
+        let inner = Arc::new(Inner { options, client, token: RwLock::default() });
         let renewal = spawn(renew(inner.clone()))?;
         Ok(Self { inner, renewal })
     }
@@ -120,10 +121,10 @@ impl KeyService for Transit {
 
 impl Inner {
     async fn ask(&self, method: Method, path: &str, body: &Value) -> Result<Value, KeyError> {
-        let token = self.token();
+        let token = self.token()?;
         match self.ask_with(&token, method.clone(), path, body).await {
             Err(KeyError::Refused(_)) if self.has_new_token(&token) => {
-                self.ask_with(&self.token(), method, path, body).await
+                self.ask_with(&self.token()?, method, path, body).await
             }
             answer => answer,
         }
@@ -154,16 +155,22 @@ impl Inner {
         Err(sorted(status, &format!("{url}: {status} {words}")))
     }
 
-    fn token(&self) -> HeaderValue {
-        self.token.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn token(&self) -> Result<HeaderValue, KeyError> {
+        let known = self.token.read().unwrap_or_else(PoisonError::into_inner).clone();
+        known.map_or_else(|| self.fresh_token(), Ok)
+    }
+
+    /// Reads the token's file. One that is not there, or that others may read, is to be tried again.
+    fn fresh_token(&self) -> Result<HeaderValue, KeyError> {
+        let fresh = self.options.token.read();
+        let fresh = fresh.map_err(|error| KeyError::Refused(format!("{}: {error}", self.options.url)))?;
+        *self.token.write().unwrap_or_else(PoisonError::into_inner) = Some(fresh.clone());
+        Ok(fresh)
     }
 
     /// Reads the token again; says whether it is another.
     fn has_new_token(&self, used: &HeaderValue) -> bool {
-        let Ok(fresh) = self.options.token.read() else { return false };
-        let is_new = fresh != *used;
-        *self.token.write().unwrap_or_else(PoisonError::into_inner) = fresh;
-        is_new
+        self.fresh_token().is_ok_and(|fresh| fresh != *used)
     }
 
     /// Renews the token; returns when to look again.

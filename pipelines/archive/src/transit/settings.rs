@@ -38,7 +38,8 @@ pub struct TransitOptions {
     pub(super) timeout: Duration,
 }
 
-/// Where the token is. It is read again when the service refuses: an agent beside it may have put a new one there.
+/// Where the token is. It is read when it is first needed, and again when the service refuses: an agent beside it may
+/// come later than we, or have put a new one there.
 #[derive(Clone)]
 pub(super) struct TokenFile(PathBuf);
 
@@ -63,8 +64,8 @@ impl TokenFile {
 }
 
 impl TransitSettings {
-    /// Checks the settings and reads what they point to, relative to the data directory. Tells what is wrong, and no
-    /// secret.
+    /// Checks the settings and reads what they point to, relative to the data directory, but for the token. Tells what
+    /// is wrong, and no secret.
     pub fn resolve(&self, data_dir: &Path) -> Result<TransitOptions, String> {
         let url = endpoint("url", &self.url, self.plain_http)?;
         let mount = self.mount.clone().unwrap_or_else(|| MOUNT.to_owned());
@@ -84,7 +85,6 @@ impl TransitSettings {
         });
         let file = self.token_file.as_ref().ok_or("token_file: which file holds the token?")?;
         let token = TokenFile(data_dir.join(file));
-        token.read()?;
         Ok(TransitOptions {
             is_http: url.scheme() == "http",
             host: url.host_str().unwrap_or_default().to_owned(),
@@ -116,7 +116,12 @@ mod tests {
         let options = of(good, 0o600).unwrap();
         assert_eq!(options.token.read().unwrap(), "s3cret");
         assert!(!format!("{options:?}").contains("s3cret"));
-        assert!(of(good, 0o644).unwrap_err().contains("chmod 600"));
+        assert!(of(good, 0o644).unwrap().token.read().unwrap_err().contains("chmod 600"));
+        std::fs::remove_file(&file).unwrap();
+        let settings: TransitSettings = toml::from_str(good).unwrap();
+        let later = settings.resolve(folder.path()).unwrap();
+        assert!(later.token.read().unwrap_err().starts_with("token_file"), "it may come later");
+        std::fs::write(&file, "s3cret\n").unwrap();
         for bad in [
             "url = \"https://bao.example\"",
             "url = \"http://bao.example\"\ntoken_file = \"token\"",

@@ -207,3 +207,28 @@ async fn a_token_is_renewed_and_a_wrong_one_is_a_clear_refusal() {
     bao.settings(rig.folder.path(), &token).unwrap();
     spawn_blocking(move || keyring.wrap(&id, &[1; 16])).await.unwrap().unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_may_come_later_than_the_gateway() {
+    let bao = TestBao::start().await.unwrap();
+    let rig = Rig::new().await;
+    let token = bao.token(60).await.unwrap();
+    let settings = bao.settings(rig.folder.path(), &token).unwrap();
+    let file = rig.folder.path().join("bao-token");
+    std::fs::remove_file(&file).unwrap();
+    let section = format!("[keys.transit]\n{settings}");
+    std::fs::write(rig.folder.path().join("wardline.toml"), section).unwrap();
+    let place = wardline_archive::place::Place::of(rig.folder.path()).unwrap();
+    let rig = Rig { keyring: Arc::new(place.keyring(rig.folder.path()).unwrap()), ..rig };
+    rig.frame(1, &readings(&[1.0]));
+    let end = rig.end();
+    let running = rig.run(rig.options());
+    let flushed = tokio::time::timeout(Duration::from_secs(1), running.handle.flush_to(end)).await;
+    assert!(flushed.is_err() && !running.task.is_finished(), "the archive waits");
+    let error = blocking(&rig.keyring, |keys| keys.ensure(KeyPurpose::Footer, Some(&demo()))).await;
+    let error = error.unwrap_err().to_string();
+    assert!(error.starts_with("WL-KEY-002") && error.contains("token_file"), "{error}");
+    bao.settings(rig.folder.path(), &token).unwrap();
+    running.finish(end).await.unwrap();
+    assert_eq!(rig.count(Table::Numerics).await, 1);
+}
