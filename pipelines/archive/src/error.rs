@@ -92,9 +92,9 @@ impl ArchiveError {
             // What is refused today, as by a credential that has expired, may be mended without a new start.
             Self::Bucket(BucketError::Away(..) | BucketError::Refused(..)) => ErrorKind::Retry,
             Self::Journal(ReadError::Io(_))
-            | Self::Key(KeyError::Io(_) | KeyError::Random | KeyError::Away(_) | KeyError::Refused(_)) => {
-                ErrorKind::Retry
-            }
+            | Self::Key(KeyError::Io(_) | KeyError::Random | KeyError::Away(_) | KeyError::Refused(_))
+            // Destroyed between its choice and its use: the next try makes a new one.
+            | Self::Key(KeyError::Unknown) => ErrorKind::Retry,
             Self::Store(_)
             | Self::Bucket(BucketError::NotOurs(_) | BucketError::NotAlone(..))
             | Self::Place(_)

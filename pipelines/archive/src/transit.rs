@@ -40,6 +40,7 @@ const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
 /// The key service.
 pub struct Transit {
+    place: String,
     inner: Arc<Inner>,
     renewal: AbortHandle,
 }
@@ -63,9 +64,10 @@ impl Transit {
     pub fn open(options: TransitOptions) -> Result<Self, KeyError> {
         let unusable = |error: String| KeyError::Refused(format!("{}: {error}", options.url));
         let client = client(&options).map_err(|error| unusable(last(&error)))?;
+        let place = format!("{}/{}", options.url, options.mount);
         let inner = Arc::new(Inner { options, client, token: RwLock::default() });
         let renewal = spawn(renew(inner.clone()))?;
-        Ok(Self { inner, renewal })
+        Ok(Self { place, inner, renewal })
     }
 
     fn ask(&self, method: Method, path: String, body: Value) -> Result<Value, KeyError> {
@@ -87,6 +89,10 @@ impl Drop for Transit {
 }
 
 impl KeyService for Transit {
+    fn place(&self) -> &str {
+        &self.place
+    }
+
     fn create(&self, id: &KeyId) -> Result<(), KeyError> {
         let form = json!({"type": "aes256-gcm96", "exportable": false, "allow_plaintext_backup": false});
         self.ask(Method::POST, self.path("keys", id)?, form).map(drop)
@@ -95,26 +101,24 @@ impl KeyService for Transit {
     fn wrap(&self, id: &KeyId, data_key: &[u8]) -> Result<Vec<u8>, KeyError> {
         let form = json!({"plaintext": STANDARD.encode(data_key)});
         let answer = self.ask(Method::POST, self.path("encrypt", id)?, form)?;
-        let wrapped = answer["data"]["ciphertext"].as_str().ok_or(KeyError::Malformed)?;
+        let wrapped = answer["data"]["ciphertext"].as_str().ok_or_else(|| self.inner.stranger())?;
         Ok(wrapped.as_bytes().to_vec())
     }
 
     fn unwrap_key(&self, id: &KeyId, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         let wrapped = std::str::from_utf8(wrapped).map_err(|_not_its_text| KeyError::Unauthentic)?;
         let answer = self.ask(Method::POST, self.path("decrypt", id)?, json!({"ciphertext": wrapped}))?;
-        let plain = answer["data"]["plaintext"].as_str().ok_or(KeyError::Malformed)?;
-        STANDARD.decode(plain).map(Zeroizing::new).map_err(|_base64| KeyError::Malformed)
+        let plain = answer["data"]["plaintext"].as_str().and_then(|plain| STANDARD.decode(plain).ok());
+        plain.map(Zeroizing::new).ok_or_else(|| self.inner.stranger())
     }
 
     fn destroy(&self, id: &KeyId) -> Result<(), KeyError> {
         let path = self.path("keys", id)?;
-        let allowed =
-            self.ask(Method::POST, format!("{path}/config"), json!({"deletion_allowed": true})).map(drop);
-        let gone = allowed.and_then(|()| self.ask(Method::DELETE, path, Value::Null).map(drop));
-        match gone {
-            // What is gone already was destroyed before.
-            Err(KeyError::Unknown) => Ok(()),
-            other => other,
+        self.ask(Method::POST, format!("{path}/config"), json!({"deletion_allowed": true}))?;
+        match self.ask(Method::DELETE, path, Value::Null) {
+            // It was there: an earlier try of this request destroyed it.
+            Ok(_) | Err(KeyError::Unknown) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 }
@@ -147,12 +151,19 @@ impl Inner {
         let text = Zeroizing::new(text(answer).await.map_err(away)?);
         let told: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
         if status.is_success() {
-            return Ok(told);
+            // Every answer of the service that has words names the request; something between us may answer too.
+            let is_its_own = status == StatusCode::NO_CONTENT || told["request_id"].is_string();
+            return if is_its_own { Ok(told) } else { Err(self.stranger()) };
         }
         let words: Vec<&str> =
             told["errors"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let words: String = words.join(", ").chars().filter(|c| !c.is_control()).take(WORDS_MAX).collect();
         Err(sorted(status, &format!("{url}: {status} {words}")))
+    }
+
+    /// Says that what answered is not the service: it may be there again at the next attempt.
+    fn stranger(&self) -> KeyError {
+        KeyError::Away(format!("{}: what answers there is no key service", self.options.url))
     }
 
     fn token(&self) -> Result<HeaderValue, KeyError> {

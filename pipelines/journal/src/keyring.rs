@@ -8,7 +8,7 @@
 //! AES-256-GCM, with the master key's id as additional data: the data team's key client reads the same form.
 //!
 //! With a key service the keys of tenants' archives are made there: `"held": "service"` stands in the place of `key`,
-//! and the file says only whose they are. The installation's own keys, and those of alerts, stay in the file, so that
+//! `"at"` says where that is, and the file says beside it only whose they are. The installation's own keys, and those of alerts, stay in the file, so that
 //! no acknowledgement ever waits for a service.
 //!
 //! A change is written beside the file, synced, renamed over it, and the folder is synced. Processes that share the
@@ -23,7 +23,6 @@ use crate::{KeyError, KeyId, KeyProvider, KeyPurpose, KeyService};
 use form::{load, text};
 use ring::aead::LessSafeKey;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -81,10 +80,13 @@ struct MasterKey {
     held: Held,
 }
 
+/// The place of the service at which a key was made, where the file says it.
+type At = Option<String>;
+
 /// Where a key is.
 enum Held {
     Here { cipher: Box<LessSafeKey>, bytes: Zeroizing<Vec<u8>> },
-    Service,
+    Service(At),
 }
 
 impl Keyring {
@@ -148,33 +150,35 @@ impl Keyring {
         })
     }
 
-    /// Destroys every key of a tenant's archive: what they wrapped is unreadable from then on, for every process of this file
-    /// and in every copy of what was written. Returns their ids. Keys that a copy of this file holds are not reached;
-    /// a service destroys its keys before they leave the file. Its `state` key stays: the alarm engine reads its own
-    /// state by it, and must go on.
+    /// Destroys every key that a tenant's archive has now: what they wrapped is unreadable from then on, for every
+    /// process of this file and in every copy of what was written. Returns their ids. Keys that a copy of this file
+    /// holds are not reached; a service destroys its keys before they leave the file. Its `state` key stays: the alarm
+    /// engine reads its own state by it, and must go on.
+    ///
+    /// They are retired first, so whoever writes meanwhile, or after a run that was cut, makes new ones.
     pub fn shred(&self, tenant: &TenantId) -> Result<Vec<KeyId>, KeyError> {
         let is_of =
             |key: &MasterKey| key.info.tenant.as_ref() == Some(tenant) && key.info.purpose.is_of_archive();
-        let mut destroyed = BTreeSet::new();
-        let mut shredded = Vec::new();
-        loop {
-            for id in self.held_elsewhere(is_of) {
-                self.service()?.destroy(&id)?;
-                destroyed.insert(id);
-            }
-            let left = self.change(|keys| {
-                let goes = |key: &MasterKey| {
-                    is_of(key) && (!matches!(key.held, Held::Service) || destroyed.contains(&key.info.id))
-                };
-                shredded.extend(keys.iter().filter(|key| goes(key)).map(|key| key.info.id.clone()));
-                keys.retain(|key| !goes(key));
-                Ok(keys.iter().any(is_of))
-            })?;
-            // One that another process made meanwhile.
-            if !left {
-                return Ok(shredded);
+        let going: Vec<KeyId> = self.change(|keys| {
+            let retired = keys.iter_mut().filter(|key| is_of(key)).map(|key| {
+                key.info.state = KeyState::Retired;
+                key.info.id.clone()
+            });
+            Ok(retired.collect())
+        })?;
+        for (id, at) in self.held_elsewhere(|key| going.contains(&key.info.id)) {
+            let service = self.service()?;
+            match service.destroy(&id).map_err(|error| sorted(error, service, &at)) {
+                // What is gone already was destroyed before.
+                Ok(()) | Err(KeyError::Unknown) => {}
+                Err(error) => return Err(error),
             }
         }
+        self.change(|keys| {
+            keys.retain(|key| !going.contains(&key.info.id));
+            Ok(())
+        })?;
+        Ok(going)
     }
 
     /// Makes a key of a version to be told: at the service before the file names it.
@@ -183,17 +187,20 @@ impl Keyring {
         match &self.service {
             Some(service) if tenant.is_some() && purpose.is_of_archive() => {
                 service.create(&key.info.id)?;
-                Ok(MasterKey { held: Held::Service, ..key })
+                Ok(MasterKey { held: Held::Service(Some(service.place().to_owned())), ..key })
             }
             _ => Ok(key),
         }
     }
 
-    fn held_elsewhere(&self, is_wanted: impl Fn(&MasterKey) -> bool) -> Vec<KeyId> {
+    fn held_elsewhere(&self, is_wanted: impl Fn(&MasterKey) -> bool) -> Vec<(KeyId, At)> {
         self.refresh();
         let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
-        let held = loaded.keys.iter().filter(|key| matches!(key.held, Held::Service) && is_wanted(key));
-        held.map(|key| key.info.id.clone()).collect()
+        let held = loaded.keys.iter().filter(|key| is_wanted(key)).filter_map(|key| match &key.held {
+            Held::Here { .. } => None,
+            Held::Service(at) => Some((key.info.id.clone(), at.clone())),
+        });
+        held.collect()
     }
 
     fn service(&self) -> Result<&dyn KeyService, KeyError> {
@@ -254,10 +261,12 @@ impl Keyring {
         let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
         match &loaded.keys.iter().find(|key| key.info.id == *id).ok_or(KeyError::Unknown)?.held {
             Held::Here { cipher, .. } => here(cipher),
-            Held::Service => {
+            Held::Service(at) => {
+                let at = at.clone();
                 // Nobody else waits for the service.
                 drop(loaded);
-                there(self.service()?)
+                let service = self.service()?;
+                there(service).map_err(|error| sorted(error, service, &at))
             }
         }
     }
@@ -294,6 +303,17 @@ impl Loaded {
         // Taken first: what is replaced meanwhile is read again.
         let stamp = stamp(path);
         Ok(Self { keys: load(path)?, stamp })
+    }
+}
+
+/// Believes that a key is gone only where it was made: another service never had it.
+fn sorted(error: KeyError, service: &dyn KeyService, at: &At) -> KeyError {
+    match (error, at) {
+        (KeyError::Unknown, Some(at)) if at != service.place() => KeyError::Refused(format!(
+            "the key was made at {at}, and {}, which the settings name, has none of its id",
+            service.place()
+        )),
+        (error, _) => error,
     }
 }
 

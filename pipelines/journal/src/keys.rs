@@ -118,6 +118,9 @@ pub trait KeyProvider: Send + Sync {
 /// Holds master keys elsewhere: they are made, used and destroyed there by their ids. What it holds for whom is known
 /// to the [`Keyring`](crate::Keyring).
 pub trait KeyService: Send + Sync {
+    /// Returns where its keys are: two of the same name have the same keys.
+    fn place(&self) -> &str;
+
     /// Makes the key of an id that nobody has used.
     fn create(&self, id: &KeyId) -> Result<(), KeyError>;
 
@@ -127,7 +130,7 @@ pub trait KeyService: Send + Sync {
     /// Unwraps what [`wrap`](Self::wrap) made. [`KeyError::Unknown`]: the key was destroyed.
     fn unwrap_key(&self, id: &KeyId, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError>;
 
-    /// Destroys the key for good; one that is gone already is no error.
+    /// Destroys the key for good. [`KeyError::Unknown`]: there is none of that id.
     fn destroy(&self, id: &KeyId) -> Result<(), KeyError>;
 }
 

@@ -20,4 +20,5 @@ mod secrecy;
 mod small;
 mod tail;
 mod transit;
+mod transit_faults;
 mod verify;

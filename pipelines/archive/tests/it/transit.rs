@@ -26,17 +26,17 @@ AWDRLS6ipVXcAiEAzqt4/uVjl4HEd+VpENgCukBuyJGKWQl/D2BVQZcSdH8=
 -----END CERTIFICATE-----
 ";
 
-fn demo() -> TenantId {
+pub(crate) fn demo() -> TenantId {
     TenantId::new("demo").unwrap()
 }
 
-fn transit(rig: &Rig, settings: &str) -> Result<Transit, KeyError> {
+pub(crate) fn transit(rig: &Rig, settings: &str) -> Result<Transit, KeyError> {
     let settings: TransitSettings = toml::from_str(settings).unwrap();
     Transit::open(settings.resolve(rig.folder.path()).unwrap())
 }
 
 /// Asks a keyring where a thread may wait for the service.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     keys: &Arc<Keyring>,
     ask: impl FnOnce(&Keyring) -> T + Send + 'static,
 ) -> T {
@@ -45,7 +45,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// A rig whose tenants' keys are at the service.
-async fn held(bao: &TestBao, seconds: u32) -> Rig {
+pub(crate) async fn held(bao: &TestBao, seconds: u32) -> Rig {
     let rig = Rig::new().await;
     let token = bao.token(seconds).await.unwrap();
     let service = transit(&rig, &bao.settings(rig.folder.path(), &token).unwrap()).unwrap();

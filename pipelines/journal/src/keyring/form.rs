@@ -35,6 +35,8 @@ struct KeyForm {
     key: Option<Zeroizing<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     held: Option<HeldForm>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -62,9 +64,9 @@ mod key_text {
 impl MasterKey {
     fn form(&self) -> KeyForm {
         let info = &self.info;
-        let (key, held) = match &self.held {
-            Held::Here { bytes, .. } => (Some(Zeroizing::new(STANDARD.encode(&**bytes))), None),
-            Held::Service => (None, Some(HeldForm::Service)),
+        let (key, held, at) = match &self.held {
+            Held::Here { bytes, .. } => (Some(Zeroizing::new(STANDARD.encode(&**bytes))), None, None),
+            Held::Service(at) => (None, Some(HeldForm::Service), at.clone()),
         };
         KeyForm {
             id: info.id.as_str().to_owned(),
@@ -75,6 +77,7 @@ impl MasterKey {
             created_at_us: info.created_at_us,
             key,
             held,
+            at,
         }
     }
 
@@ -85,7 +88,7 @@ impl MasterKey {
                 let bytes = Zeroizing::new(bytes);
                 Held::Here { cipher: Box::new(cipher(&bytes)?), bytes }
             }
-            (None, Some(HeldForm::Service)) => Held::Service,
+            (None, Some(HeldForm::Service)) => Held::Service(form.at),
             _ => return Err(KeyError::Malformed),
         };
         let tenant = form.tenant.map(|t| TenantId::new(&t)).transpose();
