@@ -44,6 +44,8 @@ use wardline_store::hours::HourRow;
 pub const JOURNAL_DIR: &str = "journal";
 /// Name of the file in it that holds its id.
 const JOURNAL_ID: &str = "id";
+/// How many times what it takes on the wire a body takes in memory, at most: a sample of one byte is four there.
+const BODY_GROWTH: usize = 4;
 /// A commit that drops what is being read makes it start over, so often.
 const TRIES: usize = 4;
 
@@ -54,13 +56,20 @@ pub struct TailBounds {
     pub records_max: usize,
     /// Bytes of their payloads.
     pub bytes_max: usize,
+    /// Bytes of what the payloads say, in memory: a compressed one may say thousands of times what it takes.
+    pub body_bytes_max: usize,
     /// Bytes of the rows in memory.
     pub row_bytes_max: usize,
 }
 
 impl Default for TailBounds {
     fn default() -> Self {
-        Self { records_max: 200_000, bytes_max: 32 << 20, row_bytes_max: 128 << 20 }
+        Self {
+            records_max: 200_000,
+            bytes_max: 32 << 20,
+            body_bytes_max: 128 << 20,
+            row_bytes_max: 128 << 20,
+        }
     }
 }
 
@@ -144,8 +153,14 @@ pub async fn snapshot(
         let read = match read.await? {
             Ok(read) => read,
             // Retention took a segment, or the writer began one: another look.
-            Err(OpenError::Io(error)) if error.kind() == ErrorKind::NotFound => continue,
-            Err(OpenError::Missing { .. }) => continue,
+            Err(OpenError::Io(error)) if error.kind() == ErrorKind::NotFound => {
+                state = TailState::Unreadable;
+                continue;
+            }
+            Err(OpenError::Missing { .. }) => {
+                state = TailState::Unreadable;
+                continue;
+            }
             Err(error) => {
                 tracing::error!(%error, "the journal's tail does not read");
                 state = TailState::Unreadable;
@@ -154,13 +169,22 @@ pub async fn snapshot(
         };
         let moment = catalog.moment(&wanted(&read.arrivals)).await?;
         if moment.is_cluster {
+            state = TailState::Cluster;
             continue;
         }
         let position = moment.next_offset.unwrap_or(from);
-        if read.start > position || (read.is_cut && read.end <= position) {
+        if read.start > position {
+            state = TailState::Unreadable;
             continue;
         }
-        let Some(tag) = tag_key(&catalog, keyring.clone()).await? else { break };
+        if read.is_cut && read.end <= position {
+            state = TailState::Cut;
+            continue;
+        }
+        let Some(tag) = tag_key(&catalog, keyring.clone()).await? else {
+            state = TailState::Unreadable;
+            break;
+        };
         let mut read = read;
         read.arrivals.retain(|arrival| arrival.offset >= position);
         Profiles::default().judge(read.arrivals.iter_mut(), store, Duration::MAX).await?;
@@ -195,13 +219,19 @@ fn read_journal(
 ) -> Result<Read, OpenError> {
     let clocks = ClockBounds::of(&ArchiveOptions::default());
     let (mut arrivals, mut records, mut bytes, mut is_cut) = (VecDeque::new(), 0, 0, false);
+    let mut body_bytes = 0;
     let seen = scan_durable(&DiskStorage::new(dir), keys, Offset::new(from), |entry| {
         records += 1;
         bytes += entry.payload.len();
         if is_of(&entry.payload, tenant) {
-            arrivals.push_back(read(entry, clocks));
+            let arrival = read(entry, clocks);
+            if let Content::Publish(arrived) = &arrival.content {
+                body_bytes += arrived.body_bytes * BODY_GROWTH;
+            }
+            arrivals.push_back(arrival);
         }
-        is_cut = records >= bounds.records_max || bytes >= bounds.bytes_max;
+        is_cut =
+            records >= bounds.records_max || bytes >= bounds.bytes_max || body_bytes >= bounds.body_bytes_max;
         if is_cut { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     Ok(Read { arrivals, start: seen.start.get(), end: seen.end.get(), is_cut })

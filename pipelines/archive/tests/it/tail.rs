@@ -1,6 +1,6 @@
 //! What is acknowledged and not committed is read from the journal: once, judged as the archive will, and bounded.
 
-use crate::rig::{NOW_US, Rig, readings};
+use crate::rig::{NOW_US, Rig, files_below, frame, readings, samples};
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
@@ -108,6 +108,44 @@ async fn a_tail_that_is_too_long_is_cut_at_its_new_end_and_says_so() {
         );
         assert!(found.tail.end < rig.journal.durable_end().get());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_small_on_the_wire_and_large_in_memory_is_bounded_too() {
+    const SAMPLES: usize = 20_000;
+    let rig = Rig::new().await;
+    rig.frame(1, &readings(&[1.0]));
+    rig.archive().await;
+    for seq in 1..=20 {
+        rig.publish(frame(100 + seq, &samples(NOW_US - 60_000_000, &[7; SAMPLES])), PayloadFormat::Frame);
+    }
+    durable(&rig).await;
+    let frames = |found: &Snapshot| {
+        found.tail.rows.get(&Table::Waveforms).map_or(0, |rows| rows.iter().map(RecordBatch::num_rows).sum())
+    };
+    let whole = look(&rig, None, TailBounds::default()).await;
+    assert_eq!((whole.tail.state, frames(&whole)), (TailState::Whole, 20_usize));
+    // A sample is four bytes in memory.
+    let bounds = TailBounds { body_bytes_max: 5 * 4 * SAMPLES, ..TailBounds::default() };
+    let cut = look(&rig, None, bounds).await;
+    assert_eq!(cut.tail.state, TailState::Cut);
+    assert!((1..=5).contains(&frames(&cut)), "{}", frames(&cut));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_lacks_what_comes_next_is_not_elsewhere() {
+    let rig = Rig::new().await;
+    rig.frame(1, &readings(&[1.0]));
+    rig.archive().await;
+    rig.frame(2, &readings(&[1.0]));
+    durable(&rig).await;
+    assert_eq!(look(&rig, None, TailBounds::default()).await.tail.state, TailState::Whole);
+    // What the catalog continues from is gone.
+    let segments = files_below(&rig.folder.path().join("journal"));
+    let segment = segments.iter().find(|file| file.extension().is_some_and(|end| end == "wal")).unwrap();
+    std::fs::rename(segment, segment.with_file_name(format!("{:020}.wal", 1_000_000))).unwrap();
+    let state = look(&rig, None, TailBounds::default()).await.tail.state;
+    assert_eq!(state, TailState::Unreadable);
 }
 
 #[tokio::test(flavor = "multi_thread")]
