@@ -29,6 +29,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
+use wardline_journal::KeyError;
 use wardline_store::catalog::FileRow;
 use wardline_store::retired::Replacement;
 
@@ -57,19 +58,42 @@ pub(crate) fn leave(left: &mut BTreeSet<String>, path: String) {
     left.insert(path);
 }
 
-/// Merges one group of small files without those that are to be `left`, if there is one that is worth it. Fails as fenced when the lease is lost.
+/// Merges one group of small files without those that are to be `left`, if there is one that is worth it. A tenant
+/// whose keys are refused stands in nobody's way. Fails as fenced when the lease is lost.
 pub(crate) async fn pass(
     parts: &Parts,
     shelf: &Arc<Shelf>,
     lease: u64,
     left: &mut BTreeSet<String>,
 ) -> Result<Option<Compacted>, ArchiveError> {
-    let mut files = parts.catalog.files(None).await?;
-    files.retain(|file| !left.contains(&file.path));
-    files.retain(|file| parts.catalog.owns(file.partition));
-    let Some((table, chosen)) = choose(&parts.options, files, Day::of_micros(now_us())) else {
-        return Ok(None);
-    };
+    let mut refused = BTreeSet::new();
+    loop {
+        let mut files = parts.catalog.files(None).await?;
+        files.retain(|file| !left.contains(&file.path) && !refused.contains(&file.tenant));
+        files.retain(|file| parts.catalog.owns(file.partition));
+        let Some((table, chosen)) = choose(&parts.options, files, Day::of_micros(now_us())) else {
+            return Ok(None);
+        };
+        let tenant = chosen.first().map(|file| file.tenant.clone()).unwrap_or_default();
+        match merge_of(parts, shelf, lease, (table, chosen), left).await {
+            Err(ArchiveError::Key(error @ KeyError::Refused(_))) => {
+                parts.metrics.compaction_failures.inc();
+                tracing::error!(%error, tenant, "small files of a tenant not merged");
+                refused.insert(tenant);
+            }
+            merged => return merged,
+        }
+    }
+}
+
+/// Merges files that were chosen.
+async fn merge_of(
+    parts: &Parts,
+    shelf: &Arc<Shelf>,
+    lease: u64,
+    (table, chosen): (Table, Vec<FileRow>),
+    left: &mut BTreeSet<String>,
+) -> Result<Option<Compacted>, ArchiveError> {
     let (at, keys, memory_max) =
         (shelf.files().clone(), parts.keys.clone(), parts.options.compact_memory_max);
     let merge = move || {

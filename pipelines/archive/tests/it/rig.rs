@@ -194,8 +194,12 @@ impl Rig {
     }
 
     pub(crate) fn publish(&self, payload: Vec<u8>, content: PayloadFormat) -> Offset {
+        self.publish_of("demo", payload, content)
+    }
+
+    pub(crate) fn publish_of(&self, tenant: &str, payload: Vec<u8>, content: PayloadFormat) -> Offset {
         self.append(record(Kind::Publish(Publish {
-            tenant: "demo".into(),
+            tenant: tenant.into(),
             device: "mon-1".into(),
             channel: UpChannel::Telemetry.into(),
             payload: payload.into(),

@@ -1,6 +1,6 @@
 //! Shredding that is cut, keys at another place than the settings name, and what answers in the service's stead.
 
-use crate::rig::readings;
+use crate::rig::{frame, readings};
 use crate::transit::{blocking, demo, held, transit};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -10,8 +10,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use wardline_archive::testing::{POLICY, TestBao};
 use wardline_archive::transit::Transit;
-use wardline_archive::{ArchiveError, ErrorKind, Table};
+use wardline_archive::{ArchiveError, ArchiveOptions, ErrorKind, Table};
 use wardline_journal::{KeyError, KeyId, KeyProvider, KeyPurpose, KeyService, Keyring};
+use wardline_proto::v1::PayloadFormat;
 use zeroize::Zeroizing;
 
 /// A real service which whoever destroys keys loses after some.
@@ -135,4 +136,30 @@ async fn what_answers_in_the_services_stead_is_waited_out() {
     rig.frame(1, &readings(&[1.0]));
     rig.archive().await;
     assert_eq!(rig.count(Table::Numerics).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_whose_keys_are_refused_stops_nobodys_merging() {
+    let bao = TestBao::start().await.unwrap();
+    let rig = held(&bao, 60).await;
+    for seq in 1..=3 {
+        rig.frame(seq, &readings(&[1.0]));
+        if seq < 3 {
+            rig.publish_of("other", frame(seq, &readings(&[1.0])), PayloadFormat::Frame);
+        }
+        rig.archive().await;
+    }
+    let keys = rig.keyring.list().into_iter().filter(|key| key.tenant == Some(demo()));
+    let denied = |key: &KeyId| format!("path \"transit/decrypt/{key}\" {{ capabilities = [\"deny\"] }}\n");
+    let policy = POLICY.to_owned() + &keys.map(|key| denied(&key.id)).collect::<String>();
+    bao.ask(reqwest::Method::POST, "sys/policies/acl/wardline", &json!({"policy": policy})).await.unwrap();
+    let options = ArchiveOptions { compact_interval: Some(Duration::ZERO), ..rig.options() };
+    let running = rig.run(options);
+    for _ in 0..4 {
+        running.handle.flush_to(rig.end()).await.unwrap();
+    }
+    running.stop().await.unwrap();
+    let files = rig.reader().files(Some(Table::Numerics)).await.unwrap();
+    let of = |tenant: &str| files.iter().filter(|file| file.tenant == tenant).count();
+    assert_eq!((of("demo"), of("other")), (3, 1));
 }
