@@ -13,6 +13,7 @@ use wardline_archive::place::Place;
 use wardline_journal::{KeyError, KeyPurpose, Sealer};
 use wardline_proto::TenantId;
 use wardline_store::catalog::Catalog;
+use wardline_store::holds::pseudonyms_secret;
 
 /// How far apart the times are that a masked row shows, unless something else is said, seconds.
 pub(crate) const STEP_S: u32 = 3600;
@@ -22,7 +23,7 @@ const KEY_BYTES: usize = 32;
 /// Makes the mask of a tenant.
 pub(crate) async fn mask(data_dir: &Path, tenant: &TenantId, step_s: u32) -> anyhow::Result<Arc<Mask>> {
     let place = Place::of(data_dir)?;
-    let name = format!("pseudonyms/{tenant}");
+    let name = pseudonyms_secret(tenant);
     let mut fresh = [0; KEY_BYTES];
     SystemRandom::new().fill(&mut fresh).map_err(|_unspecified| anyhow::anyhow!("no randomness"))?;
     let keyring = place.keyring(data_dir).context("the keyring does not open")?;

@@ -82,7 +82,8 @@ impl Store {
         Ok(begun)
     }
 
-    /// Records, audited, that the keys that were named are no more.
+    /// Records, audited, that the keys that were named are no more; what was sealed under them is forgotten, so that it
+    /// is made anew under the tenant's next keys.
     pub async fn finish_shred(
         &self,
         change: &Change,
@@ -92,6 +93,8 @@ impl Store {
         let mut tx = self.db().begin().await?;
         let done = "UPDATE tenant_shred SET done_at_us = $1 WHERE tenant = $2 AND done_at_us IS NULL";
         tx.run(done, args![change.at_us, tenant.as_str()]).await?;
+        let forget = "DELETE FROM archive_secret WHERE name = $1";
+        tx.run(forget, args![&pseudonyms_secret(tenant)]).await?;
         let target = format!("{tenant} keys {}", keys.join(","));
         insert(&mut tx, change, "tenant_shredded", "ok", &target).await?;
         tx.commit().await
@@ -104,6 +107,11 @@ impl Store {
     }
 }
 
+/// Names the secret that holds the key of a tenant's pseudonyms: sealed under the tenant's keys, it goes with them.
+pub fn pseudonyms_secret(tenant: &TenantId) -> String {
+    format!("pseudonyms/{tenant}")
+}
+
 /// Lets a hold and what it forbids come one after the other.
 async fn lock(tx: &mut Tx) -> Result<(), StoreError> {
     tx.run("UPDATE registry_version SET version = version WHERE id = 1", args![]).await.map(drop)
@@ -113,5 +121,13 @@ impl Catalog {
     /// Returns the tenants whose files do not decrypt any more, and must not.
     pub async fn shredded(&self) -> Result<Vec<String>, StoreError> {
         self.store().shredded().await
+    }
+
+    /// Returns the same tenants, each with the time until which what was archived is under keys that are destroyed.
+    pub async fn shredded_until(&self) -> Result<Vec<(String, i64)>, StoreError> {
+        let select = "SELECT tenant, MAX(COALESCE(done_at_us, asked_at_us)) AS until_us FROM tenant_shred \
+                      GROUP BY tenant ORDER BY tenant";
+        let rows = self.store().db().all(select, args![]).await?;
+        rows.iter().map(|row| Ok((row.text("tenant")?, row.int("until_us")?))).collect()
     }
 }

@@ -2,6 +2,8 @@
 
 use crate::rig::{at, audited, change, on_both, tenant};
 use wardline_store::StoreError;
+use wardline_store::catalog::Catalog;
+use wardline_store::holds::pseudonyms_secret;
 use wardline_store::registry::Reject;
 
 #[test]
@@ -13,7 +15,16 @@ fn a_hold_forbids_a_shred_and_both_are_audited() {
         assert_eq!(store.holds().await.unwrap()[0].reason, "case 17", "the first stands");
         assert!(!store.begin_shred(&at(3), &held).await.unwrap());
         assert!(store.begin_shred(&at(4), &free).await.unwrap());
+        let (catalog, name) = (Catalog::new(store.clone()), pseudonyms_secret(&free));
+        assert_eq!(catalog.shredded_until().await.unwrap(), [("free".to_owned(), at(4).at_us)]);
+        assert_eq!(catalog.secret(&name, &[1]).await.unwrap(), [1]);
         store.finish_shred(&at(5), &free, &["k-1".into(), "k-2".into()]).await.unwrap();
+        assert_eq!(catalog.shredded_until().await.unwrap(), [("free".to_owned(), at(5).at_us)]);
+        assert_eq!(
+            catalog.secret(&name, &[2]).await.unwrap(),
+            [2],
+            "what does not open any more is forgotten"
+        );
         assert_eq!(store.shredded().await.unwrap(), ["free"]);
         store.release_hold(&change(), &held).await.unwrap();
         assert!(store.release_hold(&change(), &held).await.is_err());
