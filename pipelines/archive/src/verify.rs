@@ -6,7 +6,9 @@
 
 mod frames;
 mod hours;
+mod shredded;
 
+use self::{frames::Frames, hours::Told, shredded::Shredded};
 use crate::dedup::Intervals;
 use crate::error::ArchiveError;
 use crate::read::ArchiveReader;
@@ -14,8 +16,6 @@ use crate::table::Table;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, TimestampMicrosecondType, UInt64Type};
 use arrow_array::{Array, RecordBatch};
-use frames::Frames;
-use hours::Told;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use wardline_journal::KeyError;
@@ -178,7 +178,7 @@ pub struct Verifier {
     told: Told,
     files: std::vec::IntoIter<FileRow>,
     known: BTreeSet<String>,
-    shredded: Vec<String>,
+    shredded: Shredded,
     /// Tenants of which nothing is left to be rewritten.
     rewritten: BTreeSet<String>,
     found: Verification,
@@ -214,7 +214,7 @@ impl Verifier {
                 seen.insert(name, intervals);
             }
         }
-        let shredded = reader.shredded().await?;
+        let shredded = Shredded::of(&reader.catalog).await?;
         let known = files.iter().map(|file| file.path.clone()).chain(retired).collect();
         // Read last: what was committed meanwhile is behind no file that was listed.
         let next_offset = match reader.catalog.is_cluster().await? {
@@ -256,7 +256,7 @@ impl Verifier {
             Err(ArchiveError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => {
                 self.found.say(Discrepancy::Missing(path));
             }
-            Err(ArchiveError::Parquet(_)) if self.shredded.contains(&file.tenant) => {
+            Err(ArchiveError::Parquet(_)) if self.shredded.has(&file) => {
                 self.found.say(Discrepancy::Shredded(path));
             }
             Err(error @ ArchiveError::Key(KeyError::Away(_) | KeyError::Refused(_))) => {
@@ -293,7 +293,7 @@ impl Verifier {
             let (told, found) = (&self.told, &mut self.found);
             told.compare(&self.reader.catalog, (&name, &row, seen), &mut |what| found.say(what)).await?;
             // Of a file that does not read nothing was found; what was erased is in no file, or half a frame of it.
-            let reads = whole && !self.shredded.contains(&row.id.tenant);
+            let reads = whole && !self.shredded.is_of(&row.id.tenant);
             let is_less = reads && row.erased == 0 && self.reader.erased().is_empty();
             let frames = self.frames.of(&name);
             let frames =

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use wardline_archive::testing::TestBao;
 use wardline_archive::transit::{Transit, TransitSettings};
-use wardline_archive::verify::{Discrepancy, Verifier};
+use wardline_archive::verify::{Discrepancy, Verification, Verifier};
 use wardline_archive::{ErrorKind, Table};
 use wardline_journal::{KeyError, KeyProvider, KeyPurpose, KeyState, Keyring};
 use wardline_proto::TenantId;
@@ -102,14 +102,22 @@ async fn an_archive_is_written_rotated_and_shredded_by_a_key_service() {
     }
     let error = rig.reader().read(&file).map(drop).unwrap_err().to_string();
     assert!(error.contains("WL-KEY-003"), "{error}");
-    rig.execute("INSERT INTO tenant_shred (tenant, asked_at_us) VALUES ('demo', 1)").await;
-    let mut verifier = Verifier::start(rig.reader()).await.unwrap();
-    while verifier.step() {}
-    let found = verifier.finish().await.unwrap();
+    rig.execute("INSERT INTO tenant_shred (tenant, asked_at_us, done_at_us) VALUES ('demo', 1, 2)").await;
+    let found = verified(&rig).await;
+    let is_lost = |d: &Discrepancy| matches!(d, Discrepancy::Unreadable(..));
+    assert!(!found.is_clean() && found.discrepancies.iter().any(is_lost), "of a later day: {found:?}");
+    rig.execute("UPDATE tenant_shred SET done_at_us = 1792300000000000").await;
+    let found = verified(&rig).await;
     assert!(
         found.is_clean() && found.discrepancies.iter().any(|d| matches!(d, Discrepancy::Shredded(_))),
         "{found:?}"
     );
+}
+
+async fn verified(rig: &Rig) -> Verification {
+    let mut verifier = Verifier::start(rig.reader()).await.unwrap();
+    while verifier.step() {}
+    verifier.finish().await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
