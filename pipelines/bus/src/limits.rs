@@ -52,3 +52,5 @@ pub const BELT_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const RELAY_CACHE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of the log that the relay reads at once.
 pub const RELAY_READ_BYTES: usize = 512 * 1024;
+/// Reads of older records that are kept, besides.
+pub(crate) const RELAY_READS_BEHIND: usize = 8;

@@ -293,7 +293,14 @@ impl Outlet {
             }
         }
         if self.marks.is_multiple_of(MARKS_PER_TRIM) {
-            self.trim().await?;
+            // A full disk may be why the checkpoint is not written, and what is trimmed is what frees it: once more
+            // later, while records still go out.
+            match self.trim().await {
+                Err(OutletError::Io(error)) => {
+                    tracing::error!(%error, "the relay's checkpoint is not written; the journal keeps what it has");
+                }
+                trimmed => trimmed?,
+            }
         }
         Ok(())
     }
