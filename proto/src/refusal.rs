@@ -227,6 +227,8 @@ codes! {
     QueryOutput = "WL-QRY-009", 0;
     /// Query: it needs more memory than one statement may take.
     QueryMemory = "WL-QRY-010", 0;
+    /// Query: whoever asked the statement has cancelled it.
+    QueryCancelled = "WL-QRY-011", 0;
     /// Erasure: a legal hold forbids that anything of the tenant is destroyed.
     ErasureHeld = "WL-ERA-001", 0;
     /// Erasure: the subject was erased, and its name is not used again.

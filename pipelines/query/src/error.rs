@@ -34,6 +34,9 @@ pub(crate) enum QueryError {
     /// It took too long.
     #[error("{code}: the statement took more than {0} seconds", code = self.refusal())]
     Time(u64),
+    /// Whoever asked it has ended it.
+    #[error("{code}: the statement was cancelled by its caller", code = self.refusal())]
+    Cancelled,
     /// Too many at a time.
     #[error("{code}: {0} statements run, which is as many as may", code = self.refusal())]
     Busy(usize),
@@ -65,6 +68,7 @@ impl QueryError {
             Self::NoSite => Refusal::IdentitySite,
             Self::Rows(_) => Refusal::QueryRows,
             Self::Time(_) => Refusal::QueryTime,
+            Self::Cancelled => Refusal::QueryCancelled,
             Self::Busy(_) => Refusal::QueryBusy,
             Self::Memory => Refusal::QueryMemory,
             Self::Failed(_) => Refusal::QueryFailed,

@@ -222,6 +222,10 @@ fn each_role_reads_what_it_is_granted_and_a_reading_is_seen_within_two_seconds()
     grants.arg("--certs").arg(&certs).args(["--port", &port.to_string(), "--subject", SUBJECT]);
     println!("{}", run(&mut grants).map_err(|error| error.context(server.tail()))?);
 
+    let mut raw = python::script("tests/python/flight_raw.py", None)?;
+    raw.arg("--certs").arg(&certs).args(["--port", &port.to_string(), "--subject", SUBJECT]);
+    println!("{}", run(&mut raw).map_err(|error| error.context(server.tail()))?);
+
     let acks = ward.stand.path("acks");
     let publisher = std::thread::scope(|threads| {
         let publishing = threads.spawn(|| block_on(publish_one_by_one(&ward, &acks)));

@@ -100,7 +100,9 @@ fn of_query(error: &QueryError) -> (StatusCode, Kind) {
             (StatusCode::UNPROCESSABLE_ENTITY, Kind::TooCostly)
         }
         QueryError::Busy(_) => (StatusCode::TOO_MANY_REQUESTS, Kind::Throttled),
-        QueryError::Failed(_) | QueryError::Output(_) => (StatusCode::INTERNAL_SERVER_ERROR, Kind::Exception),
+        QueryError::Cancelled | QueryError::Failed(_) | QueryError::Output(_) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, Kind::Exception)
+        }
         QueryError::Archive(_) | QueryError::NotAudited => (StatusCode::SERVICE_UNAVAILABLE, Kind::Transient),
     }
 }

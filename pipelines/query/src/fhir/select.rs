@@ -46,7 +46,7 @@ impl Session {
         (slot, bounds): (Slot, Bounds),
     ) -> Result<impl Stream<Item = Result<RecordBatch, QueryError>> + Send + Unpin + use<>, QueryError> {
         let planned = plan(engine, self.opened.clone(), frame, bounds).await?;
-        Ok(pump(engine, planned, bounds, slot))
+        Ok(pump(engine, planned, bounds, (slot, None)))
     }
 }
 

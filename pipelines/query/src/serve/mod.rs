@@ -8,6 +8,7 @@
 //! before it is audited; a revoked certificate ends its statements within 2 s.
 
 pub(crate) mod audit;
+mod cancel;
 pub(crate) mod grants;
 mod info;
 pub(crate) mod limits;
@@ -91,6 +92,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         data_dir: args.data_dir,
         access: access.clone(),
         audit: audit.clone(),
+        running: Arc::default(),
         slots: Slots::new(args.statements_max, args.statements_per_caller_max),
         engine: engine.handle().clone(),
         bounds: Bounds { rows_max: args.rows_max, time_max: Duration::from_secs(args.seconds_max) },

@@ -1,6 +1,7 @@
 //! Runs a statement beside its client: what bounds it holds also when nobody takes its rows, and when the engine is so
 //! deep in a join that it does not listen.
 
+use super::cancel::Run;
 use super::limits::BATCHES_AHEAD;
 use super::slots::Slot;
 use crate::error::QueryError;
@@ -79,14 +80,14 @@ pub(crate) fn pump(
     engine: &Handle,
     rows: Planned,
     bounds: Bounds,
-    slot: Slot,
+    (slot, run): (Slot, Option<Run>),
 ) -> impl Stream<Item = Result<RecordBatch, QueryError>> + Send + Unpin + use<> {
     let (to, from) = mpsc::channel(BATCHES_AHEAD);
     let running = engine.spawn({
         let to = to.clone();
         async move {
             let _slot = slot;
-            run(rows, bounds.rows_max, &to).await
+            give(rows, bounds.rows_max, &to).await
         }
     });
     tokio::spawn(async move {
@@ -101,6 +102,10 @@ pub(crate) fn pump(
                 abort.abort();
                 QueryError::Time(bounds.time_max.as_secs())
             }
+            () = cancelled(run.as_ref()) => {
+                abort.abort();
+                QueryError::Cancelled
+            }
             () = to.closed() => return abort.abort(),
         };
         // Whoever is gone need not hear it.
@@ -109,7 +114,14 @@ pub(crate) fn pump(
     ReceiverStream::new(from)
 }
 
-async fn run(rows: Planned, rows_max: u64, to: &Sender) -> Result<(), QueryError> {
+async fn cancelled(run: Option<&Run>) {
+    match run {
+        Some(run) => run.cancelled().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn give(rows: Planned, rows_max: u64, to: &Sender) -> Result<(), QueryError> {
     let mut rows = rows.start().map_err(|error| QueryError::kept(&error))?;
     let mut given = 0_u64;
     while let Some(batch) = rows.next().await {

@@ -3,6 +3,7 @@
 //! A ticket holds the statement itself and gives no right: who redeems it is judged again, against a new snapshot.
 
 use super::audit::OutboxAudit;
+use super::cancel::{self, Running};
 use super::grants::Grant;
 use super::info::sql_info;
 use super::pump::{Bounds, note, plan, pump};
@@ -12,7 +13,7 @@ use crate::error::QueryError;
 use crate::mask::Mask;
 use crate::output::noted;
 use crate::pseudonyms;
-use crate::snapshot::Reach;
+use crate::snapshot::{Planned, Reach};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow_flight::encode::FlightDataEncoderBuilder;
@@ -20,10 +21,14 @@ use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::sql::server::FlightSqlService;
 use arrow_flight::sql::{
-    Any, CommandGetCatalogs, CommandGetDbSchemas, CommandGetSqlInfo, CommandGetTableTypes, CommandGetTables,
-    CommandStatementQuery, ProstMessageExt, SqlInfo, TicketStatementQuery,
+    ActionCancelQueryRequest, ActionCancelQueryResult, Any, CommandGetCatalogs, CommandGetDbSchemas,
+    CommandGetSqlInfo, CommandGetTableTypes, CommandGetTables, CommandStatementQuery, ProstMessageExt,
+    SqlInfo, TicketStatementQuery,
 };
-use arrow_flight::{FlightDescriptor, FlightEndpoint, FlightInfo, Ticket};
+use arrow_flight::{
+    Action, ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightDescriptor,
+    FlightEndpoint, FlightInfo, Ticket,
+};
 use futures::{Stream, TryStreamExt, stream};
 use prost::Message;
 use std::path::PathBuf;
@@ -39,6 +44,8 @@ use wardline_proto::refusal::Refusal;
 const CATALOG: &str = "wardline";
 const SCHEMA: &str = "public";
 const VIEW: &str = "VIEW";
+/// The newer name of `CancelQuery`.
+const CANCEL_FLIGHT_INFO: &str = "CancelFlightInfo";
 
 /// What the service is made of.
 pub(crate) struct Parts {
@@ -46,6 +53,7 @@ pub(crate) struct Parts {
     pub(crate) access: Access,
     pub(crate) audit: Arc<OutboxAudit>,
     pub(crate) slots: Arc<Slots>,
+    pub(crate) running: Arc<Running>,
     /// Where statements run: what they do never holds up who is cut and who is let in.
     pub(crate) engine: Handle,
     pub(crate) bounds: Bounds,
@@ -104,6 +112,28 @@ impl QueryService {
         })
     }
 
+    /// Plans a statement over what is there now, audits it, and counts how complete that is.
+    async fn start(&self, caller: &Caller, grant: Grant, sql: &str) -> Result<(SchemaRef, Planned), Status> {
+        let Parts { engine, bounds, audit, .. } = &*self.0;
+        let Prepared { opened, rows, tables } = self.prepare(caller, grant, (sql, Reach::Durable)).await?;
+        let started = async {
+            audit.reads(caller, sql, &tables).await?;
+            let schema = rows.schema().as_arrow().clone();
+            let planned = plan(engine, opened, rows, *bounds).await?;
+            let (planned, note) = note(engine, planned, *bounds).await?;
+            Ok((Arc::new(noted(&schema, note.as_deref())), planned))
+        };
+        started.await.map_err(|error: QueryError| status(&error))
+    }
+
+    /// Ends the statement of an answer when it is the caller's and runs.
+    fn cancel<T>(&self, request: &Request<T>, info: &FlightInfo) -> Result<CancelStatus, Status> {
+        let (caller, _grant) = self.admit(request)?;
+        let mut names = cancel::names(info).into_iter();
+        let runs = names.any(|name| self.0.running.cancel(caller.uri(), name));
+        Ok(if runs { CancelStatus::Cancelling } else { CancelStatus::NotCancellable })
+    }
+
     /// Gives rows that are no measurements: what there is to ask for.
     fn listing(&self, caller: &Caller, batch: RecordBatch) -> Response<Rows> {
         let schema = batch.schema();
@@ -119,6 +149,10 @@ impl QueryService {
     }
 }
 
+fn no_info() -> QueryError {
+    QueryError::Statement("what is to be cancelled is no answer of GetFlightInfo".into())
+}
+
 /// Makes the status of an error: its code in the message and in the metadata.
 fn status(error: &QueryError) -> Status {
     let code = match error {
@@ -126,6 +160,7 @@ fn status(error: &QueryError) -> Status {
         QueryError::NotGranted { .. } | QueryError::NoRole | QueryError::NoSite => Code::PermissionDenied,
         QueryError::Rows(_) | QueryError::Busy(_) | QueryError::Memory => Code::ResourceExhausted,
         QueryError::Time(_) => Code::DeadlineExceeded,
+        QueryError::Cancelled => Code::Cancelled,
         QueryError::Failed(_) | QueryError::Output(_) => Code::Internal,
         QueryError::Archive(_) | QueryError::NotAudited => Code::Unavailable,
     };
@@ -157,7 +192,7 @@ impl FlightSqlService for QueryService {
     ) -> Result<Response<FlightInfo>, Status> {
         let (caller, grant) = self.admit(&request)?;
         let prepared = self.prepare(&caller, grant, (&query.query, Reach::Columns)).await?;
-        let ticket = TicketStatementQuery { statement_handle: query.query.into() };
+        let ticket = cancel::ticket(&query.query).ok_or_else(|| Status::internal("no randomness"))?;
         info(prepared.rows.schema().as_arrow(), ticket.as_any(), request.into_inner())
     }
 
@@ -167,21 +202,47 @@ impl FlightSqlService for QueryService {
         request: Request<Ticket>,
     ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
         let (caller, grant) = self.admit(&request)?;
-        let sql = std::str::from_utf8(&ticket.statement_handle);
-        let sql =
-            sql.map_err(|_bytes| status(&QueryError::Statement("the ticket holds no statement".into())))?;
+        let (name, sql) = cancel::read(&ticket)
+            .ok_or_else(|| status(&QueryError::Statement("the ticket holds no statement".into())))?;
         let slot = self.0.slots.take(caller.uri()).map_err(|error| self.refused(&caller, &error))?;
-        let Prepared { opened, rows, tables } = self.prepare(&caller, grant, (sql, Reach::Durable)).await?;
-        self.0.audit.reads(&caller, sql, &tables).await.map_err(|error| status(&error))?;
-        let schema = rows.schema().as_arrow().clone();
-        let planned = plan(&self.0.engine, opened, rows, self.0.bounds).await;
-        let planned = planned.map_err(|error| status(&error))?;
-        let (planned, note) =
-            note(&self.0.engine, planned, self.0.bounds).await.map_err(|error| status(&error))?;
-        let schema = Arc::new(noted(&schema, note.as_deref()));
-        let rows = pump(&self.0.engine, planned, self.0.bounds, slot)
+        let run = self.0.running.start(caller.uri(), name);
+        let (schema, planned) = tokio::select! {
+            started = self.start(&caller, grant, sql) => started?,
+            () = run.cancelled() => return Err(status(&QueryError::Cancelled)),
+        };
+        let rows = pump(&self.0.engine, planned, self.0.bounds, (slot, Some(run)))
             .map_err(|error| FlightError::from(status(&error)));
         Ok(self.flight(&caller, schema, rows))
+    }
+
+    async fn do_action_cancel_query(
+        &self,
+        query: ActionCancelQueryRequest,
+        request: Request<Action>,
+    ) -> Result<ActionCancelQueryResult, Status> {
+        let info = FlightInfo::decode(&*query.info).map_err(|_bytes| status(&no_info()))?;
+        // Its words have the numbers of the newer ones.
+        Ok(ActionCancelQueryResult { result: self.cancel(&request, &info)?.into() })
+    }
+
+    /// The same by its newer name.
+    async fn do_action_fallback(
+        &self,
+        request: Request<Action>,
+    ) -> Result<Response<<Self as FlightService>::DoActionStream>, Status> {
+        if request.get_ref().r#type != CANCEL_FLIGHT_INFO {
+            return Err(Status::unimplemented("there is no such action here"));
+        }
+        let wanted = CancelFlightInfoRequest::decode(&*request.get_ref().body);
+        let info = wanted.ok().and_then(|wanted| wanted.info).ok_or_else(|| status(&no_info()))?;
+        let status = self.cancel(&request, &info)?.into();
+        let body = CancelFlightInfoResult { status }.encode_to_vec().into();
+        Ok(Response::new(Box::pin(stream::iter([Ok(arrow_flight::Result { body })]))))
+    }
+
+    async fn list_custom_actions(&self) -> Option<Vec<Result<ActionType, Status>>> {
+        let description = "Ends a statement of the caller's.".into();
+        Some(vec![Ok(ActionType { r#type: CANCEL_FLIGHT_INFO.into(), description })])
     }
 
     async fn get_flight_info_catalogs(
