@@ -90,6 +90,15 @@ impl Erased {
         self.overlapping(tenant, device, (at_us, at_us))
     }
 
+    /// Returns the parts of a span of a device's time, from the first to before the second, that were erased, in order.
+    pub fn spans(&self, tenant: &str, device: &str, (from_us, to_us): (i64, i64)) -> Vec<(i64, i64)> {
+        let ranges = self.devices.get(tenant).and_then(|devices| devices.get(device)).into_iter().flatten();
+        let cut = ranges.map(|range| (range.from_us.max(from_us), range.until_us.min(to_us)));
+        let mut spans: Vec<_> = cut.filter(|(from_us, to_us)| from_us < to_us).collect();
+        spans.sort_unstable();
+        spans
+    }
+
     /// Returns the first erasure that takes something between two times, both included.
     fn overlapping(&self, tenant: &str, device: &str, (first_us, last_us): (i64, i64)) -> Option<&Arc<str>> {
         let ranges = self.devices.get(tenant)?.get(device)?;

@@ -10,14 +10,17 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 use wardline_proto::v1::{AlarmKind, AlarmPhase, Body, DeviceAlarm, Frame, Lane, Priority, WaveformBlock};
+use wardline_proto::{DeviceId, DeviceKey, TenantId};
+use wardline_store::Store;
+use wardline_store::registry::{Change, NewBinding};
 
 const WAIT: Duration = Duration::from_secs(30);
 const EPOCH: u64 = 1_790_000_000_000_001;
 /// Seconds of the record that are played, from 11 s before the alarm on.
-const PLAYED: usize = 22;
+pub(crate) const PLAYED: usize = 22;
 /// The second whose frame is lost.
-const LOST: usize = 14;
-const HERTZ: usize = 360;
+pub(crate) const LOST: usize = 14;
+pub(crate) const HERTZ: usize = 360;
 /// An alarm of so long ago is live, and what was measured around it must be in the archive.
 const AGO_US: i64 = 85_000_000;
 
@@ -36,9 +39,14 @@ fn block(samples: &[i32], start_us: i64) -> WaveformBlock {
     }
 }
 
-fn play(stand: &Stand, certs: &Path, samples: &[i32], onset_us: i64) -> anyhow::Result<()> {
+pub(crate) fn play(
+    stand: &Stand,
+    (name, certs): (&str, &Path),
+    samples: &[i32],
+    onset_us: i64,
+) -> anyhow::Result<()> {
     block_on(async {
-        let mut device = Publisher::connect(stand.mqtt, TENANT, "mon-1", certs).await?;
+        let mut device = Publisher::connect(stand.mqtt, TENANT, name, certs).await?;
         for (second, samples) in samples.chunks(HERTZ).take(PLAYED).enumerate() {
             let start_us = onset_us + (second as i64 - 11) * 1_000_000;
             let body = Body { waveforms: vec![block(samples, start_us)], ..Body::default() };
@@ -91,7 +99,7 @@ fn a_strip_of_a_recording_shows_what_is_there_and_says_what_is_not() -> anyhow::
     let (device, ward) = (stand.device("mon-1")?, stand.service("ward-7")?);
     stand.start()?;
     let onset_us = now_us() - AGO_US;
-    play(&stand, &device, &signal.samples, onset_us)?;
+    play(&stand, ("mon-1", &device), &signal.samples, onset_us)?;
     let alert = eventually("the alarm is an alert", WAIT, || {
         let told = run(&mut alerts(&stand, &ward, &["list", "--all", "--json"])?)?;
         let alerts = told.lines().map(serde_json::from_str::<serde_json::Value>);
@@ -127,5 +135,31 @@ fn a_strip_of_a_recording_shows_what_is_there_and_says_what_is_not() -> anyhow::
         std::fs::copy(&picture, root()?.join(keep))?;
     }
     println!("{drawn}");
+    erased(&stand, &ward, (id, onset_us))?;
     stand.stop()
+}
+
+/// Who wore the monitor until two seconds before the alarm is erased: what was hers is told as erased, and no more.
+fn erased(stand: &Stand, ward: &Path, (id, onset_us): (&str, i64)) -> anyhow::Result<()> {
+    block_on(async {
+        let store = Store::open_existing(&stand.data().join("wardline.db")).await?;
+        let device = DeviceKey { tenant: TenantId::new(TENANT)?, device: DeviceId::new("mon-1")? };
+        let (from_us, until_us) = (onset_us - 60_000_000, Some(onset_us - 2_000_000));
+        let binding = NewBinding { device, subject: "p-ada".into(), from_us, until_us };
+        store.bind(&Change::new("os:test@here", now_us()), &binding).await?;
+        store.close().await;
+        anyhow::Ok(())
+    })?;
+    let mut erase =
+        stand.offline(&["archive", "erase", "--tenant", TENANT, "--subject", "p-ada", "--now"])?;
+    println!("{}", run(erase.arg("--data-dir").arg(stand.data()))?.trim());
+    let mut command = alerts(stand, ward, &["strip", id, "--json"])?;
+    let told: serde_json::Value = serde_json::from_str(&run(command.arg("--data-dir").arg(stand.data()))?)?;
+    let gaps = told["streams"][0]["gaps"].as_array().context("gaps")?;
+    let why: Vec<_> = gaps.iter().map(|gap| gap["why"].as_str().unwrap_or_default()).collect();
+    ensure!(why == ["erased", "missing"], "{told}");
+    let to_us = gaps[0]["to_us"].as_i64().context("a time")?;
+    // A block whose first sample was hers is gone whole.
+    ensure!((onset_us - 2_000_000..=onset_us - 990_000).contains(&to_us), "{told}");
+    Ok(())
 }

@@ -52,8 +52,8 @@ impl Strip {
         let window = window(&alert, &place);
         let target = format!("{}/{} waveforms around {}", alert.tenant, alert.device, alert.alert_id);
         audit_read(&self.data_dir, "alert_strip_read", &target).await?;
-        let (blocks, nothing) = self.read(&alert, &place, window).await?;
-        let traces = traces(blocks, window);
+        let (blocks, nothing, erased) = self.read(&alert, &place, window).await?;
+        let traces: Vec<_> = traces(blocks, window).into_iter().map(|trace| trace.erased(&erased)).collect();
         if let Some(path) = &self.png {
             let title = format!(
                 "{} {} {} onset {}",
@@ -77,19 +77,21 @@ impl Strip {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Reads the blocks; says why there are none.
+    /// Reads the blocks; says why there are none, and which times were erased.
     async fn read(
         &self,
         alert: &Alert,
         place: &WaveformWindow,
         window: Window,
-    ) -> anyhow::Result<(Vec<WaveBlock>, Option<Why>)> {
+    ) -> anyhow::Result<(Vec<WaveBlock>, Option<Why>, Vec<(i64, i64)>)> {
         let reader = ArchiveReader::open(&self.data_dir).await;
         let reader = reader.with_context(|| format!("{} holds no archive", self.data_dir.display()))?;
         if reader.shredded().await?.contains(&alert.tenant) {
-            return Ok((Vec::new(), Some(Why::Erased)));
+            return Ok((Vec::new(), Some(Why::Erased), Vec::new()));
         }
         let files = reader.files(Some(Table::Waveforms)).await?;
+        let span = (place.from_us, place.to_us);
+        let erased = reader.erased().spans(&alert.tenant, &place.device, span);
         let wanted = WavesWanted {
             tenant: alert.tenant.clone(),
             device: place.device.clone(),
@@ -115,8 +117,9 @@ impl Strip {
             Ok(Vec::new())
         });
         let blocks = blocks.await??;
-        let nothing = blocks.is_empty().then(|| why_nothing(window.to_us, window));
-        Ok((blocks, nothing))
+        let why = || if erased.is_empty() { why_nothing(window.to_us, window) } else { Why::Erased };
+        let nothing = blocks.is_empty().then(why);
+        Ok((blocks, nothing, erased))
     }
 }
 

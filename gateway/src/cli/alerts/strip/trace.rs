@@ -26,7 +26,7 @@ pub(super) enum Why {
     Missing,
     /// It may still come into the archive.
     NotArchivedYet,
-    /// The tenant's keys were destroyed.
+    /// It was erased, or the tenant's keys were destroyed.
     Erased,
 }
 
@@ -102,6 +102,34 @@ fn trace(blocks: &[WaveBlock], window: Window) -> Option<Trace> {
         runs,
         gaps,
     })
+}
+
+impl Trace {
+    /// Says of what was erased that it was, wherever nothing is known.
+    pub(super) fn erased(mut self, spans: &[(i64, i64)]) -> Self {
+        self.gaps = self.gaps.into_iter().flat_map(|gap| split(gap, spans)).collect();
+        self
+    }
+}
+
+/// Cuts a gap into what was erased of it and the rest.
+fn split(gap: Gap, spans: &[(i64, i64)]) -> Vec<Gap> {
+    let (mut parts, mut at_us) = (Vec::new(), gap.from_us);
+    let mut part = |from_us: i64, to_us: i64, why| {
+        if from_us < to_us {
+            parts.push(Gap { from_us, to_us, why });
+        }
+    };
+    for (from_us, to_us) in spans {
+        let (from_us, to_us) = ((*from_us).max(at_us), (*to_us).min(gap.to_us));
+        if from_us < to_us {
+            part(at_us, from_us, gap.why);
+            part(from_us, to_us, Why::Erased);
+            at_us = to_us;
+        }
+    }
+    part(at_us, gap.to_us, gap.why);
+    parts
 }
 
 struct Drawn {
@@ -187,6 +215,25 @@ mod tests {
         };
         let traces = traces((0..3).map(block).collect(), Window { to_us: 4_000_000, ..WINDOW });
         assert_eq!((traces[0].gaps.len(), traces[0].runs[0].len()), (0, 3 * 360));
+    }
+
+    #[test]
+    fn what_was_erased_of_a_gap_says_so_and_the_rest_keeps_its_reason() {
+        let mut blocks = whole();
+        blocks.drain(2..6);
+        let spans = [(0, 1_250_000), (1_300_000, 1_350_000), (1_340_000, 1_400_000), (1_550_000, 9_000_000)];
+        let told = traces(blocks, WINDOW).remove(0).erased(&spans);
+        let gap = |from_us, to_us, why| Gap { from_us, to_us, why };
+        let expected = [
+            gap(1_200_000, 1_250_000, Why::Erased),
+            gap(1_250_000, 1_300_000, Why::Missing),
+            gap(1_300_000, 1_350_000, Why::Erased),
+            gap(1_350_000, 1_400_000, Why::Erased),
+            gap(1_400_000, 1_550_000, Why::Missing),
+            gap(1_550_000, 1_600_000, Why::Erased),
+        ];
+        assert_eq!(told.gaps, expected);
+        assert_eq!(told.runs.len(), 2, "samples that are there are shown");
     }
 
     #[test]
