@@ -7,7 +7,10 @@ use crate::process::{binary, eventually, run};
 use crate::python;
 use crate::query::Ward;
 use crate::random::Random;
-use crate::stand::{Stand, TENANT};
+use crate::recordings;
+use crate::records;
+use crate::stand::{Stand, TENANT, free_ports};
+use crate::strip;
 use anyhow::{Context, ensure};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -285,6 +288,41 @@ fn a_bulk_export_outlives_kills_and_has_each_row_once() -> anyhow::Result<()> {
     script.args(["--rows", &rows.to_string(), "--seed", &seed.to_string()]);
     println!("{}", run(script.arg("--binary").arg(binary("wardline-query")?))?);
     Ok(())
+}
+
+#[test]
+fn recordings_are_given_back_and_what_of_them_was_lost_is_said() -> anyhow::Result<()> {
+    let Some(folder) = records::folder("recordings_are_given_back") else { return Ok(()) };
+    let header = folder.join("3975656n.hea");
+    let expected = recordings::present(&records::read(&header)?)?.len();
+    let signal = records::read(&folder.join("100.hea"))?.signals.remove(0);
+    let mut ward = Ward { stand: Stand::new()?, fhir: free_ports::<1>()?[0] };
+    let _agent = recordings::replay(&mut ward.stand, &header)?;
+    let device = ward.stand.device("mon-2")?;
+    strip::play(&ward.stand, ("mon-2", &device), &signal.samples, crate::frames::now_us() - 60_000_000)?;
+    block_on(async {
+        for (name, role) in [("clinician", Role::Clinician), ("analyst", Role::Analyst)] {
+            let identity = Identity::User { tenant: TenantId::new(TENANT)?, name: DeviceId::new(name)? };
+            let (duties, certs) = (Duties::at(&[role], Sites::All), ward.stand.path("people").join(name));
+            operate::issue_principal(&ward.stand.data(), identity, duties, &certs).await?;
+        }
+        anyhow::Ok(())
+    })?;
+    eventually("every reading is archived", recordings::ARCHIVE, || {
+        let found = ward.stand.rows("numerics")?;
+        ensure!(found >= expected as u64, "{found} of {expected} readings");
+        Ok(Some(()))
+    })?;
+    let raw = ward.stand.path("samples.json");
+    std::fs::write(&raw, serde_json::to_string(&signal.samples[..strip::PLAYED * strip::HERTZ])?)?;
+    let (mut server, _flight) = ward.serve()?;
+    let mut script = python::script("tests/python/fhir_recordings.py", None)?;
+    script.arg("--certs").arg(ward.stand.path("people")).args(["--port", &ward.fhir.to_string()]);
+    script.args(["--readings", &expected.to_string(), "--lost", &strip::LOST.to_string()]);
+    script.arg("--samples").arg(&raw).arg("--node").arg(node()?);
+    println!("{}", run(&mut script).map_err(|error| error.context(server.tail()))?);
+    server.stop(crate::query::WAIT)?;
+    ward.stand.stop()
 }
 
 #[test]

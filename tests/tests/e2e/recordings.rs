@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-const ARCHIVE: Duration = Duration::from_secs(180);
+pub(crate) const ARCHIVE: Duration = Duration::from_secs(180);
 /// 2026-11-01T00:00:00Z: every record ends in the past.
 const START_SECONDS: i64 = 1_793_491_200;
 const START_US: i64 = START_SECONDS * 1_000_000;
@@ -39,7 +39,7 @@ const NUMERICS: [(&str, u32); 10] = [
 ];
 
 /// Plays a record as the device `mon-1` to its end; the agent goes on delivering its spool.
-fn replay(stand: &mut Stand, header: &Path) -> anyhow::Result<Process> {
+pub(crate) fn replay(stand: &mut Stand, header: &Path) -> anyhow::Result<Process> {
     let certs = stand.device("mon-1")?;
     stand.start()?;
     let [link] = free_ports()?;
@@ -131,7 +131,7 @@ fn gaps_of_a_numerics_recording_stay_gaps() -> anyhow::Result<()> {
 }
 
 /// Returns metric and row of every reading that was made: 0 and -32768 mark a missing one.
-fn present(record: &Recording) -> anyhow::Result<BTreeSet<(u32, usize)>> {
+pub(crate) fn present(record: &Recording) -> anyhow::Result<BTreeSet<(u32, usize)>> {
     let mut present = BTreeSet::new();
     for signal in &record.signals {
         let (_, code) = NUMERICS.iter().find(|(name, _)| *name == signal.name).context("a known signal")?;
