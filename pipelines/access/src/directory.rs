@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use wardline_proto::{DeviceKey, Identity};
+use wardline_store::bell::Matter;
 use wardline_store::registry::{RegistryView, Serial, Sites};
 use wardline_store::{Store, StoreError};
 
@@ -76,15 +77,17 @@ impl Directory {
         self.changed.subscribe()
     }
 
-    /// Looks at the registry until it is told to stop. Who follows [`Directory::changes`] learns of a revocation within
+    /// Looks at the registry until it is told to stop: when it is told of a change, and from time to time. Who follows [`Directory::changes`] learns of a revocation within
     /// two polls and the time of a reload.
     pub async fn follow(&self, mut stop: watch::Receiver<bool>) {
         let mut turn = interval(REGISTRY_POLL);
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut bell = self.store.bell(Matter::Registry);
         loop {
             tokio::select! {
                 _gone = stop.wait_for(|stop| *stop) => return,
                 _at = turn.tick() => {}
+                () = bell.rung() => {}
             }
             self.refresh().await;
         }

@@ -22,6 +22,7 @@ use wardline_proto::v1::{AlarmKind, Alert, AlertEvent, AlertState, WaveformWindo
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
 use wardline_store::alert_signal::{Said, Signal};
 use wardline_store::alerts::StoredEvent;
+use wardline_store::bell::Matter;
 use wardline_store::{Store, StoreError};
 
 /// How often the log is looked at for what others have added.
@@ -179,10 +180,12 @@ impl AlertFeed {
         let mut turn = interval(FOLLOW);
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut known = 0;
+        let mut bell = self.store.bell(Matter::Registry);
         loop {
             tokio::select! {
                 _gone = stop.wait_for(|stop| *stop) => return,
                 _at = turn.tick() => {}
+                () = bell.rung() => {}
             }
             let seen = self.store.alert_heads().await;
             match (&seen, &self.wards.refresh(&self.store).await) {

@@ -10,6 +10,7 @@
 //! | worker | lease, passage, member, resend | lease, passage, member |
 //! | front | deletes resend | passage, resend |
 
+use crate::bell::{Matter, ring};
 use crate::db::{Record, Tx, args, signed};
 use crate::{Store, StoreError};
 use wardline_proto::PartitionId;
@@ -225,7 +226,10 @@ impl Store {
                       first_number = excluded.first_number, last_number = excluded.last_number";
         let front = hex(log);
         let values = args![&front, i64::from(partition), role, signed(first)?, signed(last)?];
-        self.db().run(upsert, values).await.map(drop)
+        let mut tx = self.db().begin().await?;
+        tx.run(upsert, values).await?;
+        ring(&mut tx, Matter::Wishes).await?;
+        tx.commit().await
     }
 
     /// Takes the wishes of all workers to a front: each is returned once.

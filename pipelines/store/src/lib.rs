@@ -12,6 +12,7 @@ pub mod alert_retention;
 pub mod alert_signal;
 pub mod alert_watch;
 pub mod alerts;
+pub mod bell;
 pub mod catalog;
 mod catalog_moment;
 pub mod cluster;
@@ -31,6 +32,7 @@ mod url;
 
 pub use url::StoreUrl;
 
+use bell::Bells;
 use db::{PgPlace, Pool};
 use registry::Reject;
 use sqlx::Executor;
@@ -39,6 +41,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Connections of PostgreSQL, and SQLite's connections that read.
@@ -98,6 +101,7 @@ impl StoreError {
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: Pool,
+    bells: Arc<Bells>,
 }
 
 impl Store {
@@ -162,14 +166,15 @@ impl Store {
             .connect_with(options.clone())
             .await?;
         let readers = SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).connect_lazy_with(options);
-        Ok(Self { pool: Pool::Sqlite { readers, writer } })
+        Ok(Self { pool: Pool::Sqlite { readers, writer }, bells: Arc::default() })
     }
 
     async fn postgres(pool: PgPoolOptions, url: &str) -> Result<Self, StoreError> {
         let options = PgConnectOptions::from_str(url).map_err(|_it_may_hold_a_password| StoreError::Url)?;
         let pool = pool.max_connections(CONNECTIONS_MAX).acquire_timeout(ACQUIRE_TIMEOUT);
         let pool = pool.connect_with(options).await?;
-        Ok(Self { pool: Pool::Postgres(PgPlace { pool, patience: STATEMENT_TIMEOUT }) })
+        let place = PgPlace { pool, patience: STATEMENT_TIMEOUT };
+        Ok(Self { pool: Pool::Postgres(place), bells: Arc::default() })
     }
 
     /// Sets how long one statement may take on PostgreSQL; 30 s otherwise. What takes longer fails, to be tried again.

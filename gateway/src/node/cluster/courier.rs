@@ -8,6 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use wardline_bus::flow::Resend;
 use wardline_bus::{Confirmed, FrontId, Notice, Number};
 use wardline_proto::PartitionId;
+use wardline_store::bell::Matter;
 use wardline_store::{Store, StoreError};
 
 const POLL: Duration = Duration::from_millis(500);
@@ -22,10 +23,12 @@ pub(super) async fn run(
     let mut turn = interval(POLL);
     turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failing = false;
+    let mut bell = store.bell(Matter::Wishes);
     loop {
         tokio::select! {
             _gone = stop.wait_for(|stop| *stop) => return Ok(()),
             _at = turn.tick() => {}
+            () = bell.rung() => {}
         }
         let carried = carry(&store, front, &notices).await;
         if let Err(error) = &carried

@@ -3,6 +3,7 @@
 use super::principals::PrincipalKind;
 use super::{Serial, Store};
 use crate::StoreError;
+use crate::bell::{Matter, ring};
 use crate::db::{Tx, args};
 use std::ops::{Deref, DerefMut};
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
@@ -77,7 +78,7 @@ impl ChangeTx {
         self.touched.push(Touched { kind, tenant: tenant.to_owned(), name: name.to_owned() });
     }
 
-    /// Writes down what was touched and commits. On disk when it returns.
+    /// Writes down what was touched, commits, and tells who waits for changes. On disk when it returns.
     pub(super) async fn commit(mut self) -> Result<(), StoreError> {
         if self.touched.is_empty() {
             self.touch(NOTHING, "", "");
@@ -90,6 +91,7 @@ impl ChangeTx {
         }
         let forget = "DELETE FROM registry_change WHERE version <= $1";
         self.tx.run(forget, args![self.version - VERSIONS_KEPT]).await?;
+        ring(&mut self.tx, Matter::Registry).await?;
         self.tx.commit().await
     }
 }

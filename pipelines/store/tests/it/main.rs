@@ -4,6 +4,7 @@
 
 mod alert_signals;
 mod alerts;
+mod bell;
 mod catalog;
 mod changes;
 mod enrolment;
