@@ -165,6 +165,10 @@ codes! {
     BusMisconfigured = "WL-BUS-004", 0;
     /// Bus: a partition takes records and commits none.
     BusWedged = "WL-BUS-005", 0;
+    /// Bus: the engine has no room for a topic of that size, so there is none.
+    BusTopicRefused = "WL-BUS-006", 0;
+    /// Bus: records of more fronts than a worker knows, or of another partition, are left.
+    BusCrowded = "WL-BUS-007", 0;
     /// The front is draining.
     Draining = "WL-SRV-001", 0x8B;
     /// The front is draining, and another takes its devices.

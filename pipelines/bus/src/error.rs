@@ -45,6 +45,9 @@ pub enum BusError {
     /// The topic exists and is not what the options say.
     #[error("topic differs: {0}")]
     TopicDiffers(String),
+    /// The topic is not there, and the engine has no room for it.
+    #[error("topic refused: {0}")]
+    TopicRefused(String),
     /// The engine knows us and will not let us.
     #[error("bus refused the identity or the permission: {0}")]
     Denied(String),
@@ -64,7 +67,8 @@ impl BusError {
             | Self::NotReady(_)
             | Self::Timeout(_)
             | Self::InProgress
-            | Self::Full(_) => ErrorKind::Retry,
+            | Self::Full(_)
+            | Self::TopicRefused(_) => ErrorKind::Retry,
             Self::TooLarge { .. } | Self::NoPartition(_) => ErrorKind::Reject,
             Self::TopicDiffers(_) | Self::Denied(_) | Self::Misconfigured(_) | Self::Closed => {
                 ErrorKind::Fatal
@@ -79,9 +83,15 @@ impl BusError {
                 Refusal::BusUnavailable
             }
             Self::Full(_) => Refusal::BusFull,
+            Self::TopicRefused(_) => Refusal::BusTopicRefused,
             Self::TooLarge { .. } | Self::NoPartition(_) => Refusal::BusRecord,
             Self::TopicDiffers(_) | Self::Denied(_) | Self::Misconfigured(_) => Refusal::BusMisconfigured,
         }
+    }
+
+    /// Tells whether nothing will come of it until an operator sees to it.
+    pub fn is_for_operator(&self) -> bool {
+        self.kind() == ErrorKind::Fatal || matches!(self, Self::TopicRefused(_))
     }
 
     /// Tells whether the connection it came from is thrown away: after it, nothing about the client is certain.

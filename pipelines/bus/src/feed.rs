@@ -20,6 +20,9 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// How often gaps are looked for.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// How often what was left is told of.
+const TELL: Duration = Duration::from_secs(10);
+
 /// For how long a record may be on its way from a front's log to the bus, microseconds. One that takes longer counts as
 /// of when it came.
 const IN_FLIGHT_US: i64 = 2_000_000;
@@ -31,12 +34,14 @@ pub struct FeedStats {
     duplicates: AtomicU64,
     resends: AtomicU64,
     unopened: AtomicU64,
+    left: AtomicU64,
 }
 
 impl FeedStats {
-    /// Returns records delivered, records that came again, resends asked for, and records that did not open.
-    pub fn counts(&self) -> [u64; 4] {
-        [&self.delivered, &self.duplicates, &self.resends, &self.unopened]
+    /// Returns records delivered, records that came again, resends asked for, records that did not open, and records of
+    /// one front too many or of another partition.
+    pub fn counts(&self) -> [u64; 5] {
+        [&self.delivered, &self.duplicates, &self.resends, &self.unopened, &self.left]
             .map(|count| count.load(Ordering::Relaxed))
     }
 
@@ -44,6 +49,7 @@ impl FeedStats {
         self.delivered.store(order.delivered, Ordering::Relaxed);
         self.duplicates.store(order.duplicates, Ordering::Relaxed);
         self.resends.store(order.resends, Ordering::Relaxed);
+        self.left.store(order.left, Ordering::Relaxed);
     }
 }
 
@@ -65,6 +71,8 @@ struct Intake {
     bus: Bus,
     partition: PartitionId,
     looked: Option<Position>,
+    /// What was left when it was last told, and when that may be again.
+    told: (u64, Instant),
 }
 
 impl Feed {
@@ -80,7 +88,9 @@ impl Feed {
         let order = Order::resume(checkpoint, PATIENCE);
         let (stats, begun) = (Arc::new(FeedStats::default()), Instant::now());
         let (bus, partition, looked, place) = (bus.clone(), checkpoint.partition, None, tail.place());
-        let intake = Intake { place, order, belt, sealer, wishes, stats, begun, bus, partition, looked };
+        let told = (0, begun);
+        let intake =
+            Intake { place, order, belt, sealer, wishes, stats, begun, bus, partition, looked, told };
         Ok(Self { tail, intake })
     }
 
@@ -175,6 +185,21 @@ impl Intake {
             let _asked_again_later = self.wishes.try_send(wish);
         }
         self.stats.note(self.order.stats());
+        self.tell();
+    }
+
+    /// Says that records were left, and that the operator has to see to it.
+    fn tell(&mut self) {
+        let (left, now) = (self.order.stats().left, Instant::now());
+        if left > self.told.0 && now >= self.told.1 {
+            let partition = self.partition.get();
+            tracing::warn!(
+                partition,
+                left,
+                "WL-BUS-007: records of too many fronts, or of another partition"
+            );
+            self.told = (left, now + TELL);
+        }
     }
 }
 

@@ -18,8 +18,10 @@ pub const BATCH_BYTES_MAX: usize = 768 * 1024;
 /// Connections to an engine that serves one of them serially.
 pub const CONNECTIONS_MAX: usize = 16;
 
-/// Fronts that one partition's order knows. Each costs a number, and its held records.
+/// Fronts that one partition's order hears at once: each costs its held records. Others are laid aside.
 pub const FRONTS_MAX: usize = 1024;
+/// Fronts whose next number one partition's order knows: 24 bytes each. A front's name lasts as long as its journal.
+pub const FRONTS_KNOWN_MAX: usize = u16::MAX as usize;
 /// Records held per front of a partition while an earlier one is missing. Later ones are asked for again.
 pub const HELD_RECORDS_MAX: usize = 1024;
 /// Bytes held per partition, all fronts together.
@@ -44,6 +46,7 @@ const _: () =
     assert!(BATCH_BYTES_MAX + RECORD_BYTES_MAX < 1024 * 1024, "a batch and one record fit a request");
 const _: () = assert!(SEGMENT_BYTES as i64 * 2 <= FETCH_BYTES_MAX as i64, "a fetch holds whole segments");
 const _: () = assert!(BATCH_RECORDS_MAX <= LANE_RECORDS_MAX, "a lane holds a batch");
+const _: () = assert!(FRONTS_MAX < FRONTS_KNOWN_MAX, "there is room beside those that are heard");
 const _: () = assert!(IN_FLIGHT_RECORDS_MAX <= LANE_RECORDS_MAX, "the relay never waits for room in a lane");
 const _: () = assert!(RESEND_RECORDS_MAX as usize <= HELD_RECORDS_MAX, "what is asked for can be held");
 /// Bytes of a partition's records that wait for a worker; the tail waits behind them.

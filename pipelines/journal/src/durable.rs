@@ -109,6 +109,15 @@ impl DurableWatch {
 }
 
 impl DurableWatch {
+    /// Waits for a state that this watch has not seen, for a loop that waits for other things too: a log that was closed
+    /// or has failed never has another one.
+    pub async fn next(&mut self) -> DurableState {
+        match self.changed().await {
+            Ok(state) => state,
+            Err(Lost) => std::future::pending().await,
+        }
+    }
+
     /// Waits until the record at `offset` is durable. `Lost` when it never will be. Wakes for nothing else.
     pub fn reached(&self, offset: Offset) -> Reached {
         Reached { waiter: self.waiter(), offset }

@@ -26,7 +26,7 @@ impl Cluster {
                 tokio::select! {
                     _gone = stop.wait_for(|stop| *stop) => return Ok(()),
                     // A failed journal has to show, and what is committed may have become durable since.
-                    _grown = durable.changed() => {}
+                    _grown = durable.next() => {}
                     more = replicated.changed() => if !more { return Ok(()) },
                 }
             }

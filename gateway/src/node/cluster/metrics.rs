@@ -37,6 +37,7 @@ pub(super) struct ClusterMetrics {
     waiting: Family<OfPartition, Gauge>,
     resends: Family<OfPartition, Gauge>,
     unopened: Family<OfPartition, Gauge>,
+    left: Family<OfPartition, Gauge>,
 }
 
 impl ClusterMetrics {
@@ -71,6 +72,8 @@ impl ClusterMetrics {
             "Records of a partition that did not open",
             self.unopened.clone(),
         );
+        let help = "Records of a partition that were left: of fronts past the bound, or of another partition";
+        cluster.register("left_records", help, self.left.clone());
     }
 
     /// Brings them up to date until it is told to stop.
@@ -96,11 +99,12 @@ impl ClusterMetrics {
                 lines.lock().unwrap_or_else(PoisonError::into_inner).iter()
             {
                 let label = || OfPartition { role: (*role).to_owned(), partition: *partition };
-                let [_delivered, _again, resends, unopened] = stats.counts();
+                let [_delivered, _again, resends, unopened, left] = stats.counts();
                 self.leases.get_or_create(&OfRole { role: (*role).to_owned() }).inc();
                 set(&self.waiting.get_or_create(&label()), belt.waiting() as u64);
                 set(&self.resends.get_or_create(&label()), resends);
                 set(&self.unopened.get_or_create(&label()), unopened);
+                set(&self.left.get_or_create(&label()), left);
             }
         }
     }

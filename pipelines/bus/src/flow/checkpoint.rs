@@ -4,14 +4,14 @@
 //! at  bytes  little endian
 //!  0      4  magic "WLC1"
 //!  4      2  partition
-//!  6      2  fronts, at most FRONTS_MAX
+//!  6      2  fronts, at most FRONTS_KNOWN_MAX
 //!  8      8  position to read on from
 //! 16  24 each  front (16), number to be delivered next (8); by front, ascending
 //!  -      4  CRC-32C of all before
 //! ```
 
 use crate::engine::Position;
-use crate::limits::FRONTS_MAX;
+use crate::limits::FRONTS_KNOWN_MAX;
 use crate::record::{FrontId, Number};
 use bytes::BufMut;
 use std::collections::BTreeMap;
@@ -49,7 +49,7 @@ impl Checkpoint {
         let mut out = Vec::with_capacity(HEAD_BYTES + self.fronts.len() * FRONT_BYTES + CRC_BYTES);
         out.put_slice(MAGIC);
         out.put_u16_le(self.partition.get());
-        // An order knows at most FRONTS_MAX fronts.
+        // An order knows at most FRONTS_KNOWN_MAX fronts.
         out.put_u16_le(u16::try_from(self.fronts.len()).unwrap_or(u16::MAX));
         out.put_u64_le(self.position.get());
         for (front, next) in &self.fronts {
@@ -70,7 +70,7 @@ impl Checkpoint {
         let (head, fronts) = head.split_first_chunk::<HEAD_BYTES>().ok_or(Undecodable)?;
         let [m0, m1, m2, m3, p0, p1, c0, c1, position @ ..] = *head;
         let count = usize::from(u16::from_le_bytes([c0, c1]));
-        if [m0, m1, m2, m3] != *MAGIC || count > FRONTS_MAX || fronts.len() != count * FRONT_BYTES {
+        if [m0, m1, m2, m3] != *MAGIC || count > FRONTS_KNOWN_MAX || fronts.len() != count * FRONT_BYTES {
             return Err(Undecodable);
         }
         let front = |chunk: &[u8]| {

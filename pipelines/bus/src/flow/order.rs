@@ -1,9 +1,12 @@
 //! The worker's half: each (front, partition) in the order of its numbers, each number once.
+//!
+//! Fronts that nothing is awaited of are laid aside when others need their place: of them the next number is kept. So
+//! names that come and go cost a number each, and none is forgotten, which would make old records new.
 
 use super::Resend;
 use super::checkpoint::Checkpoint;
 use crate::engine::Position;
-use crate::limits::{FRONTS_MAX, HELD_BYTES_MAX, HELD_RECORDS_MAX, RESEND_RECORDS_MAX};
+use crate::limits::{FRONTS_KNOWN_MAX, FRONTS_MAX, HELD_BYTES_MAX, HELD_RECORDS_MAX, RESEND_RECORDS_MAX};
 use crate::record::{Content, FrontId, Number, Record};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -27,7 +30,10 @@ pub enum Arrival {
     Dropped,
     /// A mark: nothing to deliver.
     Noted,
-    /// It is of another partition, or of one front too many: it should not be here. Nothing was changed.
+    /// It is of one front too many: of all others something is awaited, or too many are known. It is left, and missed
+    /// when there is a place.
+    Crowded,
+    /// It is of another partition: it should not be here. Nothing was changed.
     Foreign,
 }
 
@@ -42,6 +48,8 @@ pub struct OrderStats {
     pub dropped: u64,
     /// Requests for missing numbers.
     pub resends: u64,
+    /// Arrivals of one front too many, and of other partitions.
+    pub left: u64,
 }
 
 #[derive(Debug)]
@@ -52,6 +60,8 @@ struct Front {
     head: Number,
     held: BTreeMap<Number, (Position, Bytes)>,
     gap: Option<Gap>,
+    /// Which arrival its last one was.
+    heard: u64,
 }
 
 /// A gap that was noticed: from when on it is asked for, and how often it was.
@@ -67,7 +77,11 @@ struct Gap {
 pub struct Order {
     partition: wardline_proto::PartitionId,
     patience: Duration,
+    /// Those that records came from lately: [`FRONTS_MAX`] at most.
     fronts: BTreeMap<FrontId, Front>,
+    /// The next numbers of all others: with them [`FRONTS_KNOWN_MAX`] at most.
+    aside: BTreeMap<FrontId, Number>,
+    arrivals: u64,
     held_bytes: usize,
     /// The position after the last arrival.
     read: Position,
@@ -78,11 +92,12 @@ impl Order {
     /// Begins, or goes on from a checkpoint. A gap is asked for when it is older than `patience`: an engine may
     /// deliver a retry late.
     pub fn resume(checkpoint: &Checkpoint, patience: Duration) -> Self {
-        let front = |next: Number| Front { next, head: next, held: BTreeMap::new(), gap: None };
         Self {
             partition: checkpoint.partition,
             patience,
-            fronts: checkpoint.fronts.iter().map(|(id, next)| (*id, front(*next))).collect(),
+            fronts: BTreeMap::new(),
+            aside: checkpoint.fronts.clone(),
+            arrivals: 0,
             held_bytes: 0,
             read: checkpoint.position,
             stats: OrderStats::default(),
@@ -91,13 +106,18 @@ impl Order {
 
     /// Takes what was read at a position.
     pub fn arrive(&mut self, record: Record, position: Position, now: Duration) -> Arrival {
-        let known = self.fronts.contains_key(&record.front);
-        if record.partition != self.partition || (!known && self.fronts.len() >= FRONTS_MAX) {
-            self.read = self.read.max(position.next());
+        self.read = self.read.max(position.next());
+        if record.partition != self.partition {
+            self.stats.left += 1;
             return Arrival::Foreign;
         }
-        let new = || Front { next: Number::FIRST, head: Number::FIRST, held: BTreeMap::new(), gap: None };
-        let front = self.fronts.entry(record.front).or_insert_with(new);
+        self.arrivals += 1;
+        self.place(record.front);
+        let Some(front) = self.fronts.get_mut(&record.front) else {
+            self.stats.left += 1;
+            return Arrival::Crowded;
+        };
+        front.heard = self.arrivals;
         let arrival = match record.content {
             Content::Mark => {
                 front.head = front.head.max(record.n);
@@ -109,14 +129,33 @@ impl Order {
             }
         };
         front.note_gap(now, self.patience);
-        self.read = self.read.max(position.next());
         match &arrival {
             Arrival::InOrder { bodies, .. } => self.stats.delivered += bodies.len() as u64,
             Arrival::Duplicate => self.stats.duplicates += 1,
             Arrival::Dropped => self.stats.dropped += 1,
-            Arrival::Held | Arrival::Noted | Arrival::Foreign => {}
+            Arrival::Held | Arrival::Noted | Arrival::Crowded | Arrival::Foreign => {}
         }
         arrival
+    }
+
+    /// Finds a place for a front, if there is one.
+    fn place(&mut self, id: FrontId) {
+        if self.fronts.contains_key(&id) || (self.fronts.len() >= FRONTS_MAX && !self.lay_aside()) {
+            return;
+        }
+        let has_room = self.fronts.len() + self.aside.len() < FRONTS_KNOWN_MAX;
+        if let Some(next) = self.aside.remove(&id).or_else(|| has_room.then_some(Number::FIRST)) {
+            self.fronts.insert(id, Front::at(next));
+        }
+    }
+
+    /// Lays aside the front that was silent for longest, of those that nothing is awaited of.
+    fn lay_aside(&mut self) -> bool {
+        let complete = self.fronts.iter().filter(|(_, front)| front.next == front.head);
+        let id = complete.min_by_key(|(_, front)| front.heard).map(|(id, _)| *id);
+        let Some((id, front)) = id.and_then(|id| self.fronts.remove_entry(&id)) else { return false };
+        self.aside.insert(id, front.next);
+        true
     }
 
     /// Returns the requests that are due. Each is repeated until its first number comes, every time after twice the
@@ -139,10 +178,11 @@ impl Order {
     /// Returns what to keep with the delivered bodies' results, in their transaction. Reading on from it delivers
     /// exactly what comes next; what is held now is read once more.
     pub fn checkpoint(&self) -> Checkpoint {
+        let heard = self.fronts.iter().map(|(id, front)| (*id, front.next));
         Checkpoint {
             partition: self.partition,
             position: self.read_on(),
-            fronts: self.fronts.iter().map(|(id, front)| (*id, front.next)).collect(),
+            fronts: self.aside.iter().map(|(id, next)| (*id, *next)).chain(heard).collect(),
         }
     }
 
@@ -157,13 +197,6 @@ impl Order {
         self.fronts.values().any(|front| front.gap.is_some())
     }
 
-    /// Forgets a front whose log is gone for good and was delivered to its end; says whether it was known and
-    /// complete.
-    pub fn retire(&mut self, front: FrontId) -> bool {
-        let complete = self.fronts.get(&front).is_some_and(|f| f.next == f.head);
-        complete && self.fronts.remove(&front).is_some()
-    }
-
     /// Returns the counts.
     pub fn stats(&self) -> OrderStats {
         self.stats
@@ -171,6 +204,10 @@ impl Order {
 }
 
 impl Front {
+    fn at(next: Number) -> Self {
+        Self { next, head: next, held: BTreeMap::new(), gap: None, heard: 0 }
+    }
+
     fn take(&mut self, n: Number, position: Position, body: Bytes, held_bytes: &mut usize) -> Arrival {
         if n < self.next || self.held.contains_key(&n) {
             return Arrival::Duplicate;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::engine::Position;
-use crate::limits::{HELD_RECORDS_MAX, IN_FLIGHT_RECORDS_MAX};
+use crate::limits::{FRONTS_KNOWN_MAX, FRONTS_MAX, HELD_RECORDS_MAX, IN_FLIGHT_RECORDS_MAX};
 use crate::record::{Content, Record};
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -77,7 +77,64 @@ fn a_mark_shows_that_the_newest_records_are_missing() {
     assert_eq!(order.arrive(mark, Position::new(2), Duration::ZERO), Arrival::Noted);
     let wanted = Resend { front: front(1), partition: partition(0), first: number(2), last: number(3) };
     assert_eq!(order.resends(PATIENCE), [wanted]);
-    assert!(!order.retire(front(1)), "a front with a gap is not forgotten");
+}
+
+fn of(name: u32, n: u64) -> Record {
+    let mut id = [0; 16];
+    id[..4].copy_from_slice(&name.to_be_bytes());
+    Record { front: FrontId::new(id), ..record(0, n) }
+}
+
+#[test]
+fn fronts_that_come_and_go_are_laid_aside_and_none_is_forgotten() {
+    let (mut order, mut at) = (order(), 0);
+    let mut arrive = |order: &mut Order, record| {
+        at += 1;
+        order.arrive(record, Position::new(at), Duration::ZERO)
+    };
+    let many = FRONTS_MAX as u32 * 3;
+    for name in 0..many {
+        assert_eq!(arrive(&mut order, of(name, 1)), in_order(1, 1), "{name}");
+    }
+    for name in (0..many).rev() {
+        assert_eq!(arrive(&mut order, of(name, 1)), Arrival::Duplicate, "{name}: old, not new");
+        assert_eq!(arrive(&mut order, of(name, 2)), in_order(2, 2), "{name}");
+    }
+    let kept = order.checkpoint();
+    assert_eq!(kept.fronts.len(), many as usize);
+    assert!(kept.fronts.values().all(|next| *next == number(3)));
+    assert!(!order.has_gaps() && order.stats().left == 0);
+    let mut again = Order::resume(&kept, PATIENCE);
+    assert_eq!(arrive(&mut again, of(7, 2)), Arrival::Duplicate);
+    assert_eq!(again.checkpoint().fronts, kept.fronts);
+}
+
+#[test]
+fn a_front_too_many_is_counted_and_missed_when_there_is_a_place() {
+    let mut order = order();
+    let mut arrive = |record, at| order.arrive(record, Position::new(at), Duration::ZERO);
+    // Something is awaited of each.
+    for name in 0..FRONTS_MAX as u32 {
+        assert_eq!(arrive(of(name, 2), 2), Arrival::Held);
+    }
+    assert_eq!(arrive(of(9_999, 1), 3), Arrival::Crowded);
+    assert_eq!(arrive(of(5, 1), 4), in_order(1, 2), "now nothing is awaited of it");
+    let mark = Record { content: Content::Mark, ..of(9_999, 2) };
+    assert_eq!(arrive(mark, 5), Arrival::Noted, "its place is another's");
+    let wanted = |resend: &Resend| resend.front == of(9_999, 1).front && resend.last == number(1);
+    assert!(order.resends(PATIENCE).iter().any(wanted), "what was left is asked for");
+    assert_eq!(order.stats().left, 1);
+}
+
+#[test]
+fn names_are_bounded() {
+    let mut known = Checkpoint::new(partition(0));
+    known.fronts = (1..FRONTS_KNOWN_MAX as u32).map(|name| (of(name, 1).front, number(2))).collect();
+    let mut order = Order::resume(&known, PATIENCE);
+    let mut arrive = |record| order.arrive(record, Position::new(1), Duration::ZERO);
+    assert_eq!(arrive(of(0, 1)), in_order(1, 1), "the last one");
+    assert_eq!(arrive(of(FRONTS_KNOWN_MAX as u32, 1)), Arrival::Crowded);
+    assert_eq!(arrive(of(3, 2)), in_order(2, 2), "known ones go on");
 }
 
 #[test]

@@ -9,6 +9,10 @@ use async_nats::jetstream::stream::{ConsumerErrorKind, LastRawMessageErrorKind, 
 use async_nats::{ConnectError, ConnectErrorKind};
 use std::error::Error;
 
+/// "No suitable peers for placement": none that has the room, or not enough of them.
+const NO_PEERS: ErrorCode = ErrorCode(10005);
+/// "Stream max bytes exceeds account limit max stream bytes".
+const STREAM_EXCEEDS_ACCOUNT: ErrorCode = ErrorCode(10122);
 /// "Duplicate message id is in process": the client has no name for it.
 const DUPLICATE_IN_PROCESS: ErrorCode = ErrorCode(10158);
 
@@ -34,6 +38,25 @@ pub(super) fn request(what: &str, error: &impl Answer) -> BusError {
         Some(code) => server(code, format!("{what}: {error}")),
         None => lost(what, error),
     }
+}
+
+/// Judges an answer to the wish for a topic of so many bytes.
+pub(super) fn topic(error: &impl Answer, (name, bytes, replicas): (&str, i64, usize)) -> BusError {
+    let is_for_room = matches!(
+        error.code(),
+        Some(
+            NO_PEERS
+                | STREAM_EXCEEDS_ACCOUNT
+                | ErrorCode::ACCOUNT_RESOURCES_EXCEEDED
+                | ErrorCode::INSUFFICIENT_RESOURCES
+                | ErrorCode::STORAGE_RESOURCES_EXCEEDED
+        )
+    );
+    if is_for_room {
+        let wanted = format!("{name} of {bytes} bytes (cluster.topic_bytes_max) on {replicas} servers");
+        return BusError::TopicRefused(format!("jetstream: no room for {wanted}: {error}"));
+    }
+    request("make the stream", error)
 }
 
 /// Judges an error that is no answer of the server.

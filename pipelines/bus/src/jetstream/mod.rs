@@ -111,7 +111,7 @@ impl JetStream {
             None => context
                 .create_stream(wanted.clone())
                 .await
-                .map_err(|e| fault::request("make the stream", &e))?,
+                .map_err(|e| fault::topic(&e, (&wanted.name, wanted.max_bytes, wanted.num_replicas)))?,
         };
         let has = &found.cached_info().config;
         let mut subjects = has.subjects.clone();

@@ -195,7 +195,7 @@ impl Outlet {
                 () = stopped(&mut stop), if ends_at.is_none() => {
                     ends_at = Some(Instant::now() + DRAIN_MAX);
                 }
-                _grown = self.durable.changed(), if !more && ends_at.is_none() => {}
+                _grown = self.durable.next(), if !more && ends_at.is_none() => {}
                 Some(answer) = self.answers.join_next() => self.answered(answer?),
                 Some(notice) = notices.recv() => self.noticed(&notice),
                 _at = tick.tick() => self.turn().await?,

@@ -99,6 +99,11 @@ impl Bus {
         health
     }
 
+    /// Returns what an operator has to mend before the engine is reached for the first time; nothing once it was.
+    pub fn trouble(&self) -> Option<BusError> {
+        self.pool.trouble()
+    }
+
     /// Returns the counts.
     pub fn stats(&self) -> BusStats {
         self.pool.counters.snapshot()

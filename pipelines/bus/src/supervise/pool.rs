@@ -25,17 +25,22 @@ struct Slot {
     not_before: Option<Instant>,
 }
 
+/// Whether there ever was a connection, and why not.
+#[derive(Default)]
+struct Standing(std::sync::Mutex<(bool, Option<BusError>)>);
+
 pub(super) struct Pool {
     engine: Arc<dyn Engine>,
     pub(super) options: BusOptions,
     pub(super) counters: Counters,
     slots: Vec<Mutex<Slot>>,
+    trouble: Standing,
 }
 
 impl Pool {
     pub(super) fn new(engine: Arc<dyn Engine>, options: BusOptions) -> Self {
         let slots = (0..connections(engine.connections())).map(|_| Mutex::default()).collect();
-        Self { engine, options, counters: Counters::default(), slots }
+        Self { engine, options, counters: Counters::default(), slots, trouble: Standing::default() }
     }
 
     pub(super) fn engine(&self) -> &dyn Engine {
@@ -61,7 +66,9 @@ impl Pool {
         if slot.not_before.is_some_and(|at| Instant::now() < at) {
             return Err(BusError::Unavailable("the last attempt failed, the next one waits".into()));
         }
-        match within(self.options.connect_timeout, "connect", self.engine.connect()).await {
+        let connected = within(self.options.connect_timeout, "connect", self.engine.connect()).await;
+        self.trouble.note(connected.as_ref().err());
+        match connected {
             Ok(client) => {
                 add(&self.counters.connects, 1);
                 slot.generation += 1;
@@ -71,11 +78,16 @@ impl Pool {
             }
             Err(error) => {
                 slot.back_off(&self.options);
-                let engine = self.engine.name();
-                tracing::warn!(engine, %error, failures = slot.failures, "bus: no connection");
+                let (engine, code) = (self.engine.name(), error.refusal().code());
+                tracing::warn!(engine, code, %error, failures = slot.failures, "bus: no connection");
                 Err(error)
             }
         }
+    }
+
+    /// Returns what an operator has to mend before the first connection can be made.
+    pub(super) fn trouble(&self) -> Option<BusError> {
+        self.trouble.lock().1.clone()
     }
 
     /// Throws a client away when the error leaves it in doubt, unless somebody else did so before.
@@ -100,6 +112,25 @@ impl Pool {
         let not_before = self.slot(partition).lock().await.not_before;
         let least = Instant::now() + self.options.backoff_min;
         tokio::time::sleep_until(not_before.map_or(least, |at| at.max(least))).await;
+    }
+}
+
+impl Standing {
+    /// Notes how an attempt ended. After the first connection nothing is in the way any more: what comes then passes,
+    /// or shows as what waits.
+    fn note(&self, failed: Option<&BusError>) {
+        let mut standing = self.lock();
+        let is_joined = standing.0 || failed.is_none();
+        let error = failed.filter(|error| !is_joined && error.is_for_operator()).cloned();
+        // A server that does not answer says nothing about what the one before has said.
+        if is_joined || error.is_some() {
+            *standing = (is_joined, error);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, (bool, Option<BusError>)> {
+        // What is behind the lock is never left half changed.
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

@@ -55,6 +55,7 @@ async fn jetstream_conforms() {
     let differs = JetStream::new(JetStreamOptions { topic: differs, ..options(&nats, "differs") }).unwrap();
     conformance::another_topic_is_refused(engine(&nats, "differs"), Arc::new(differs)).await;
     a_full_stream_refuses_and_keeps_what_it_has(&nats).await;
+    a_topic_without_room_is_refused_by_its_code(&nats).await;
 }
 
 async fn a_full_stream_refuses_and_keeps_what_it_has(nats: &Nats) {
@@ -78,6 +79,21 @@ async fn a_full_stream_refuses_and_keeps_what_it_has(nats: &Nats) {
     let got = read(&mut bus.tail(partition(0), Position::EARLIEST).unwrap(), taken as usize).await;
     assert!(got.iter().map(|(_, record)| record.n.get()).eq(1..=taken), "the oldest is still there");
     println!("  a full stream refuses after {taken} records of 100 kB and keeps them");
+}
+
+async fn a_topic_without_room_is_refused_by_its_code(nats: &Nats) {
+    // The servers have 2 GB each.
+    let large = Topic { bytes_max: Topic::default().bytes_max, ..options(nats, "large").topic };
+    let engine = JetStream::new(JetStreamOptions { topic: large, ..options(nats, "large") }).unwrap();
+    let bus = bus(Arc::new(engine), brisk());
+    assert!(bus.trouble().is_none());
+    let refused = bus.submit(&outgoing(0, 1)).await.unwrap().position().await.unwrap_err();
+    let (code, told) = (refused.refusal().code(), refused.to_string());
+    assert_eq!((code, refused.kind()), ("WL-BUS-006", wardline_bus::ErrorKind::Retry), "{told}");
+    assert!(told.contains("large of 274877906944 bytes (cluster.topic_bytes_max) on 3 servers"), "{told}");
+    let trouble = bus.trouble().expect("an operator has to see to it");
+    assert_eq!(trouble.to_string(), told);
+    println!("  {told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

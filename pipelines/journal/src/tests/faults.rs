@@ -43,6 +43,23 @@ fn a_failed_sync_poisons_the_log() {
     strike(Fault::Sync, 2);
 }
 
+#[tokio::test]
+async fn a_loop_that_follows_a_failed_log_is_woken_once_and_does_not_spin() {
+    let disk = FaultStorage::new(1, DISK_BYTES);
+    let journal = open(&disk).unwrap();
+    let mut watch = journal.durable();
+    disk.inject(Fault::Sync, 0);
+    let ticket = journal.append(record(*b"lost")).unwrap();
+    assert!(tokio::task::spawn_blocking(move || ticket.wait(&journal.durable())).await.unwrap().is_err());
+    let mut woken = 0;
+    while let Ok(state) = tokio::time::timeout(Duration::from_millis(200), watch.next()).await {
+        assert_eq!(state, DurableState::Failed);
+        woken += 1;
+        assert!(woken < 10, "it spins");
+    }
+    assert_eq!(woken, 1);
+}
+
 #[test]
 fn a_short_write_poisons_the_log() {
     for bytes in [0, 1, 39, 40, 300, 760] {
