@@ -6,9 +6,14 @@ use std::sync::Arc;
 use wardline_alert::{AlertDesk, AlertFeed, AlertMetrics, AlertWorker, Watchdog, WatchdogOptions};
 
 impl Parts {
-    /// Starts the sinks of the settings.
-    pub(super) fn webhooks(&mut self, feed: AlertFeed, metrics: Arc<AlertMetrics>) -> Result<(), NodeError> {
+    /// Starts the sinks of the settings; before the engine, whose first alert is theirs too.
+    pub(super) async fn webhooks(
+        &mut self,
+        feed: AlertFeed,
+        metrics: Arc<AlertMetrics>,
+    ) -> Result<(), NodeError> {
         let webhooks = Webhooks::load(&self.options.webhooks).map_err(NodeError::Webhooks)?;
+        webhooks.expect(&self.store).await?;
         if !webhooks.is_empty() {
             self.tasks.spawn(TaskKind::Webhooks, |stop| async move {
                 webhooks.run(feed, metrics, stop).await;

@@ -18,6 +18,9 @@ use wardline_journal::{DurableState, Journal};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// Says what is in the way of this node's work, in words for an operator.
+pub(super) type Trouble = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// What is shown.
 pub(super) struct HttpState {
     pub(super) registry: Registry,
@@ -27,6 +30,7 @@ pub(super) struct HttpState {
     pub(super) revocations: Option<Arc<Revocations>>,
     pub(super) ended: watch::Receiver<Option<TaskKind>>,
     pub(super) draining: watch::Receiver<bool>,
+    pub(super) trouble: Option<Trouble>,
 }
 
 /// The journal's counters, brought up to date when they are asked for.
@@ -109,8 +113,8 @@ async fn crl(State(state): State<Arc<HttpState>>) -> Response {
     }
 }
 
-/// Ready is who can acknowledge and will go on to: the journal works, audit can be written, every vital task runs, and
-/// nobody has told the node to stop.
+/// Ready is who can acknowledge and will go on to: the journal works, audit can be written, every vital task runs,
+/// nothing is in the way that an operator has to see to, and nobody has told the node to stop.
 async fn ready(State(state): State<Arc<HttpState>>) -> (StatusCode, String) {
     let why = if *state.draining.borrow() {
         Some("draining".to_owned())
@@ -119,7 +123,8 @@ async fn ready(State(state): State<Arc<HttpState>>) -> (StatusCode, String) {
     } else if state.front.as_ref().is_some_and(|front| !front.can_audit()) {
         Some("audit events cannot be journaled".to_owned())
     } else {
-        (*state.ended.borrow()).map(|kind| format!("{kind:?} has ended"))
+        let ended = (*state.ended.borrow()).map(|kind| format!("{kind:?} has ended"));
+        ended.or_else(|| state.trouble.as_ref().and_then(|trouble| trouble()))
     };
     why.map_or((StatusCode::OK, "ok\n".to_owned()), |why| {
         (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"))

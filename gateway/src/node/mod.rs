@@ -37,7 +37,7 @@ use crate::front::{
 use crate::operate::{self, DataDir};
 use crate::registry_service::{self, RegistryParts};
 use crate::tls_listener::{TlsBounds, TlsListener, TlsListenerMetrics};
-use http::{HttpState, JournalMetrics};
+use http::{HttpState, JournalMetrics, Trouble};
 use prometheus_client::registry::Registry;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -261,7 +261,7 @@ impl Parts {
         let notices = roles.has(Role::Front).then_some(notices);
         let archive = if roles.has(Role::Archive) { tier.archive(&mut self, notices).await? } else { None };
         // The engine notes the journal's end before the front can move it.
-        let alert = tier.alert(&mut self)?;
+        let alert = tier.alert(&mut self).await?;
         if roles.has(Role::Api) {
             self.grpc(grpc, alert.clone())?;
         }
@@ -280,7 +280,7 @@ impl Parts {
         self.tasks.spawn(TaskKind::Certificates, |stop| self.tls.clone().watch(stop));
         let registry = std::mem::take(&mut self.registry);
         let draining = watch::Sender::new(false);
-        self.http(http, registry, front.clone(), enrol, draining.subscribe());
+        self.http(http, registry, (front.clone(), enrol), (draining.subscribe(), tier.trouble()));
         let feed = alert.map(|(feed, _metrics)| feed);
         let drain = self.options.front.drain;
         let Self { journal, store, auditor, tls, tasks, .. } = self;
@@ -360,14 +360,13 @@ impl Parts {
         &mut self,
         on: TcpListener,
         mut registry: Registry,
-        front: Option<FrontHandle>,
-        revocations: Option<Arc<Revocations>>,
-        draining: watch::Receiver<bool>,
+        (front, revocations): (Option<FrontHandle>, Option<Arc<Revocations>>),
+        (draining, trouble): (watch::Receiver<bool>, Option<Trouble>),
     ) {
         let metrics = JournalMetrics::default();
         metrics.register(&mut registry);
         let (journal, ended) = (self.journal.clone(), self.tasks.ended());
-        let state = HttpState { registry, journal, metrics, front, revocations, ended, draining };
+        let state = HttpState { registry, journal, metrics, front, revocations, ended, draining, trouble };
         self.tasks.spawn(TaskKind::Http, |stop| http::serve(on, Arc::new(state), stop));
     }
 }

@@ -43,6 +43,15 @@ impl Tier {
         }
     }
 
+    /// Returns what says why this node cannot work with the others.
+    pub(super) fn trouble(&self) -> Option<super::http::Trouble> {
+        match self {
+            Self::One => None,
+            #[cfg(feature = "cluster")]
+            Self::Many(cluster) => Some(cluster.trouble()),
+        }
+    }
+
     /// Returns what publishes have to pass besides being durable here.
     #[cfg_attr(
         not(feature = "cluster"),
@@ -73,18 +82,19 @@ impl Tier {
     }
 
     /// Decides on alarms.
-    pub(super) fn alert(
+    pub(super) async fn alert(
         &self,
         parts: &mut Parts,
     ) -> Result<Option<(AlertFeed, Arc<AlertMetrics>)>, NodeError> {
         let decides = parts.options.roles.has(Role::Alert);
         match self {
-            Self::One => decides.then(|| parts.alert()).transpose(),
+            Self::One if decides => parts.alert().await.map(Some),
+            Self::One => Ok(None),
             // Whoever serves subscribers reads what others decide.
             #[cfg(feature = "cluster")]
             Self::Many(cluster) => {
                 let told = decides || parts.options.roles.has(Role::Api);
-                told.then(|| cluster.alert(parts)).transpose()
+                if told { cluster.alert(parts).await.map(Some) } else { Ok(None) }
             }
         }
     }
@@ -112,7 +122,7 @@ impl Parts {
         Ok(handle)
     }
 
-    pub(super) fn alert(&mut self) -> Result<(AlertFeed, Arc<AlertMetrics>), NodeError> {
+    pub(super) async fn alert(&mut self) -> Result<(AlertFeed, Arc<AlertMetrics>), NodeError> {
         let metrics = Arc::new(AlertMetrics::default());
         metrics.register(&mut self.registry);
         let (journal, store) = (self.journal.clone(), self.store.clone());
@@ -120,7 +130,7 @@ impl Parts {
         let worker = AlertWorker::new(options, journal, store, self.keyring.clone(), metrics.clone())?;
         let feed = worker.feed();
         self.watch_alerts(&worker, metrics.clone());
-        self.webhooks(feed.clone(), metrics.clone())?;
+        self.webhooks(feed.clone(), metrics.clone()).await?;
         self.tasks.spawn(TaskKind::Alert, |stop| async move {
             worker.run(stop).await.map_err(|error| error.to_string())
         });

@@ -83,7 +83,7 @@ impl Default for ArchiveOptions {
             compact_bytes: 32 * 1024 * 1024,
             retired_grace: Duration::from_secs(600),
             retry_min: Duration::from_millis(100),
-            retry_max: Duration::from_secs(30),
+            retry_max: Duration::from_secs(5),
             drain_max: Duration::from_secs(20),
         }
     }

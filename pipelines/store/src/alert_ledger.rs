@@ -4,7 +4,7 @@ mod write;
 
 pub use write::Confirmation;
 
-use crate::db::{Record, args, signed};
+use crate::db::{Arg, Record, args, signed};
 use crate::outbox::{self, Change};
 use crate::{Store, StoreError};
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
@@ -62,6 +62,24 @@ pub struct ListenerRow {
     pub misses: String,
 }
 
+impl ListenerRow {
+    fn args<'a>(&'a self, sites: &'a str) -> Result<[Arg<'a>; 11], StoreError> {
+        Ok([
+            Arg::Text(self.tenant.as_str()),
+            Arg::Text(&self.listener),
+            Arg::Text(sites),
+            Arg::Text(self.state.name()),
+            Arg::Int(self.lease_us),
+            Arg::Int(self.leased_until_us),
+            Arg::Int(self.behind_us),
+            Arg::Int(self.opened_at_us),
+            Arg::Int(signed(self.sent)?),
+            Arg::Int(signed(self.confirmed)?),
+            Arg::Text(&self.misses),
+        ])
+    }
+}
+
 /// An event that was handed to a listener's connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sent {
@@ -114,20 +132,18 @@ impl Store {
                       confirmed = CASE WHEN alert_listener.confirmed > $10 THEN alert_listener.confirmed ELSE $10 END \
                       WHERE excluded.lease_us > 0 OR alert_listener.lease_us = 0 OR alert_listener.leased_until_us = 0";
         let sites = listener.sites.join(",");
-        let values = args![
-            listener.tenant.as_str(),
-            &listener.listener,
-            &sites,
-            listener.state.name(),
-            listener.lease_us,
-            listener.leased_until_us,
-            listener.behind_us,
-            listener.opened_at_us,
-            signed(listener.sent)?,
-            signed(listener.confirmed)?,
-            &listener.misses,
-        ];
+        let values = &listener.args(&sites)?;
         Ok(self.db().run(upsert, values).await? > 0)
+    }
+
+    /// Notes somebody who will subscribe, unless its name is known: from its cursor on everything is owed to it. Says
+    /// whether it was not known.
+    pub async fn expect_listener(&self, listener: &ListenerRow) -> Result<bool, StoreError> {
+        let insert = "INSERT INTO alert_listener (tenant, listener, sites, state, lease_us, leased_until_us, behind_us, \
+                      opened_at_us, sent, confirmed, misses) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+                      ON CONFLICT (tenant, listener) DO NOTHING";
+        let sites = listener.sites.join(",");
+        Ok(self.db().run(insert, &listener.args(&sites)?).await? > 0)
     }
 
     /// Notes how a listener stands, when it is still the subscription of `opened_at_us`.

@@ -49,6 +49,37 @@ async fn settings(receiver: &Receiver, secret: &std::path::Path) -> WebhookSetti
     toml::from_str(&text).unwrap()
 }
 
+async fn until(what: &str, is_so: &dyn Fn() -> bool) {
+    let so = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), so).await.unwrap_or_else(|_| panic!("{what}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_sink_hears_what_was_raised_before_anybody_served_it() {
+    let rig = Rig::new().await;
+    let (receiver, folder) = (Receiver::default(), tempfile::tempdir().unwrap());
+    let settings = settings(&receiver, &folder.path().join("secret")).await;
+    let webhooks = Webhooks::load(&[settings]).unwrap();
+    webhooks.expect(rig.feed.store()).await.unwrap();
+    let mut client = rig.client(&rig.ca.issue(&service("demo"))).await.unwrap();
+    let mut stream = client.subscribe(SubscribeRequest::default()).await.unwrap().into_inner();
+    rig.alarms(1, 3);
+    assert_eq!(events(&mut stream, 6).await.len(), 6, "all of it is stored");
+    // Another node with the same settings changes nothing.
+    webhooks.expect(rig.feed.store()).await.unwrap();
+    let (stop, stopped) = watch::channel(false);
+    let running = tokio::spawn(webhooks.run(rig.feed.clone(), rig.metrics.clone(), stopped));
+    until("it has everything", &|| receiver.cursors.lock().unwrap().len() >= 6).await;
+    assert_eq!(receiver.cursors.lock().unwrap()[..6], [1, 2, 3, 4, 5, 6]);
+    stop.send_replace(true);
+    running.await.unwrap();
+    rig.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_sink_is_an_alarm_delays_nobody_and_hears_everything_when_it_is_back() {
     let rig = Rig::new().await;
@@ -57,14 +88,6 @@ async fn a_dead_sink_is_an_alarm_delays_nobody_and_hears_everything_when_it_is_b
     let webhooks = Webhooks::load(&[settings]).unwrap();
     let (stop, stopped) = watch::channel(false);
     let running = tokio::spawn(webhooks.run(rig.feed.clone(), rig.metrics.clone(), stopped));
-    let until = async |what: &str, is_so: &dyn Fn() -> bool| {
-        let so = async {
-            while !is_so() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), so).await.unwrap_or_else(|_| panic!("{what}"));
-    };
     until("it is asked whether it is there", &|| *receiver.heartbeats.lock().unwrap() > 0).await;
     receiver.is_dead.store(true, Ordering::Relaxed);
     let ward = rig.ca.issue(&service("demo"));

@@ -21,6 +21,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use wardline_alert::{AlertFeed, AlertMetrics};
+use wardline_store::alert_ledger::Hearing;
+use wardline_store::{Store, StoreError};
 
 /// The sinks of a node, ready to run.
 pub struct Webhooks {
@@ -49,6 +51,18 @@ impl Webhooks {
     /// Says whether there are none.
     pub fn is_empty(&self) -> bool {
         self.posters.is_empty()
+    }
+
+    /// Notes the sinks that the ledger does not know: what is raised from here on is owed to them, whoever serves them,
+    /// and whenever that begins.
+    pub async fn expect(&self, store: &Store) -> Result<(), StoreError> {
+        for Poster { name, checked, .. } in &self.posters {
+            let cursor = store.alert_head(&checked.tenant).await?;
+            if store.expect_listener(&checked.row(cursor, Hearing::Gone)).await? {
+                tracing::info!(sink = name, cursor, "a new webhook hears what comes after this");
+            }
+        }
+        Ok(())
     }
 
     /// Serves all sinks until told to stop, each in a task of its own: none waits for another.

@@ -1,11 +1,14 @@
 //! What an operator says of a sink, and whether it may be so.
 
+use crate::front::now_us;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use wardline_alert::Selection;
+use wardline_alert::limits::BEHIND_SECONDS;
 use wardline_proto::v1::{AlarmKind, Priority};
 use wardline_proto::{DeviceId, TenantId};
+use wardline_store::alert_ledger::{Hearing, ListenerRow};
 
 /// Sinks of one node.
 pub(super) const SINKS_MAX: usize = 16;
@@ -97,6 +100,27 @@ pub(super) struct Checked {
     pub(super) timeout: Duration,
     pub(super) heartbeat: Duration,
     pub(super) lease: Duration,
+}
+
+impl Checked {
+    /// Makes the sink's row of the ledger: it has taken everything up to a cursor.
+    pub(super) fn row(&self, cursor: u64, state: Hearing) -> ListenerRow {
+        let us = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        let (now_us, lease_us) = (now_us(), us(self.lease));
+        ListenerRow {
+            tenant: self.tenant.clone(),
+            listener: self.listener.clone(),
+            sites: self.selection.sites.clone(),
+            state,
+            lease_us,
+            leased_until_us: now_us + lease_us,
+            behind_us: i64::from(BEHIND_SECONDS) * 1_000_000,
+            opened_at_us: now_us,
+            sent: 0,
+            confirmed: cursor,
+            misses: self.selection.misses(),
+        }
+    }
 }
 
 impl WebhookSettings {

@@ -10,10 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
-use wardline_alert::limits::BEHIND_SECONDS;
 use wardline_alert::{AlertFeed, AlertMetrics, SharedFeed};
 use wardline_proto::v1::AlertEvent;
-use wardline_store::alert_ledger::{Confirmation, Hearing, ListenerRow};
+use wardline_store::alert_ledger::{Confirmation, Hearing};
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
@@ -72,7 +71,7 @@ impl Sink {
         }
     }
 
-    /// Takes up where the ledger says that this sink stands; a new one begins with the next event.
+    /// Takes up where the ledger says that this sink stands; one that it does not know begins with the next event.
     async fn open(&self) -> Option<Stand> {
         let checked = &self.poster.checked;
         let opened = async {
@@ -83,20 +82,7 @@ impl Sink {
                 Some(row) => row.confirmed,
                 None => store.alert_head(&checked.tenant).await?,
             };
-            let (now_us, lease_us) = (now_us(), us(checked.lease));
-            let row = ListenerRow {
-                tenant: checked.tenant.clone(),
-                listener: checked.listener.clone(),
-                sites: checked.selection.sites.clone(),
-                state: Hearing::Listening,
-                lease_us,
-                leased_until_us: now_us + lease_us,
-                behind_us: i64::from(BEHIND_SECONDS) * 1_000_000,
-                opened_at_us: now_us,
-                sent: 0,
-                confirmed: cursor,
-                misses: checked.selection.misses(),
-            };
+            let row = checked.row(cursor, Hearing::Listening);
             let declared = self.ledger.open(Declared { row: Arc::new(row) }).await?;
             let shared = self.feed.shared(&checked.tenant).await?;
             Ok::<_, wardline_alert::FeedError>(Stand {
@@ -228,10 +214,6 @@ fn backoff(failures: u32) -> Duration {
     // Without chance it is the whole of it.
     let part = SystemRandom::new().fill(&mut random).map_or(255, |()| u32::from(random[0]));
     longest / 2 + longest * part / 510
-}
-
-fn us(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! Holds leases of one role and works on what they name: takes, gives back, takes over, starts anew.
 //!
 //! On an error of the database it goes on with what it holds: whatever it does by mistake fails when it commits. Work
-//! that ends while its lease is ours is started again after a pause, from what is committed.
+//! that ends while its lease is ours is started again after a pause, from what is committed. Work that does not move any
+//! more is cut off and its lease given back: whoever takes it next does so with another epoch. So is a lease that is
+//! ours without anybody here working under it, because the answer to taking it, or to giving it back, was lost.
 
 use super::balance::{Balance, Plan};
+use super::pulse::Pulse;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -12,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
-use wardline_store::cluster::Claim;
+use wardline_store::cluster::{Claim, LeaseRow, Share};
 use wardline_store::{Store, StoreError};
 
 /// Signs of life in the time that a lease lasts.
@@ -24,7 +27,7 @@ const END_MAX: Duration = Duration::from_secs(20);
 
 /// What is done under a claim, until the flag turns true.
 pub(super) type Work = Arc<
-    dyn Fn(Claim, watch::Receiver<bool>) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>>
+    dyn Fn(Claim, watch::Receiver<bool>, Pulse) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>>
         + Send
         + Sync,
 >;
@@ -37,12 +40,15 @@ pub(super) struct Leases {
     /// Unique for each start of a process.
     pub(super) holder: String,
     pub(super) lease: Duration,
+    /// How long work may show no pulse before it counts as hanging; nothing for work that need not.
+    pub(super) patience: Option<Duration>,
     pub(super) work: Work,
 }
 
 struct Held {
     claim: Claim,
     stop: watch::Sender<bool>,
+    pulse: Pulse,
     task: Option<JoinHandle<Result<(), String>>>,
     restart_at: Instant,
     giving: bool,
@@ -96,6 +102,14 @@ impl Leases {
             }
             ours
         });
+        for row in own.iter().filter(|row| !held.contains_key(&row.partition)) {
+            tracing::warn!(
+                role = self.role,
+                partition = row.partition,
+                "a lease of ours that nobody works under"
+            );
+            self.release(&self.claim(row)).await;
+        }
         for partition in give {
             if let Some(held) = held.get_mut(&partition) {
                 held.giving = true;
@@ -113,15 +127,24 @@ impl Leases {
         Ok(())
     }
 
-    fn start(&self, claim: Claim) -> Held {
-        let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn((self.work)(claim.clone(), stopped));
-        Held { claim, stop, task: Some(task), restart_at: Instant::now() + RESTART, giving: false }
+    /// Returns the claim of a row that is ours.
+    fn claim(&self, row: &LeaseRow) -> Claim {
+        let share = Share { partition: row.partition, of: self.partitions };
+        Claim { role: self.role, share, holder: self.holder.clone(), epoch: row.epoch }
     }
 
-    /// Starts work again that ended, and gives back what has ended on purpose.
+    fn start(&self, claim: Claim) -> Held {
+        let (stop, stopped) = watch::channel(false);
+        let pulse = Pulse::new();
+        let task = tokio::spawn((self.work)(claim.clone(), stopped, pulse.clone()));
+        Held { claim, stop, pulse, task: Some(task), restart_at: Instant::now() + RESTART, giving: false }
+    }
+
+    /// Starts work again that ended, and gives back what has ended on purpose, or hangs.
     async fn tend(&self, held: &mut BTreeMap<u16, Held>) {
         let mut given = Vec::new();
+        // Its lease is found without work at the next turn.
+        held.retain(|_, held| !self.cut_off(held));
         for (partition, held) in held.iter_mut() {
             let Some(task) = held.task.take_if(|task| task.is_finished()) else {
                 if held.task.is_none() && Instant::now() >= held.restart_at {
@@ -148,10 +171,22 @@ impl Leases {
         }
     }
 
+    /// Cuts work off that hangs. What of it cannot be stopped commits nothing: that is done by what was cut off.
+    fn cut_off(&self, held: &Held) -> bool {
+        let Some(task) = held.task.as_ref().filter(|task| !task.is_finished()) else { return false };
+        let (silent, partition) = (held.pulse.silent(), held.claim.share.partition);
+        let hangs = self.patience.is_some_and(|patience| silent > patience);
+        if hangs {
+            tracing::error!(role = self.role, partition, ?silent, "work on a partition hangs and is cut off");
+            task.abort();
+        }
+        hangs
+    }
+
     async fn release(&self, claim: &Claim) {
         match self.store.release_lease(claim).await {
             Ok(()) => tracing::info!(role = self.role, partition = claim.share.partition, "lease given back"),
-            // It runs out.
+            // It is found without work, and given back then.
             Err(error) => tracing::warn!(role = self.role, %error, "lease not given back"),
         }
     }
@@ -175,3 +210,6 @@ impl Leases {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,10 +13,12 @@ mod courier;
 mod gates;
 mod leases;
 mod metrics;
+mod pulse;
 mod roles;
 mod trim;
 
 use super::cluster_options::{ClusterOptions, EngineKind};
+use super::http::Trouble;
 use super::{NodeError, Parts, TaskKind};
 use metrics::{ClusterMetrics, Lines};
 use std::sync::Arc;
@@ -92,6 +94,12 @@ impl Cluster {
         let shown = (bus.clone(), stats, lines.clone());
         parts.tasks.spawn(TaskKind::Notices, |stop| metrics.follow(shown, stop));
         Ok(Some(Self { bus, sealer, holder, options, replicated, lines }))
+    }
+
+    /// Says what an operator has to mend before the bus is reached for the first time.
+    pub(super) fn trouble(&self) -> Trouble {
+        let bus = self.bus.clone();
+        Arc::new(move || bus.trouble().map(|error| format!("{}: {error}", error.refusal().code())))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::leases::{Leases, Work};
 use super::metrics::Lines;
+use super::pulse::Pulse;
 use super::{ALERT, ARCHIVE, Cluster, OUTBOX, TRIM, WATCH, WEBHOOKS, trim};
 use crate::alert_service::Webhooks;
 use crate::audit::relay::Relay;
@@ -23,6 +24,10 @@ use wardline_store::cluster::{Claim, LeaseRow};
 
 /// Wishes on their way to the database; one that finds no room is made again.
 const WISHES_MAX: usize = 16;
+/// How long work may not move before it is cut off: longer than any wait of it, and than a merge of files.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// The same of what decides on alarms, at least: longer than a turn of it takes on a machine with too much to do.
+const ALARM_PATIENCE_MIN: Duration = Duration::from_secs(5);
 /// How often the engines' leases are looked at.
 const LISTEN: Duration = Duration::from_secs(1);
 
@@ -37,10 +42,11 @@ struct Line {
 
 impl Cluster {
     /// Takes part in a role.
-    pub(in crate::node) fn hold(
+    fn hold(
         &self,
         parts: &mut Parts,
         (kind, role, partitions): (TaskKind, &'static str, u16),
+        patience: Option<Duration>,
         work: Work,
     ) {
         let leases = Leases {
@@ -49,6 +55,7 @@ impl Cluster {
             partitions,
             holder: self.holder.clone(),
             lease: self.options.lease(),
+            patience,
             work,
         };
         parts.tasks.spawn(kind, |stop| leases.run(stop));
@@ -60,11 +67,13 @@ impl Cluster {
         metrics.register(parts.registry.sub_registry_with_prefix("wardline"));
         let mut options = parts.options.archive.clone();
         options.dir = parts.data.archive();
+        // What it has taken may wait for so long before it is written.
+        let patience = PATIENCE.max(options.flush_interval * 2);
         let (line, journal, keyring) = (self.line(parts), parts.journal.clone(), parts.keyring.clone());
         let (probed, shown) = (options.clone(), metrics.clone());
         let probe = ArchiveService::new(probed, journal.clone(), line.store.clone(), keyring.clone(), shown);
         probe.probe().await?;
-        let work: Work = Arc::new(move |claim, stop| {
+        let work: Work = Arc::new(move |claim, stop, pulse| {
             let (options, metrics) = (options.clone(), metrics.clone());
             let service =
                 ArchiveService::new(options, journal.clone(), line.store.clone(), keyring.clone(), metrics);
@@ -74,18 +83,20 @@ impl Cluster {
                     let service = service.for_partition(Arc::new(belt), claim);
                     service.run(stop).await.map_err(|error| error.to_string())
                 };
-                line.work(claim, stop, worked).await
+                line.work(claim, stop, worked, pulse).await
             })
         });
-        self.hold(parts, (TaskKind::Archive, ARCHIVE, self.options.partitions), work);
+        self.hold(parts, (TaskKind::Archive, ARCHIVE, self.options.partitions), Some(patience), work);
         let (bus, store) = (self.bus.clone(), parts.store.clone());
-        let work: Work = Arc::new(move |_claim, stop| Box::pin(trim::run(bus.clone(), store.clone(), stop)));
-        self.hold(parts, (TaskKind::Archive, TRIM, 1), work);
+        let work: Work = Arc::new(move |_claim, stop, pulse: Pulse| {
+            Box::pin(pulse.over(trim::run(bus.clone(), store.clone(), stop)))
+        });
+        self.hold(parts, (TaskKind::Archive, TRIM, 1), Some(PATIENCE), work);
         Ok(())
     }
 
     /// Decides on the alarms of partitions, when the node has that role; tells subscribers of all.
-    pub(in crate::node) fn alert(
+    pub(in crate::node) async fn alert(
         &self,
         parts: &mut Parts,
     ) -> Result<(AlertFeed, Arc<AlertMetrics>), NodeError> {
@@ -109,9 +120,9 @@ impl Cluster {
             return Ok((feed, metrics));
         }
         self.watch(parts, &worker, metrics.clone());
-        self.webhooks(parts, feed.clone(), metrics.clone())?;
+        self.webhooks(parts, feed.clone(), metrics.clone()).await?;
         let (line, shared) = (self.line(parts), feed.clone());
-        let work: Work = Arc::new(move |claim, stop| {
+        let work: Work = Arc::new(move |claim, stop, pulse| {
             let (line, worker) = (line.clone(), make().map(|worker| worker.in_place_of(&shared)));
             Box::pin(async move {
                 let worker = worker.map_err(|error| error.to_string())?;
@@ -119,10 +130,15 @@ impl Cluster {
                     let worker = worker.for_partition(Arc::new(belt), claim);
                     worker.run(stop).await.map_err(|error| error.to_string())
                 };
-                line.work(claim, stop, worked).await
+                line.work(claim, stop, worked, pulse).await
             })
         });
-        self.hold(parts, (TaskKind::Alert, ALERT, self.options.partitions), work);
+        self.hold(
+            parts,
+            (TaskKind::Alert, ALERT, self.options.partitions),
+            Some(self.alarm_patience()),
+            work,
+        );
         Ok((feed, metrics))
     }
 
@@ -130,37 +146,40 @@ impl Cluster {
     fn watch(&self, parts: &mut Parts, worker: &AlertWorker, metrics: Arc<AlertMetrics>) {
         let (feed, rules, store) = (worker.feed(), worker.rules().clone(), parts.store.clone());
         let silence = self.options.lease() * 2;
-        let work: Work = Arc::new(move |_claim, stop| {
+        let work: Work = Arc::new(move |_claim, stop, pulse: Pulse| {
             let (feed, store) = (feed.clone(), store.clone());
             // A partition that stands still shows in its lease.
             let (_told_for_ever, nothing) = watch::channel(Offset::ZERO);
             let options = WatchdogOptions::default();
             let dog = Watchdog::new(options, feed.clone(), Growth::Told(nothing), metrics.clone(), &rules);
-            Box::pin(async move {
+            Box::pin(pulse.over(async move {
                 tokio::join!(
                     AlertDesk::new(feed.clone()).run(stop.clone()),
                     dog.run(stop.clone()),
                     listen(feed, store, silence, stop),
                 );
                 Ok(())
-            })
+            }))
         });
-        self.hold(parts, (TaskKind::AlertWatch, WATCH, 1), work);
+        self.hold(parts, (TaskKind::AlertWatch, WATCH, 1), Some(self.alarm_patience()), work);
     }
 
     /// Sends alerts to the sinks of the settings, when no other node does. Whoever takes over goes on behind what the
     /// ledger says was accepted.
-    fn webhooks(
+    async fn webhooks(
         &self,
         parts: &mut Parts,
         feed: AlertFeed,
         metrics: Arc<AlertMetrics>,
     ) -> Result<(), NodeError> {
         let settings = parts.options.webhooks.clone();
-        if Webhooks::load(&settings).map_err(NodeError::Webhooks)?.is_empty() {
+        let loaded = Webhooks::load(&settings).map_err(NodeError::Webhooks)?;
+        // Before an engine of this node can raise anything, and whoever sends it later.
+        loaded.expect(&parts.store).await?;
+        if loaded.is_empty() {
             return Ok(());
         }
-        let work: Work = Arc::new(move |_claim, stop| {
+        let work: Work = Arc::new(move |_claim, stop, _pulse| {
             let (loaded, feed, metrics) = (Webhooks::load(&settings), feed.clone(), metrics.clone());
             Box::pin(async move {
                 let told =
@@ -169,18 +188,24 @@ impl Cluster {
                 Ok(())
             })
         });
-        self.hold(parts, (TaskKind::Webhooks, WEBHOOKS, 1), work);
+        // Each sink is a task of its own, bounded in all its waits, and may have nothing to do for a minute.
+        self.hold(parts, (TaskKind::Webhooks, WEBHOOKS, 1), None, work);
         Ok(())
     }
 
     /// Brings the outbox into this node's audit chain, when no other node does.
     pub(in crate::node) fn relay_audit(&self, parts: &mut Parts, relay: Relay) {
         let relay = Arc::new(Mutex::new(relay));
-        let work: Work = Arc::new(move |_claim, stop| {
+        let work: Work = Arc::new(move |_claim, stop, pulse: Pulse| {
             let relay = relay.clone();
-            Box::pin(async move { relay.lock().await.run(stop).await })
+            Box::pin(pulse.over(async move { relay.lock().await.run(stop).await }))
         });
-        self.hold(parts, (TaskKind::Audit, OUTBOX, 1), work);
+        self.hold(parts, (TaskKind::Audit, OUTBOX, 1), Some(PATIENCE), work);
+    }
+
+    /// Returns how long an alarm engine may not move: it takes a turn four times a second.
+    fn alarm_patience(&self) -> Duration {
+        ALARM_PATIENCE_MIN.max(self.options.lease() * 2)
     }
 
     fn line(&self, parts: &Parts) -> Line {
@@ -200,6 +225,7 @@ impl Line {
         claim: Claim,
         stop: watch::Receiver<bool>,
         work: impl FnOnce(Belt, Claim, watch::Receiver<bool>) -> F,
+        pulse: Pulse,
     ) -> Result<(), String>
     where
         F: Future<Output = Result<(), String>>,
@@ -220,7 +246,10 @@ impl Line {
         let (_fed_until_the_end, fed) = watch::channel(false);
         let role = claim.role;
         tokio::select! {
-            worked = work(belt, claim, stop) => worked,
+            // The feed has a pulse whatever the work does.
+            worked = pulse.clone().over(work(belt.clone(), claim, stop)) => worked,
+            // An alarm engine has turns without records too: silence is for it to find.
+            () = rest(belt, pulse), if role == ARCHIVE => Err("nothing rests any more".to_owned()),
             fed = feed.run(fed) => fed.map_err(|error| error.to_string()),
             () = carry(&self.store, role, wished) => Err("nobody wishes any more".to_owned()),
         }
@@ -243,6 +272,17 @@ impl Shown {
 impl Drop for Shown {
     fn drop(&mut self) {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.place);
+    }
+}
+
+/// Notes that work to which nothing has come may rest; never returns.
+async fn rest(belt: Belt, pulse: Pulse) {
+    let mut turn = interval(LISTEN);
+    loop {
+        turn.tick().await;
+        if belt.waiting() == 0 {
+            pulse.note();
+        }
     }
 }
 
