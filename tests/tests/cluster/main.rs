@@ -21,6 +21,8 @@ mod process;
 #[path = "../e2e/python.rs"]
 #[allow(dead_code, reason = "shared with the suite of one machine")]
 mod python;
+mod revoke;
+mod rolling;
 #[path = "../e2e/rows.rs"]
 #[allow(dead_code, reason = "shared with the suite of one machine")]
 mod rows;
@@ -30,6 +32,7 @@ mod sink;
 #[allow(dead_code, reason = "shared with the suite of one machine")]
 mod stand;
 mod tier;
+mod topic;
 mod trim;
 #[path = "../e2e/ward.rs"]
 #[allow(dead_code, reason = "shared with the suite of one machine")]

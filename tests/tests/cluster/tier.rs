@@ -48,6 +48,8 @@ pub(crate) struct Tier {
     settings_on_wires: String,
     url: String,
     shim: PathBuf,
+    /// Stopped in order: a test that ends otherwise shows what the nodes logged.
+    is_over: bool,
 }
 
 impl Tier {
@@ -101,6 +103,7 @@ impl Tier {
             to_bus,
             to_database,
             url,
+            is_over: false,
         })
     }
 
@@ -125,8 +128,29 @@ impl Tier {
         self.node_with(roles, self.settings_on_wires.clone())
     }
 
+    /// Starts two fronts that send their devices to each other when they are told to stop.
+    pub(crate) fn fronts_in_turn(&mut self) -> anyhow::Result<[usize; 2]> {
+        let [first, second] = free_ports()?;
+        let to = |port: u16| format!("[drain]\nto = [\"localhost:{port}\"]\nnotice_ms = 300\n");
+        let settings = [second, first].map(|other| self.settings.clone() + &to(other));
+        let [of_first, of_second] = settings;
+        Ok([self.node_at(first, "front,api", of_first)?, self.node_at(second, "front,api", of_second)?])
+    }
+
+    /// Starts one more node whose topic is as large as one is when nobody says.
+    pub(crate) fn node_with_large_topic(&mut self) -> anyhow::Result<usize> {
+        let lines = self.settings.lines().filter(|line| !line.starts_with("topic_bytes_max"));
+        let settings = lines.map(|line| format!("{line}\n")).collect();
+        self.node_with("front,api", settings)
+    }
+
     fn node_with(&mut self, roles: &'static str, settings: String) -> anyhow::Result<usize> {
-        let [mqtt, http, grpc, est] = free_ports()?;
+        let [mqtt] = free_ports()?;
+        self.node_at(mqtt, roles, settings)
+    }
+
+    fn node_at(&mut self, mqtt: u16, roles: &'static str, settings: String) -> anyhow::Result<usize> {
+        let [http, grpc, est] = free_ports()?;
         let name = format!("{}-{}", roles.replace(',', "-"), self.nodes.len());
         let folder = self.stand.path(&name);
         std::fs::create_dir(&folder)?;
@@ -227,6 +251,7 @@ impl Tier {
                 process.stop(STOP)?;
             }
         }
+        self.is_over = true;
         Ok(())
     }
 
@@ -283,7 +308,7 @@ pub(crate) fn bed_name(front: usize, bed: usize) -> String {
 
 impl Drop for Tier {
     fn drop(&mut self) {
-        if std::thread::panicking() || std::env::var_os("WARDLINE_CLUSTER_LOGS").is_some() {
+        if std::thread::panicking() || !self.is_over || std::env::var_os("WARDLINE_CLUSTER_LOGS").is_some() {
             for node in &self.nodes {
                 let log = std::fs::read_to_string(node.folder.join("log")).unwrap_or_default();
                 let lines: Vec<_> = log.lines().collect();

@@ -1,0 +1,29 @@
+//! A bus that has no room for the topic: a node that cannot publish is not ready, and says why and what to do.
+
+use crate::process::eventually;
+use crate::stand::get;
+use crate::tier::Tier;
+use anyhow::ensure;
+use std::time::Duration;
+
+const WAIT: Duration = Duration::from_secs(30);
+
+#[test]
+fn a_node_without_its_topic_is_not_ready_and_says_why() -> anyhow::Result<()> {
+    let mut tier = Tier::new(None, "")?;
+    let front = tier.node_with_large_topic()?;
+    let http = tier.nodes[front].http;
+    let told = eventually("not ready", WAIT, || {
+        let (code, told) = get(http, "/readyz")?;
+        ensure!(code == 503, "{code}: {told}");
+        Ok(Some(told))
+    })?;
+    println!("{}", told.trim());
+    ensure!(told.starts_with("WL-BUS-006: ") && told.contains("cluster.topic_bytes_max"), "{told}");
+    ensure!(tier.log(front)?.contains("WL-BUS-006"), "the log does not say so");
+    // A node that asks for less makes the topic; then this one finds it, and is ready.
+    let other = tier.node("front,api")?;
+    tier.ready()?;
+    ensure!(get(tier.nodes[other].http, "/readyz")?.0 == 200 && get(http, "/readyz")?.0 == 200);
+    tier.stop()
+}
