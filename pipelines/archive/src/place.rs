@@ -9,7 +9,6 @@ use crate::transit::{Transit, TransitOptions, TransitSettings};
 use serde::Deserialize;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use wardline_journal::{KeyError, Keyring};
 use wardline_store::{StoreError, StoreUrl};
 
@@ -104,7 +103,7 @@ impl StoreSettings {
 pub fn keyring(data_dir: &Path, transit: Option<&TransitOptions>) -> Result<Keyring, KeyError> {
     let keyring = Keyring::open(&data_dir.join(KEYRING))?;
     match transit {
-        Some(options) => Ok(keyring.with_service(Arc::new(Transit::open(options.clone())?))),
+        Some(options) => Ok(keyring.with_service(Transit::shared(options.clone())?)),
         None => Ok(keyring),
     }
 }

@@ -18,7 +18,7 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::header::HeaderValue;
 use reqwest::{Certificate, Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::task::AbortHandle;
 use wardline_journal::{KeyError, KeyId, KeyService};
@@ -68,6 +68,19 @@ impl Transit {
         let inner = Arc::new(Inner { options, client, token: RwLock::default() });
         let renewal = spawn(renew(inner.clone()))?;
         Ok(Self { place, inner, renewal })
+    }
+
+    /// Returns the one client of this process: opened anew only when the settings are others. Who asks statement by
+    /// statement has neither a connection nor a renewal of the token each.
+    pub fn shared(options: TransitOptions) -> Result<Arc<Self>, KeyError> {
+        static SHARED: Mutex<Option<Arc<Transit>>> = Mutex::new(None);
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = shared.as_ref().filter(|open| open.inner.options == options) {
+            return Ok(open.clone());
+        }
+        let fresh = Arc::new(Self::open(options)?);
+        *shared = Some(fresh.clone());
+        Ok(fresh)
     }
 
     fn ask(&self, method: Method, path: String, body: Value) -> Result<Value, KeyError> {

@@ -27,7 +27,7 @@ pub struct TransitSettings {
 }
 
 /// A key service, how it is reached, and by what token. Shows no secret.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct TransitOptions {
     pub(super) url: String,
     pub(super) host: String,
@@ -40,7 +40,7 @@ pub struct TransitOptions {
 
 /// Where the token is. It is read when it is first needed, and again when the service refuses: an agent beside it may
 /// come later than we, or have put a new one there.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct TokenFile(PathBuf);
 
 impl fmt::Debug for TransitOptions {

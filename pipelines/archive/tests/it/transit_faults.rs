@@ -1,8 +1,9 @@
 //! Shredding that is cut, keys at another place than the settings name, and what answers in the service's stead.
 
-use crate::rig::{frame, readings};
+use crate::rig::{Rig, frame, readings};
 use crate::transit::{blocking, demo, held, transit};
 use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -92,12 +93,15 @@ async fn a_key_at_another_place_is_neither_gone_nor_destroyed() {
     assert_eq!(blocking(&rig.keyring, |keys| keys.shred(&demo())).await.unwrap().len(), 1);
 }
 
-/// Answers everything with success and a body.
-async fn stranger(body: &'static str) -> u16 {
+/// Answers everything with success and a body; counts connections.
+async fn stranger(body: &'static str) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let seen = connections.clone();
     tokio::spawn(async move {
         while let Ok((mut client, _)) = listener.accept().await {
+            seen.fetch_add(1, Ordering::SeqCst);
             let mut asked = [0; 4096];
             let _asked = client.read(&mut asked).await;
             let answer = format!(
@@ -107,7 +111,7 @@ async fn stranger(body: &'static str) -> u16 {
             let _sent = client.write_all(answer.as_bytes()).await;
         }
     });
-    port
+    (port, connections)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,7 +121,7 @@ async fn what_answers_in_the_services_stead_is_waited_out() {
     let id = blocking(&rig.keyring, |keys| keys.ensure(KeyPurpose::Footer, Some(&demo()))).await.unwrap();
     for body in ["<html>sign in</html>", "{}", "{\"data\":{\"ok\":true}}"] {
         let token = rig.folder.path().join("bao-token");
-        let port = stranger(body).await;
+        let (port, _) = stranger(body).await;
         let settings = format!("url = \"http://127.0.0.1:{port}\"\ntoken_file = \"{}\"\n", token.display());
         let keys = Keyring::open(rig.keyring.path()).unwrap();
         let keys = Arc::new(keys.with_service(Arc::new(transit(&rig, &settings).unwrap())));
@@ -162,4 +166,26 @@ async fn a_tenant_whose_keys_are_refused_stops_nobodys_merging() {
     let files = rig.reader().files(Some(Table::Numerics)).await.unwrap();
     let of = |tenant: &str| files.iter().filter(|file| file.tenant == tenant).count();
     assert_eq!((of("demo"), of("other")), (3, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_has_one_client_of_the_service() {
+    let rig = Rig::new().await;
+    let (port, connections) = stranger("{}").await;
+    let token = rig.folder.path().join("token");
+    std::fs::write(&token, "t").unwrap();
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let section = format!("[keys.transit]\nurl = \"http://127.0.0.1:{port}\"\ntoken_file = \"token\"\n");
+    std::fs::write(rig.folder.path().join("wardline.toml"), section).unwrap();
+    let keyring = || {
+        let folder = rig.folder.path();
+        wardline_archive::place::Place::of(folder).unwrap().keyring(folder).unwrap()
+    };
+    // Each client looks after its token at once, and after a second again.
+    for _statement in 0..20 {
+        drop(keyring());
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let of_one = connections.load(Ordering::SeqCst);
+    assert!((1..=3).contains(&of_one), "{of_one} connections");
 }
