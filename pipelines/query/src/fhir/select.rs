@@ -11,18 +11,17 @@ use crate::serve::pump::{Bounds, plan, pump};
 use crate::serve::slots::{Slot, Slots};
 use crate::snapshot::{self, Opened, Reach, Scope};
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::datatypes::{TimestampMicrosecondType, UInt16Type};
 use datafusion::common::ScalarValue;
 use datafusion::dataframe::DataFrame;
 use datafusion::functions_aggregate::expr_fn::max;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, col, lit};
 use futures::{Stream, StreamExt};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio::runtime::Handle;
-use wardline_archive::Day;
 use wardline_archive::Table;
 use wardline_fhir::time::Span;
 use wardline_proto::TenantId;
@@ -165,20 +164,30 @@ impl Site {
         opened.map(|opened| Session { lookups: opened.lookups.clone(), opened })
     }
 
-    /// Returns the newest time of ingest of a day.
-    pub(crate) async fn newest(&self, session: &Session, day: Day) -> Result<Option<i64>, QueryError> {
-        let mut newest = None;
+    /// Returns the newest time of ingest by partition, of rows that were taken from a time on.
+    pub(crate) async fn newest(
+        &self,
+        session: &Session,
+        from_us: i64,
+    ) -> Result<BTreeMap<u16, i64>, QueryError> {
+        let mut newest = BTreeMap::<u16, i64>::new();
         for table in [Table::Numerics, Table::Waveforms] {
-            let frame = selected(session, table, vec![col("ingest_time").gt_eq(at(day.first_us()))]).await?;
-            let greatest = frame.aggregate(Vec::new(), vec![max(col("ingest_time")).alias("newest")]);
+            let frame = selected(session, table, vec![col("ingest_time").gt_eq(at(from_us))]).await?;
+            let greatest = vec![max(col("ingest_time")).alias("newest")];
+            let greatest = frame.aggregate(vec![col("partition")], greatest);
             let greatest = greatest.map_err(|error| QueryError::kept(&error))?;
             let slot = Slots::new(1, 1).take("newest")?;
             let parts = self.parts();
             let mut batches = session.run(&parts.engine, greatest, (slot, parts.bounds)).await?;
             while let Some(batch) = batches.next().await {
                 let batch = batch?;
-                let column = batch.column(0).as_primitive_opt::<TimestampMicrosecondType>();
-                newest = newest.max(column.ok_or_else(unreadable)?.iter().flatten().max());
+                let partitions = batch.column(0).as_primitive_opt::<UInt16Type>().ok_or_else(unreadable)?;
+                let times = batch.column(1).as_primitive_opt::<TimestampMicrosecondType>();
+                let times = times.ok_or_else(unreadable)?;
+                for (partition, time) in partitions.iter().zip(times).filter_map(|(p, t)| Some((p?, t?))) {
+                    let known = newest.entry(partition).or_insert(time);
+                    *known = time.max(*known);
+                }
             }
         }
         Ok(newest)

@@ -57,6 +57,9 @@ pub(crate) struct Job {
     pub(crate) since_us: Option<i64>,
     /// The last time of ingest that it is of.
     pub(crate) until_us: i64,
+    /// Until when all that was taken is in it, which its manifest says; none: as until then.
+    #[serde(default)]
+    pub(crate) whole_us: Option<i64>,
     pub(crate) created_us: i64,
     pub(crate) state: State,
     /// In order; `done` of them are.
@@ -149,6 +152,7 @@ mod tests {
             request: "$export".into(),
             since_us: None,
             until_us: 7,
+            whole_us: None,
             created_us: 5,
             state: State::Running,
             parts: vec![Part { what: "devices".into(), day: None }],

@@ -130,9 +130,10 @@ fn header(text: &str) -> HeaderValue {
 pub(crate) async fn begin(site: &Site, asked: &Asked, query: &str) -> Result<Response<Body>, FhirError> {
     let wanted = search::export(query)?;
     site.exports.expire();
-    let session = site.session_of(&asked.caller.tenant, asked.sites.as_ref(), Reach::Committed).await?;
+    // Of all sites: how far the archive is does not follow from one ward's rows.
+    let session = site.session_of(&asked.caller.tenant, None, Reach::Committed).await?;
     site.reads(asked, &format!("GET $export?{query}"), &["numerics", "waveforms", "registry"]).await?;
-    let (parts, until_us) = work::plan(site, asked, &session, &wanted).await?;
+    let (parts, reached) = work::plan(site, asked, &session, &wanted).await?;
     let mut id = [0; 16];
     SystemRandom::new().fill(&mut id).map_err(|_| QueryError::Failed("no randomness".into()))?;
     let job = Job {
@@ -143,7 +144,8 @@ pub(crate) async fn begin(site: &Site, asked: &Asked, query: &str) -> Result<Res
         sites: site_names(asked),
         request: format!("{}/$export?{query}", asked.base).trim_end_matches('?').to_owned(),
         since_us: wanted.since_us,
-        until_us,
+        until_us: reached.until_us,
+        whole_us: Some(reached.whole_us),
         created_us: now_us(),
         state: State::Running,
         parts,
@@ -177,7 +179,7 @@ pub(crate) fn status(site: &Site, asked: &Asked, id: &str) -> Result<Response<Bo
         json!({ "type": file.kind, "url": url, "count": file.count })
     });
     let manifest = json!({
-        "transactionTime": instant(asked.naming.at(job.until_us)),
+        "transactionTime": instant(asked.naming.at(job.whole_us.unwrap_or(job.until_us))),
         "request": job.request,
         "requiresAccessToken": false,
         "output": output.collect::<Vec<_>>(),

@@ -12,12 +12,11 @@ use crate::pseudonyms;
 use crate::serve::pump::Bounds;
 use crate::serve::slots::Slots;
 use crate::snapshot::Reach;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
-use wardline_access::now_us;
 use wardline_archive::place::Place;
 use wardline_archive::read::ArchiveReader;
 use wardline_archive::{ArchiveError, Day, Table};
@@ -32,6 +31,9 @@ const DEVICES: &str = "devices";
 /// from that of ingest by as much as sessions wait for each other.
 const OVERLAP_US: i64 = 1_000_000;
 
+/// A partition whose newest row is so much older than the newest of all has nothing that waits: its devices are silent.
+const LAG_MAX_US: i64 = 86_400_000_000;
+
 /// Says why a part was not done.
 #[derive(Debug, thiserror::Error)]
 enum WorkError {
@@ -45,14 +47,36 @@ enum WorkError {
     Cancelled,
 }
 
-/// Cuts an export into parts; and says up to which time of ingest it goes: the newest that is archived.
+/// Up to which time of ingest an export goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reached {
+    /// No row of it is newer.
+    pub(super) until_us: i64,
+    /// What was taken until then is in it: the next one goes on from here.
+    pub(super) whole_us: i64,
+}
+
+impl Reached {
+    /// Judges by the newest committed rows of a tenant, by partition. Nobody's wards, and no clock: what was taken and
+    /// is not committed yet is older than either may say. Partitions of one journal are committed together, in its
+    /// order, and those of a cluster each for itself. Without a row it goes until the newest day of files begins, or on
+    /// from where the last one ended.
+    fn of(newest: &BTreeMap<u16, i64>, is_cluster: bool, otherwise_us: Option<i64>) -> Self {
+        let until_us = newest.values().max().copied().or(otherwise_us).unwrap_or(0);
+        let goes_on = |us: &i64| *us >= until_us.saturating_sub(LAG_MAX_US);
+        let least = newest.values().copied().filter(goes_on).min().filter(|_least| is_cluster);
+        Self { until_us, whole_us: least.unwrap_or(until_us) }
+    }
+}
+
+/// Cuts an export into parts; and says how far it goes. The session is over all of the tenant.
 pub(super) async fn plan(
     site: &Site,
     asked: &Asked,
     session: &Session,
     wanted: &ExportRequest,
-) -> Result<(Vec<Part>, i64), QueryError> {
-    let away = |error| {
+) -> Result<(Vec<Part>, Reached), QueryError> {
+    let away = |error: ArchiveError| {
         tracing::error!(%error, "the catalog does not read");
         QueryError::Archive("the catalog does not read".into())
     };
@@ -67,10 +91,13 @@ pub(super) async fn plan(
     let days: BTreeSet<(&str, &str)> =
         own.iter().map(|file| (file.table.as_str(), file.day.as_str())).collect();
     let newest = days.iter().map(|(_, day)| *day).max().and_then(Day::parse);
-    let until_us = match newest {
-        Some(day) => site.newest(session, day).await?.unwrap_or_else(now_us),
-        None => now_us(),
+    let begin_us = newest.map(Day::first_us);
+    let newest = match begin_us {
+        Some(begin_us) => site.newest(session, begin_us.saturating_sub(LAG_MAX_US)).await?,
+        None => BTreeMap::new(),
     };
+    let is_cluster = site.store.is_cluster().await.map_err(|error| away(error.into()))?;
+    let reached = Reached::of(&newest, is_cluster, begin_us.or(wanted.since_us));
     let mut parts = Vec::new();
     if wanted.devices {
         parts.push(Part { what: DEVICES.into(), day: None });
@@ -79,7 +106,7 @@ pub(super) async fn plan(
         let kept = days.into_iter().filter(|(_, day)| since.as_deref().is_none_or(|since| *day >= since));
         parts.extend(kept.map(|(what, day)| Part { what: what.into(), day: Some(day.into()) }));
     }
-    Ok((parts, until_us))
+    Ok((parts, reached))
 }
 
 /// Returns what seals a tenant's exports.
@@ -213,4 +240,23 @@ async fn rows(
         tokio::task::yield_now().await;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_export_goes_as_far_as_is_committed_and_never_as_far_as_the_clock() {
+        let of = |newest: &[(u16, i64)], is_cluster, since_us| {
+            Reached::of(&newest.iter().copied().collect(), is_cluster, since_us)
+        };
+        let to = |until_us, whole_us| Reached { until_us, whole_us };
+        assert_eq!(of(&[], false, None), to(0, 0), "nothing is committed, and anything may wait");
+        assert_eq!(of(&[], false, Some(50)), to(50, 50));
+        assert_eq!(of(&[(1, 10), (2, 30)], false, Some(50)), to(30, 30), "in the order of the journal");
+        assert_eq!(of(&[(1, 10), (2, 30)], true, None), to(30, 10), "a partition lags behind");
+        let silent = [(1, 10), (2, LAG_MAX_US + 20), (3, LAG_MAX_US + 30)];
+        assert_eq!(of(&silent, true, None), to(LAG_MAX_US + 30, LAG_MAX_US + 20), "one is silent");
+    }
 }
