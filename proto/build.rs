@@ -1,8 +1,8 @@
 //! Compiles the .proto files without a system protoc.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files =
-        ["frame", "link", "journal", "alerts", "registry"].map(|name| format!("wardline/v1/{name}.proto"));
+    let files = ["frame", "down", "link", "journal", "alerts", "registry"]
+        .map(|name| format!("wardline/v1/{name}.proto"));
     println!("cargo:rerun-if-changed=wardline");
     let mut compiler = protox::Compiler::new(["."])?;
     compiler.include_imports(true).open_files(files)?;

@@ -17,7 +17,7 @@ use crate::notices::Notices;
 use crate::onboard::{EdgeError, Folder, FrontAddr, Identity, Standing, Steward};
 use crate::options::AgentOptions;
 use crate::publish::{PublishOptions, Publisher};
-use crate::spool::{Spool, SpoolError, SpoolOptions};
+use crate::spool::{KeepOptions, Spool, SpoolError, SpoolOptions};
 use crate::stats::{AgentStats, Counters};
 use crate::tls::TlsError;
 use std::io;
@@ -123,7 +123,8 @@ async fn open_spool(
     device: &DeviceKey,
     counters: &Arc<Counters>,
 ) -> Result<Arc<Spool>, AgentError> {
-    let spool = SpoolOptions::on_disk(&options.spool_dir, options.spool_bytes_max);
+    let keep = KeepOptions { time: options.keep_acked, bytes_max: options.keep_acked_bytes_max };
+    let spool = SpoolOptions { keep, ..SpoolOptions::on_disk(&options.spool_dir, options.spool_bytes_max) };
     let (device, counters) = (device.clone(), Arc::clone(counters));
     let open = move || Spool::open(&spool, &device, counters);
     let opened = tokio::task::spawn_blocking(open).await.map_err(|_| AgentError::Aborted)?;

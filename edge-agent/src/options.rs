@@ -22,6 +22,10 @@ pub struct AgentOptions {
     pub link: LinkAddr,
     /// Bytes of frames that may wait for the gateway. Above 80 % new waveforms are dropped, above 90 % new numerics.
     pub spool_bytes_max: u64,
+    /// How long a frame stays after its acknowledgement, so that the gateway can ask for it again. Zero keeps none.
+    pub keep_acked: Duration,
+    /// Bytes of files that such frames may take, and never more than a quarter of [`spool_bytes_max`](Self::spool_bytes_max).
+    pub keep_acked_bytes_max: u64,
     /// Frames in flight, at least 1; alarms may use four more.
     pub in_flight_max: u16,
     /// MQTT keep-alive, at least 5 s.
@@ -66,6 +70,8 @@ impl AgentOptions {
             spool_dir: spool_dir.into(),
             link: LinkAddr::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, LINK_PORT_DEFAULT))),
             spool_bytes_max: 256 * 1024 * 1024,
+            keep_acked: Duration::from_secs(24 * 3_600),
+            keep_acked_bytes_max: 64 * 1024 * 1024,
             in_flight_max: 16,
             keep_alive: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),

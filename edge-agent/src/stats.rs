@@ -50,6 +50,8 @@ pub(crate) struct Counters {
     pub(crate) link_acked_seq: Count,
     pub(crate) link_damaged: Count,
     pub(crate) duplicates: Count,
+    pub(crate) resent: Count,
+    pub(crate) not_held: Count,
     /// When the oldest frame that is on its way was taken, edge clock; 0 when none is.
     oldest_taken_at_us: AtomicI64,
 }
@@ -75,6 +77,8 @@ impl Counters {
             link_acked_seq: self.link_acked_seq.get(),
             link_damaged: self.link_damaged.get(),
             duplicates: self.duplicates.get(),
+            resent: self.resent.get(),
+            not_held: self.not_held.get(),
             ack_lag: Duration::from_micros(lag_us.unsigned_abs()),
         }
     }
@@ -130,6 +134,12 @@ pub struct AgentStats {
     pub link_damaged: u64,
     /// Link messages that the device sent again and the spool already had.
     pub duplicates: u64,
+    /// Frames that the gateway asked for and acknowledged once more.
+    #[serde(default)]
+    pub resent: u64,
+    /// Frames that the gateway asked for and that are not kept any more.
+    #[serde(default)]
+    pub not_held: u64,
     /// Age of the oldest frame that is on its way.
     pub ack_lag: Duration,
 }

@@ -324,7 +324,7 @@ impl Shared {
             at_us: self.device_now_us(),
             name: "outbox_overflow".to_owned(),
             detail: format!("given up: {waveforms} bodies of waveforms, {numerics} of numerics"),
-            spool_gap: None,
+            ..DeviceEvent::default()
         };
         let body = Body { events: vec![event], ..Body::default() };
         if outbox.push(body, Overflow::Wait).is_ok() {

@@ -252,7 +252,7 @@ fn alarm(alarm: &Alarm, at_us: i64) -> Result<DeviceAlarm, Refusal> {
 }
 
 fn event(event: &Event, at_us: i64) -> DeviceEvent {
-    DeviceEvent { at_us, name: event.name.clone(), detail: event.detail.clone(), spool_gap: None }
+    DeviceEvent { at_us, name: event.name.clone(), detail: event.detail.clone(), ..DeviceEvent::default() }
 }
 
 #[cfg(test)]

@@ -22,6 +22,10 @@ pub const NAME_BYTES_MAX: usize = 64;
 pub const DETAIL_BYTES_MAX: usize = 1024;
 /// Largest message on the device link before COBS, CRC included, bytes.
 pub const LINK_MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// Most ranges in one request to send again.
+pub const RESEND_RANGES_MAX: usize = 256;
+/// Most positions in one request to send again: ten days of a frame a second.
+pub const RESEND_FRAMES_MAX: u64 = 1_000_000;
 /// Unacknowledged QoS 1 and 2 publishes that a front takes from one session.
 pub const RECEIVE_MAXIMUM: u16 = 64;
 /// Partitions of the ingestion tier. Changing it moves devices between partitions.

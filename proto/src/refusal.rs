@@ -169,6 +169,10 @@ codes! {
     BusTopicRefused = "WL-BUS-006", 0;
     /// Bus: records of more fronts than a worker knows, or of another partition, are left.
     BusCrowded = "WL-BUS-007", 0;
+    /// Resend: no range, or one that is empty, out of order or too long.
+    ResendRange = "WL-RSD-001", 0;
+    /// Resend: so many requests of the device are open that no more is taken.
+    ResendOpen = "WL-RSD-002", 0;
     /// The front is draining.
     Draining = "WL-SRV-001", 0x8B;
     /// The front is draining, and another takes its devices.

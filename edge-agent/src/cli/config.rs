@@ -12,6 +12,8 @@ use wardline_edge::{
 const ENV_PREFIX: &str = "WARDLINE_EDGE_";
 /// Largest window: the gateway takes 64 in flight from one session.
 const IN_FLIGHT_MAX: u16 = 60;
+/// Longest time that what was acknowledged stays: a month.
+const KEEP_ACKED_HOURS_MAX: u64 = 31 * 24;
 
 /// One thing that is wrong, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +47,13 @@ impl Config {
         let mut agent = AgentOptions::new(values.server(), certs, spool);
         values.set("link", &mut agent.link, |_| Ok(()));
         values.set("spool_bytes_max", &mut agent.spool_bytes_max, at_least(SPOOL_BYTES_MIN));
+        let mut keep_acked_hours = agent.keep_acked.as_secs() / 3_600;
+        values.set("keep_acked_hours", &mut keep_acked_hours, |hours| match hours {
+            0..=KEEP_ACKED_HOURS_MAX => Ok(()),
+            _ => Err(format!("must be 0 to {KEEP_ACKED_HOURS_MAX}")),
+        });
+        agent.keep_acked = Duration::from_secs(keep_acked_hours * 3_600);
+        values.set("keep_acked_bytes_max", &mut agent.keep_acked_bytes_max, |_| Ok(()));
         values.set("in_flight_max", &mut agent.in_flight_max, |n| match n {
             1..=IN_FLIGHT_MAX => Ok(()),
             _ => Err(format!("must be 1 to {IN_FLIGHT_MAX}")),
@@ -165,13 +174,15 @@ fn at_least(min: u64) -> impl Fn(&u64) -> Result<(), String> {
     move |value| if *value >= min { Ok(()) } else { Err(format!("must be at least {min}")) }
 }
 
-fn flags(args: &RunArgs) -> [(&'static str, &Option<String>); 12] {
+fn flags(args: &RunArgs) -> [(&'static str, &Option<String>); 14] {
     [
         ("server", &args.server),
         ("certs", &args.certs),
         ("spool", &args.spool),
         ("link", &args.link),
         ("spool_bytes_max", &args.spool_bytes_max),
+        ("keep_acked_hours", &args.keep_acked_hours),
+        ("keep_acked_bytes_max", &args.keep_acked_bytes_max),
         ("in_flight_max", &args.in_flight_max),
         ("keep_alive_s", &args.keep_alive_s),
         ("ack_timeout_s", &args.ack_timeout_s),

@@ -75,6 +75,12 @@ pub(crate) struct RunArgs {
     /// Bytes that may wait; above 80 % new waveforms are dropped, above 90 % new numerics [default: 268435456].
     #[arg(long, value_name = "BYTES")]
     pub(crate) spool_bytes_max: Option<String>,
+    /// Hours that a frame stays after its acknowledgement, for a gateway that lost it; 0 keeps none [default: 24].
+    #[arg(long, value_name = "H")]
+    pub(crate) keep_acked_hours: Option<String>,
+    /// Bytes that such frames may take, at most a quarter of what may wait [default: 67108864].
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) keep_acked_bytes_max: Option<String>,
     /// Frames in flight; alarms may use four more [default: 16].
     #[arg(long, value_name = "N")]
     pub(crate) in_flight_max: Option<String>,

@@ -7,6 +7,7 @@ use crate::lanes::LaneIndex;
 use crate::notices::Notices;
 use crate::stats::Counters;
 use bytes::Bytes;
+use prost::Message;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     Filter, Packet, PingReq, PubAck, PubAckReason, Publish, Subscribe, SubscribeReasonCode,
@@ -14,6 +15,8 @@ use rumqttc::v5::mqttbytes::v5::{
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use wardline_proto::refusal::Refusal;
+use wardline_proto::v1::{Command, command};
 
 /// Packet id of the one subscription.
 const SUBSCRIBE_ID: u16 = FRAME_ID_MAX + 1;
@@ -37,6 +40,7 @@ pub(super) struct Drive<'a> {
     pub(super) counters: &'a Counters,
     pub(super) notices: &'a Notices,
     pub(super) notice_topic: &'a str,
+    pub(super) command_topic: &'a str,
     pub(super) keep_alive: Duration,
 }
 
@@ -67,8 +71,9 @@ impl Drive<'_> {
 
     /// Returns when we should take leave.
     async fn exchange(&mut self) -> Result<(), SessionEnd> {
-        let filter = Filter::new(self.notice_topic, QoS::AtLeastOnce);
-        let mut subscribe = Subscribe::new(filter, None);
+        let filters =
+            [self.notice_topic, self.command_topic].map(|topic| Filter::new(topic, QoS::AtLeastOnce));
+        let mut subscribe = Subscribe::new_many(filters, None);
         subscribe.pkid = SUBSCRIBE_ID;
         self.send(&Packet::Subscribe(subscribe)).await?;
         let mut ping = interval_at(Instant::now() + self.keep_alive, self.keep_alive);
@@ -121,7 +126,7 @@ impl Drive<'_> {
                 let is_refused =
                     |code: &SubscribeReasonCode| !matches!(code, SubscribeReasonCode::Success(_));
                 if suback.return_codes.iter().any(is_refused) {
-                    tracing::warn!("the gateway refused the subscription to notices");
+                    tracing::warn!("the gateway refused the subscription to notices or commands");
                 }
                 Ok(())
             }
@@ -129,12 +134,15 @@ impl Drive<'_> {
         }
     }
 
-    /// Keeps a notice and acknowledges it. What came on another topic was not asked for.
+    /// Keeps a notice, or takes a command, and acknowledges it. What came on another topic was not asked for.
     async fn take_publish(&mut self, publish: Publish) -> Result<(), SessionEnd> {
-        if publish.topic != self.notice_topic.as_bytes() {
+        if publish.topic == self.notice_topic.as_bytes() {
+            self.notices.keep(&publish.payload);
+        } else if publish.topic == self.command_topic.as_bytes() {
+            self.take_command(&publish.payload);
+        } else {
             return Err(SessionEnd::Confused);
         }
-        self.notices.keep(&publish.payload);
         match publish.qos {
             QoS::AtMostOnce => Ok(()),
             QoS::AtLeastOnce => {
@@ -142,6 +150,19 @@ impl Drive<'_> {
                 self.send(&Packet::PubAck(puback)).await
             }
             QoS::ExactlyOnce => Err(SessionEnd::Confused),
+        }
+    }
+
+    /// Takes a command of a kind that this agent knows. Any other is of a later gateway, and ignored.
+    fn take_command(&self, payload: &[u8]) {
+        match Command::decode(payload).map(|command| command.kind) {
+            Ok(Some(command::Kind::Resend(asked))) => {
+                if !self.shared.ask(asked) {
+                    self.notices.keep(Refusal::ResendOpen.code().as_bytes());
+                }
+            }
+            Ok(None) => tracing::debug!("a command of a kind that is not known"),
+            Err(_) => self.notices.keep(b"a command that does not decode"),
         }
     }
 

@@ -11,7 +11,8 @@
 //! | PUBACK 0x87, 0x97, others | the frame stays, its lane waits with growing delays, other lanes go on |
 //! | no PUBACK in time, DISCONNECT, lost | a new connection after a jittered delay, everything unanswered again |
 //!
-//! **Does not** act upon what comes down, and keeps no queue of its own.
+//! Of what comes down it acts upon one thing: a request to send again what is still kept ([`resend`]), behind everything
+//! that was never sent. It keeps no queue of its own.
 
 mod answer;
 pub(crate) mod backoff;
@@ -21,6 +22,7 @@ mod fronts;
 mod progress;
 mod publisher;
 mod repair;
+mod resend;
 mod session;
 pub(crate) mod window;
 mod wire;

@@ -5,6 +5,7 @@ use super::drive::Drive;
 use super::feed::Feeds;
 use super::fronts::{Again, Fronts, Redirect};
 use super::repair::Repairs;
+use super::resend::Resends;
 use super::session::{Session, SessionEnd, Shared};
 use super::window::Window;
 use super::wire::{Dial, Wire, WireError};
@@ -35,8 +36,10 @@ pub(crate) struct Publisher {
     notices: Arc<Notices>,
     topics: [Bytes; LANES],
     notice_topic: String,
+    command_topic: String,
     feeds: Feeds,
     repairs: Repairs,
+    resends: Resends,
     backoff: Backoff,
     fronts: Fronts,
     front_lists: watch::Receiver<Vec<FrontAddr>>,
@@ -67,8 +70,15 @@ impl Publisher {
         let list = front_lists.borrow_and_update().clone();
         Ok(Self {
             notice_topic: topic::down(device, "notice"),
+            command_topic: topic::down(device, "command"),
             feeds: Feeds::open(Arc::clone(&spool), options.backoff)?,
             repairs: Repairs::new(options.clock, Arc::clone(&counters), Arc::clone(&notices)),
+            resends: Resends::new(
+                options.clock,
+                Arc::clone(&spool),
+                Arc::clone(&counters),
+                Arc::clone(&notices),
+            ),
             backoff: Backoff::new(options.backoff),
             fronts: Fronts::new(list, options.return_after),
             staged: standing.staged(),
@@ -274,6 +284,7 @@ impl Publisher {
             counters: &self.counters,
             notices: &self.notices,
             notice_topic: &self.notice_topic,
+            command_topic: &self.command_topic,
             keep_alive: server_keep_alive.unwrap_or(self.options.keep_alive).min(self.options.keep_alive),
         };
         let mut acked = false;
@@ -283,6 +294,7 @@ impl Publisher {
             spool: &self.spool,
             feeds: &mut self.feeds,
             repairs: &mut self.repairs,
+            resends: &mut self.resends,
             watches: LaneWatches::of(&self.spool),
             topics: &self.topics,
             counters: &self.counters,
@@ -294,11 +306,16 @@ impl Publisher {
         };
         let mut end = run_halves(&mut session, drive, &shared, stop, &mut acked).await;
         for (flight, answer) in shared.take_answers() {
-            if let Err(error) = self.repairs.settle(&self.spool, &mut self.feeds, flight, answer).await {
+            if flight.is_again {
+                self.resends.settle(flight, answer, Instant::now());
+            } else if let Err(error) = self.repairs.settle(&self.spool, &mut self.feeds, flight, answer).await
+            {
                 end = SessionEnd::Spool(error);
             }
         }
-        self.feeds.give_back(shared.take_unanswered());
+        let (again, first) = shared.take_unanswered().into_iter().partition(|flight| flight.is_again);
+        self.feeds.give_back(first);
+        self.resends.give_back(again);
         let is_stable = started.elapsed() >= STABLE_AFTER;
         if is_stable {
             self.fronts.settled();

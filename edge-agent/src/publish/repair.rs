@@ -83,8 +83,12 @@ impl Repairs {
         tokio::task::spawn_blocking(keep).await.map_err(|_| SpoolError::Failed)??;
         let detail = format!("lane={} seq={seq} reason=0x{reason:02x}", lane.name());
         self.notices.keep(format!("frame refused: {detail}").as_bytes());
-        let event =
-            DeviceEvent { at_us: now_us(), name: "frame_refused".to_owned(), detail, spool_gap: None };
+        let event = DeviceEvent {
+            at_us: now_us(),
+            name: "frame_refused".to_owned(),
+            detail,
+            ..DeviceEvent::default()
+        };
         // An event about a refused event could be refused in turn, without end: that one is only counted.
         let mark = (lane == LaneIndex::EVENTS).then(Mark::default);
         self.wait_for(spool, Repair { lane, item, event, mark });
@@ -101,6 +105,7 @@ impl Repairs {
             name: "spool_gap".to_owned(),
             detail: String::new(),
             spool_gap: Some(gap),
+            resend_done: None,
         };
         self.wait_for(spool, Repair { lane, item, event, mark: None });
     }
@@ -134,6 +139,11 @@ impl Repairs {
 /// Puts an event of the agent itself into the events lane; `None` when there is no room now. A failed log is
 /// noticed by whoever waits on it.
 fn put_event(spool: &Spool, clock: &ClockState, event: &DeviceEvent) -> Option<Mark> {
-    let parts = Part::split(Body { events: vec![event.clone()], ..Body::default() });
+    put_events(spool, clock, vec![event.clone()])
+}
+
+/// The same of several that stand in one frame: they become durable together.
+pub(super) fn put_events(spool: &Spool, clock: &ClockState, events: Vec<DeviceEvent>) -> Option<Mark> {
+    let parts = Part::split(Body { events, ..Body::default() });
     spool.put(LinkPosition::default(), now_us(), &clock.of_agent(), &parts, Patience::Wait).ok()
 }

@@ -8,6 +8,7 @@ use super::answer::Answer;
 use super::drive::Request;
 use super::feed::{Feeds, Item};
 use super::repair::Repairs;
+use super::resend::{RESENDS_MAX, Resends};
 use super::window::{Flight, Window};
 use super::wire::WireError;
 use crate::lanes::{LANES, LaneIndex};
@@ -18,6 +19,7 @@ use rumqttc::v5::mqttbytes::v5::PubAck;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, watch};
+use wardline_proto::v1::Resend;
 
 /// Why a connection ended.
 #[derive(Debug)]
@@ -57,11 +59,13 @@ struct State {
     has_ended: bool,
     /// Answered and not yet settled; no more than a window of them.
     answers: Vec<(Flight, Answer)>,
+    /// Asked for and not yet looked at, at most [`RESENDS_MAX`].
+    asked: Vec<Resend>,
 }
 
 impl Shared {
     pub(super) fn new(window: Window) -> Self {
-        let state = State { window, has_ended: false, answers: Vec::new() };
+        let state = State { window, has_ended: false, answers: Vec::new(), asked: Vec::new() };
         Self { state: Mutex::new(state), moved: Notify::new() }
     }
 
@@ -87,6 +91,18 @@ impl Shared {
         drop(state);
         self.moved.notify_one();
         Ok(())
+    }
+
+    /// Passes a request on to the feeding half; false when too many wait.
+    pub(super) fn ask(&self, asked: Resend) -> bool {
+        let mut state = self.state();
+        let has_room = state.asked.len() < RESENDS_MAX;
+        if has_room {
+            state.asked.push(asked);
+        }
+        drop(state);
+        self.moved.notify_one();
+        has_room
     }
 
     /// Waits until `done`, or until the connection has ended.
@@ -121,6 +137,7 @@ pub(super) struct Session<'a> {
     pub(super) spool: &'a Arc<Spool>,
     pub(super) feeds: &'a mut Feeds,
     pub(super) repairs: &'a mut Repairs,
+    pub(super) resends: &'a mut Resends,
     pub(super) watches: LaneWatches,
     pub(super) topics: &'a [Bytes; LANES],
     pub(super) counters: &'a Counters,
@@ -143,6 +160,9 @@ impl Session<'_> {
         loop {
             *acked |= self.settle_answers().await?;
             self.repairs.finish(self.spool, self.feeds);
+            let asked = std::mem::take(&mut self.shared.state().asked);
+            asked.into_iter().for_each(|asked| self.resends.take(asked));
+            self.resends.finish();
             self.feeds.refill().await?;
             self.note_lag();
             if self.shared.has_ended() {
@@ -151,7 +171,7 @@ impl Session<'_> {
             if let Some(reason) = self.reason_to_leave(stop) {
                 return self.drain(reason).await;
             }
-            if !self.hand_over_one().await? {
+            if !self.hand_over_one().await? && !self.send_again_one().await? {
                 self.wait(stop).await?;
             }
         }
@@ -174,7 +194,11 @@ impl Session<'_> {
         let mut any_acked = false;
         for (flight, answer) in self.shared.take_answers() {
             any_acked |= answer == Answer::Acked;
-            self.repairs.settle(self.spool, self.feeds, flight, answer).await?;
+            if flight.is_again {
+                self.resends.settle(flight, answer, Instant::now());
+            } else {
+                self.repairs.settle(self.spool, self.feeds, flight, answer).await?;
+            }
         }
         Ok(any_acked)
     }
@@ -196,6 +220,24 @@ impl Session<'_> {
         Ok(true)
     }
 
+    /// Hands a frame over that the gateway asked for; false when none may go now. Called when nothing else may: what
+    /// was never sent goes first.
+    async fn send_again_one(&mut self) -> Result<bool, SessionEnd> {
+        let now = Instant::now();
+        // The gateway has asked for less.
+        if self.feeds.held_until(now).is_some() || !self.shared.state().window.has_room_again() {
+            return Ok(false);
+        }
+        let has_read = self.resends.fill().await?;
+        let Some((lane, item)) = self.resends.next(now) else { return Ok(has_read) };
+        let Some(frame) = item.frame(self.spool.epoch(), lane)? else { return Ok(true) };
+        let packet_id = self.shared.state().window.hand_over_again(lane, item, now);
+        let topic = self.topics[lane.get()].clone();
+        let request = Request::Publish { packet_id, lane, topic, payload: frame };
+        self.requests.send(request).await.map_err(|_| SessionEnd::Confused)?;
+        Ok(true)
+    }
+
     /// Waits for an answer, a record, the end of a hold, a stop, or the ack timeout, which is an error.
     async fn wait(&mut self, stop: &mut watch::Receiver<bool>) -> Result<(), SessionEnd> {
         let now = Instant::now();
@@ -204,7 +246,13 @@ impl Session<'_> {
         if ack_due.is_some_and(|due| due <= now) {
             return Err(SessionEnd::AckTimeout);
         }
-        let wake_at = [ack_due, self.feeds.held_until(now), self.repairs.retry_at(now), self.return_due];
+        let wake_at = [
+            ack_due,
+            self.feeds.held_until(now),
+            self.repairs.retry_at(now),
+            self.resends.wake_at(now),
+            self.return_due,
+        ];
         let wake_at = wake_at.into_iter().flatten().min();
         tokio::select! {
             () = self.shared.moved.notified() => {}

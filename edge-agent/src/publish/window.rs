@@ -7,6 +7,8 @@ use std::time::Instant;
 
 /// Slots on top of the window that only alarms may use: a full window of waveforms never holds an alarm back.
 pub(crate) const ALARM_SLOTS: u16 = 4;
+/// Frames that were acknowledged before take this part of the window at most.
+const AGAIN_PART: u16 = 4;
 /// Packet ids of frames end here; those above are for other packets.
 pub(crate) const FRAME_ID_MAX: u16 = 0x7FFF;
 
@@ -16,6 +18,8 @@ pub(crate) struct Flight {
     pub(crate) lane: LaneIndex,
     pub(crate) item: Item,
     pub(crate) handed_at: Instant,
+    /// It was acknowledged before, and the gateway asked for it.
+    pub(crate) is_again: bool,
     turn: u64,
 }
 
@@ -60,9 +64,26 @@ impl Window {
         }
         let packet_id = self.next_id;
         self.next_id = self.next_id % FRAME_ID_MAX + 1;
-        self.flying.insert(packet_id, Flight { lane, item, handed_at: now, turn: self.next_turn });
+        let flight = Flight { lane, item, handed_at: now, is_again: false, turn: self.next_turn };
+        self.flying.insert(packet_id, flight);
         self.next_turn += 1;
         packet_id
+    }
+
+    /// The same of a frame that was acknowledged before.
+    pub(crate) fn hand_over_again(&mut self, lane: LaneIndex, item: Item, now: Instant) -> u16 {
+        let packet_id = self.hand_over(lane, item, now);
+        if let Some(flight) = self.flying.get_mut(&packet_id) {
+            flight.is_again = true;
+        }
+        packet_id
+    }
+
+    /// Says whether a frame that was acknowledged before may be handed over: a few at a time, and never the last slots.
+    pub(crate) fn has_room_again(&self) -> bool {
+        let again = self.flying.values().filter(|flight| flight.is_again).count();
+        let few = usize::from(self.size / AGAIN_PART).max(1);
+        again < few && self.flying.len() + 1 < usize::from(self.size).max(2)
     }
 
     /// Takes the frame that `packet_id` answers.
@@ -79,7 +100,7 @@ impl Window {
 
     /// When the oldest of the frames was taken from the device, edge clock.
     pub(crate) fn oldest_taken_at_us(&self) -> Option<i64> {
-        self.flying.values().map(|flight| flight.item.taken_at_us).min()
+        self.flying.values().filter(|flight| !flight.is_again).map(|flight| flight.item.taken_at_us).min()
     }
 
     /// When the longest-waiting frame was handed over.
@@ -119,6 +140,25 @@ mod tests {
             hand(&mut window, LaneIndex::ALARM, offset);
         }
         assert!(!window.has_room(LaneIndex::ALARM));
+    }
+
+    #[test]
+    fn what_is_sent_again_leaves_the_window_to_what_never_was() {
+        let mut window = Window::new(8);
+        let again = |window: &mut Window| {
+            let item = Item { first: 0, last: 0, taken_at_us: -5, payload: Some(Bytes::new()) };
+            window.hand_over_again(NUMERICS, item, Instant::now())
+        };
+        again(&mut window);
+        assert!(window.has_room_again());
+        again(&mut window);
+        assert!(!window.has_room_again() && window.has_room(NUMERICS));
+        assert_eq!(window.oldest_taken_at_us(), None, "old frames are no lag");
+        for offset in 0..6 {
+            hand(&mut window, NUMERICS, offset);
+        }
+        assert!(!window.has_room(NUMERICS) && window.answered(1).is_some_and(|flight| flight.is_again));
+        assert!(!window.has_room_again(), "the last slot is for what never was sent");
     }
 
     #[test]

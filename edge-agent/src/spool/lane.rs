@@ -1,5 +1,6 @@
 //! One lane's log, and the parts that a link message falls into.
 
+use super::kept::{LaneRoom, Sealed};
 use super::{SpoolError, SpoolOptions};
 use crate::lanes::{LANES, LaneIndex};
 use bytes::Bytes;
@@ -22,6 +23,8 @@ const QUEUE_BYTES_MAX: usize = 512 * 1024;
 const TAIL_BYTES_MAX: usize = 64 * 1024;
 /// Free disk space that the agent leaves to others.
 const RESERVE_BYTES: u64 = 32 * 1024 * 1024;
+/// Segments' room that is left to what comes between two looks at what may go.
+const ROOM_SEGMENTS: u64 = 4;
 
 const _: () = assert!(BATCH_BYTES_MAX > 2 * wardline_proto::limits::LINK_MESSAGE_BYTES_MAX - 1024);
 const _: () = assert!(SMALL_SEGMENT_BYTES > 4 * BATCH_BYTES_MAX as u64);
@@ -58,6 +61,8 @@ impl Part {
 pub(crate) struct LaneLog {
     lane: LaneIndex,
     pub(super) journal: Journal,
+    /// Most bytes of files that kept records may bring it to.
+    kept_up_to: u64,
 }
 
 impl LaneLog {
@@ -67,9 +72,11 @@ impl LaneLog {
         keys: Arc<dyn KeyProvider>,
     ) -> Result<Self, SpoolError> {
         let dir = spool.dir.join(lane.name());
-        let journal = Journal::open(options(&dir, lane, spool.bytes_max), (spool.storage)(&dir), keys)
+        let options = options(&dir, lane, spool.bytes_max);
+        let kept_up_to = options.total_bytes_max - ROOM_SEGMENTS * options.segment_bytes;
+        let journal = Journal::open(options, (spool.storage)(&dir), keys)
             .map_err(|error| SpoolError::Open { lane: lane.name(), error })?;
-        Ok(Self { lane, journal })
+        Ok(Self { lane, journal, kept_up_to })
     }
 
     /// Appends a frame; returns its offset.
@@ -108,6 +115,17 @@ impl LaneLog {
 
     pub(super) fn reader(&self, from: u64) -> Result<Reader, ReadError> {
         self.journal.reader(Offset::new(from))
+    }
+
+    /// Says what of the log below `watermark` may be dropped. `refused_before` is how often the log had refused for
+    /// want of room at the last look.
+    pub(super) fn room(&self, watermark: u64, refused_before: &mut u64) -> LaneRoom {
+        let stats = self.journal.stats();
+        let is_refused = stats.refused_full > std::mem::replace(refused_before, stats.refused_full);
+        let is_squeezed = is_refused && stats.room_bytes < 2 * BATCH_BYTES_MAX as u64;
+        let over = if is_squeezed { u64::MAX } else { stats.bytes.saturating_sub(self.kept_up_to) };
+        let sealed = self.journal.sealed_below(Offset::new(watermark)).into_iter();
+        LaneRoom { sealed: sealed.map(|(end, bytes)| Sealed { end: end.get(), bytes }).collect(), over }
     }
 
     /// Drops whole segments below `watermark`, but never the newest record: it says what the device has given.

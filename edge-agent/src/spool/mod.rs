@@ -4,6 +4,7 @@
 //! spool.json             whose spool, since when (the epoch of every frame)
 //! keyring.json           the agent's own keys, 0600
 //! acked                  per lane: first offset that is not settled (a hint, see `watermark`)
+//!                        what lies below it stays a while, to be sent again when the gateway asks (see `kept`)
 //! alarm/ events/ numerics/ waveforms/     one log each; a frame's seq is its record's offset + 1
 //! refused/               frames that the gateway refused for good, kept for a person to look at
 //! ```
@@ -21,6 +22,7 @@
 //! A tombstone takes the place, and so the seq, of a frame that policy dropped.
 
 mod durable_file;
+mod kept;
 mod lane;
 mod meta;
 mod open;
@@ -33,11 +35,14 @@ mod watch;
 mod watermark;
 
 pub(crate) use durable_file::{replace, replace_volatile};
+pub(crate) use kept::KeepOptions;
 pub(crate) use lane::Part;
 pub(crate) use watch::LaneWatches;
 
+use crate::clock::now_us;
 use crate::lanes::{LANES, LaneIndex};
 use crate::stats::Counters;
+use kept::{Kept, LaneRoom};
 use lane::LaneLog;
 use policy::Policy;
 use record::{Content, LinkPosition, Spooled};
@@ -57,6 +62,8 @@ use wardline_proto::v1::Clock;
 pub(crate) struct SpoolOptions {
     pub(crate) dir: PathBuf,
     pub(crate) bytes_max: u64,
+    /// How long what is settled stays.
+    pub(crate) keep: KeepOptions,
     /// Makes the storage of a lane's folder.
     pub(crate) storage: fn(&Path) -> Arc<dyn Storage>,
 }
@@ -64,7 +71,8 @@ pub(crate) struct SpoolOptions {
 impl SpoolOptions {
     /// A spool on disk.
     pub(crate) fn on_disk(dir: &Path, bytes_max: u64) -> Self {
-        Self { dir: dir.to_path_buf(), bytes_max, storage: |dir| Arc::new(DiskStorage::new(dir)) }
+        let keep = KeepOptions::default();
+        Self { dir: dir.to_path_buf(), bytes_max, keep, storage: |dir| Arc::new(DiskStorage::new(dir)) }
     }
 }
 
@@ -151,6 +159,15 @@ struct Intake {
     end: [u64; LANES],
 }
 
+/// What the keeper did last.
+#[derive(Debug)]
+struct Saved {
+    marks: watermark::Watermarks,
+    kept: Kept,
+    /// How often each log had refused for want of room.
+    refused: [u64; LANES],
+}
+
 /// The spool of one device.
 pub(crate) struct Spool {
     dir: PathBuf,
@@ -160,7 +177,7 @@ pub(crate) struct Spool {
     lanes: [LaneLog; LANES],
     intake: Mutex<Intake>,
     settled: [AtomicU64; LANES],
-    saved: Mutex<watermark::Watermarks>,
+    saved: Mutex<Saved>,
     held_bytes: AtomicU64,
     refused: RefusedLog,
     counters: Arc<Counters>,
@@ -254,6 +271,11 @@ impl Spool {
         self.lanes[lane.get()].reader(self.settled_below(lane))
     }
 
+    /// Reads a lane's log from any offset that it holds.
+    pub(crate) fn reader_from(&self, lane: LaneIndex, from: u64) -> Result<Reader, ReadError> {
+        self.lanes[lane.get()].reader(from)
+    }
+
     /// Says whether any log has failed: the agent must stop.
     pub(crate) fn has_failed(&self) -> bool {
         self.lanes.iter().any(|log| matches!(log.journal.durable().current(), DurableState::Failed))
@@ -271,17 +293,26 @@ impl Spool {
         let _previous = self.held_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
-    /// Saves the watermarks when they moved, then drops what lies below them. Blocks on IO.
+    /// Saves the watermarks when they moved, then drops what lies below them and is not kept. Blocks on IO.
     pub(crate) fn save_progress(&self) -> Result<(), SpoolError> {
         let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
         let marks = LaneIndex::ALL.map(|lane| self.settled_below(lane));
-        if *saved == marks {
-            return Ok(());
+        if saved.marks != marks {
+            watermark::save(&self.dir, self.epoch, &marks)?;
+            saved.marks = marks;
         }
-        watermark::save(&self.dir, self.epoch, &marks)?;
-        *saved = marks;
-        for (log, mark) in self.lanes.iter().zip(marks) {
-            log.drop_below(mark)?;
+        let Saved { kept, refused, .. } = &mut *saved;
+        let now_us = now_us();
+        let mut rooms: [LaneRoom; LANES] = Default::default();
+        for (lane, log) in self.lanes.iter().enumerate() {
+            kept.note(lane, marks[lane], now_us);
+            rooms[lane] = log.room(marks[lane], &mut refused[lane]);
+        }
+        let floors = kept.floors(&marks, &rooms, now_us);
+        for (log, floor) in self.lanes.iter().zip(floors) {
+            if floor > log.start() {
+                log.drop_below(floor)?;
+            }
         }
         Ok(())
     }

@@ -1,11 +1,12 @@
 //! Opening a spool: whose it is, its logs, and what they say about the device and about what is unsent.
 
+use super::kept::Kept;
 use super::lane::LaneLog;
 use super::meta::Meta;
 use super::policy::Policy;
 use super::record::{Content, LinkPosition, Spooled};
 use super::refused::RefusedLog;
-use super::{Intake, Spool, SpoolError, SpoolOptions, watermark};
+use super::{Intake, Saved, Spool, SpoolError, SpoolOptions, watermark};
 use crate::clock::now_us;
 use crate::lanes::{LANES, LaneIndex};
 use crate::stats::Counters;
@@ -47,13 +48,14 @@ impl Spool {
         let mut intake = Intake::default();
         let mut settled = watermark::Watermarks::default();
         let mut held_bytes = 0;
+        let mut kept = Kept::new(options.keep, options.bytes_max);
         for (lane, log) in LaneIndex::ALL.into_iter().zip(&lanes) {
             let place = lane.get();
             if saved[place] > log.durable_end() {
                 return Err(SpoolError::Damaged("a log ends before what was acknowledged of it"));
             }
             settled[place] = saved[place].max(log.start());
-            let found = scan(log, settled[place])?;
+            let found = scan(log, settled[place], |below, at_us| kept.note(place, below, at_us))?;
             intake.newest[place] = found.newest;
             intake.end[place] = log.durable_end();
             held_bytes += found.held_bytes;
@@ -66,7 +68,7 @@ impl Spool {
             lanes,
             intake: Mutex::new(intake),
             settled: settled.map(AtomicU64::new),
-            saved: Mutex::new(saved),
+            saved: Mutex::new(Saved { marks: saved, kept, refused: [0; LANES] }),
             held_bytes: AtomicU64::new(held_bytes),
             refused: RefusedLog::new(keys),
             counters,
@@ -83,8 +85,10 @@ fn open_lanes(options: &SpoolOptions, keys: &Arc<dyn KeyProvider>) -> Result<[La
     lanes.try_into().map_err(|_| SpoolError::Failed)
 }
 
-fn scan(log: &LaneLog, settled: u64) -> Result<Found, SpoolError> {
-    let mut found = Found::default();
+/// Reads all of a log. `kept` is told of settled records, when each was taken: it is not known any more when each was
+/// acknowledged.
+fn scan(log: &LaneLog, settled: u64, mut kept: impl FnMut(u64, i64)) -> Result<Found, SpoolError> {
+    let (mut found, now_us) = (Found::default(), now_us());
     let mut reader = log.reader(log.start())?;
     loop {
         let batch = reader.next_batch(SCAN_BYTES)?;
@@ -92,13 +96,18 @@ fn scan(log: &LaneLog, settled: u64) -> Result<Found, SpoolError> {
             return Ok(found);
         }
         for entry in batch {
-            found.take(entry, settled)?;
+            let offset = entry.offset.get();
+            let taken_at_us = found.take(entry, settled)?;
+            if offset < settled {
+                kept(offset + 1, taken_at_us.min(now_us));
+            }
         }
     }
 }
 
 impl Found {
-    fn take(&mut self, entry: Entry, settled: u64) -> Result<(), SpoolError> {
+    /// Counts a record; returns when it was taken.
+    fn take(&mut self, entry: Entry, settled: u64) -> Result<i64, SpoolError> {
         let bytes = entry.payload.len() as u64;
         let record = Spooled::decode(entry.payload)
             .map_err(|_| SpoolError::Damaged("a record is of a later version of the agent"))?;
@@ -109,6 +118,6 @@ impl Found {
             self.held_frames += 1;
             self.held_bytes += bytes;
         }
-        Ok(())
+        Ok(record.taken_at_us)
     }
 }

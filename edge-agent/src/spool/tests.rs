@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::clock::{ClockOptions, ClockState};
+use bytes::Bytes;
 use std::time::Duration;
 use wardline_proto::v1::{Body, DeviceAlarm, DeviceEvent, NumericSeries, WaveformBlock};
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
@@ -231,4 +232,89 @@ fn nothing_is_readable_at_rest() {
         }
     }
     assert!(files > 6);
+}
+
+/// Puts waveforms until the log has `count`, each settled when it is durable.
+fn sent(spool: &Spool, count: std::ops::RangeInclusive<u64>) {
+    for seq in count {
+        let mark = put(spool, 7, seq, waveform(seq));
+        wait(spool, &mark);
+        spool.settle(LaneIndex::WAVEFORMS, seq, 20_000);
+    }
+    spool.save_progress().unwrap();
+}
+
+fn keeping(dir: &std::path::Path, bytes_max: u64, keep: KeepOptions) -> (Spool, Arc<Counters>) {
+    let counters = Arc::new(Counters::default());
+    let options = SpoolOptions { keep, ..SpoolOptions::on_disk(dir, bytes_max) };
+    (Spool::open(&options, &key(), Arc::clone(&counters)).unwrap(), counters)
+}
+
+/// Returns offset and bytes of all that a lane's log holds.
+fn held(spool: &Spool, lane: LaneIndex) -> Vec<(u64, Bytes)> {
+    let mut reader = spool.reader_from(lane, spool.lanes[lane.get()].start()).unwrap();
+    let mut all = Vec::new();
+    while let Some(batch) = Some(reader.next_batch(MIB as usize).unwrap()).filter(|batch| !batch.is_empty()) {
+        all.extend(batch.into_iter().map(|entry| (entry.offset.get(), entry.payload)));
+    }
+    all
+}
+
+#[test]
+fn what_was_acknowledged_stays_within_its_bounds_also_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let hour = Duration::from_secs(3_600);
+    // Taken in 1970 in the records of these tests: an hour is long over for whoever opens them again.
+    let ages = KeepOptions { time: hour * 24 * 365 * 100, bytes_max: 5 * MIB };
+    let (spool, counters) = keeping(dir.path(), 64 * MIB, ages);
+    sent(&spool, 1..=150);
+    assert_eq!(held(&spool, LaneIndex::WAVEFORMS).len(), 150, "all of it is kept");
+    let before = held(&spool, LaneIndex::WAVEFORMS);
+    assert_eq!(counters.lane(LaneIndex::WAVEFORMS).dropped.get(), 0);
+    close(spool);
+    let (spool, counters) = keeping(dir.path(), 64 * MIB, ages);
+    assert_eq!(held(&spool, LaneIndex::WAVEFORMS), before, "byte for byte");
+    assert_eq!(counters.lane(LaneIndex::WAVEFORMS).spooled.get(), 0, "and nothing of it waits");
+    sent(&spool, 151..=600);
+    let kept = held(&spool, LaneIndex::WAVEFORMS);
+    let bytes: u64 = kept.iter().map(|(_, payload)| payload.len() as u64).sum();
+    println!("{} records of {bytes} bytes kept", kept.len());
+    assert!(kept[0].0 > 0 && bytes > 2 * MIB && bytes < 10 * MIB, "{} {bytes}", kept[0].0);
+    close(spool);
+    // The spool of an agent that kept nothing opens, and one that keeps nothing drops what is kept.
+    let (spool, _) = keeping(dir.path(), 64 * MIB, KeepOptions { time: hour, bytes_max: 5 * MIB });
+    spool.save_progress().unwrap();
+    let left = held(&spool, LaneIndex::WAVEFORMS).len();
+    assert!(left < kept.len() && left < 120, "{left} of {}: the open segment alone", kept.len());
+    close(spool);
+}
+
+#[test]
+fn what_was_never_sent_outranks_all_that_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let keep = KeepOptions { time: Duration::from_secs(3_600_000_000), bytes_max: 64 * MIB };
+    let (spool, counters) = keeping(dir.path(), 8 * MIB, keep);
+    let bound = 8 * MIB + 2 * MIB + 8 * 2 * MIB;
+    for round in 0..10 {
+        sent(&spool, round * 60 + 1..=round * 60 + 60);
+    }
+    let kept = spool.lanes[LaneIndex::WAVEFORMS.get()].journal.stats().bytes;
+    // Nobody answers any more: all that policy lets wait finds room beside what is kept.
+    let mut seq = 600;
+    while counters.lane(LaneIndex::WAVEFORMS).dropped.get() == 0 {
+        seq += 1;
+        let mark = put(&spool, 7, seq, waveform(seq));
+        wait(&spool, &mark);
+        if seq % 20 == 0 {
+            spool.save_progress().unwrap();
+        }
+    }
+    let (waiting, files) = (seq - 600, spool.lanes[LaneIndex::WAVEFORMS.get()].journal.stats().bytes);
+    println!(
+        "{kept} bytes with what was kept; {waiting} frames waited before the first was given up; {files} bytes"
+    );
+    assert!(files <= bound && kept <= bound, "{files} {kept}");
+    let bytes = spool.held_bytes.load(Ordering::Relaxed);
+    assert!(bytes > 8 * MIB / 10 * 7, "policy gave up, not the disk: {bytes}");
+    close(spool);
 }

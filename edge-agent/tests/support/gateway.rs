@@ -69,6 +69,8 @@ struct State {
     visitors: Vec<(String, bool)>,
     notices: Vec<Bytes>,
     notices_acked: usize,
+    /// Commands that go out when the agent next subscribes or publishes.
+    commands: Vec<Bytes>,
 }
 
 pub struct Gateway {
@@ -124,6 +126,11 @@ impl Gateway {
     /// Sends a notice to whoever subscribes next.
     pub fn notice(&self, words: &str) {
         self.state.lock().unwrap().notices.push(Bytes::copy_from_slice(words.as_bytes()));
+    }
+
+    /// Sends a command with the next answer to a subscription or a publish.
+    pub fn command(&self, payload: Bytes) {
+        self.state.lock().unwrap().commands.push(payload);
     }
 
     pub fn notices_acked(&self) -> usize {
@@ -215,7 +222,11 @@ fn answer(packet: Packet, serial: &str, state: &Mutex<State>) -> (Vec<Packet>, b
             if reaction == Reaction::Ack {
                 state.acked.insert((header.lane as i32, header.seq));
             }
-            react(reaction, publish.pkid)
+            let topic = received.topic.split("/up/").next().unwrap().to_owned() + "/down/command";
+            let commands = commands(&mut state, &topic);
+            let (mut replies, goes_on) = react(reaction, publish.pkid);
+            replies.extend(commands);
+            (replies, goes_on)
         }
         Packet::Subscribe(subscribe) => {
             let topic = subscribe.filters[0].path.clone();
@@ -224,7 +235,9 @@ fn answer(packet: Packet, serial: &str, state: &Mutex<State>) -> (Vec<Packet>, b
                 publish.pkid = pkid;
                 Packet::Publish(publish)
             });
-            ([subscribed(&subscribe)].into_iter().chain(notices).collect(), true)
+            let replies: Vec<_> = [subscribed(&subscribe)].into_iter().chain(notices).collect();
+            let commands = commands(&mut state, &subscribe.filters[1].path);
+            (replies.into_iter().chain(commands).collect(), true)
         }
         Packet::PubAck(_) => {
             state.notices_acked += 1;
@@ -235,9 +248,23 @@ fn answer(packet: Packet, serial: &str, state: &Mutex<State>) -> (Vec<Packet>, b
     }
 }
 
+fn commands(state: &mut State, topic: &str) -> Vec<Packet> {
+    let commands = std::mem::take(&mut state.commands).into_iter().zip(1_000..);
+    let publish = |(payload, pkid)| {
+        let mut publish = Publish::new(topic, QoS::AtLeastOnce, payload, None);
+        publish.pkid = pkid;
+        Packet::Publish(publish)
+    };
+    commands.map(publish).collect()
+}
+
 fn subscribed(subscribe: &Subscribe) -> Packet {
     let granted = SubscribeReasonCode::Success(QoS::AtLeastOnce);
-    Packet::SubAck(SubAck { pkid: subscribe.pkid, return_codes: vec![granted], properties: None })
+    Packet::SubAck(SubAck {
+        pkid: subscribe.pkid,
+        return_codes: vec![granted; subscribe.filters.len()],
+        properties: None,
+    })
 }
 
 fn welcomed(welcome: Welcome) -> (Vec<Packet>, bool) {

@@ -71,7 +71,7 @@ impl Watch {
         if let Some(alarm) = self.probe.step(probe_is_off, &probe, at_us) {
             let name = if probe_is_off { "probe_off" } else { "probe_on" }.to_owned();
             let detail = "oximeter".to_owned();
-            events.push(DeviceEvent { at_us, name, detail, spool_gap: None });
+            events.push(DeviceEvent { at_us, name, detail, ..DeviceEvent::default() });
             alarms.push(alarm);
         }
         if self.physiological {

@@ -155,6 +155,16 @@ impl Journal {
         Ok(dropped)
     }
 
+    /// Returns the sealed segments that lie wholly below `offset`, oldest first: where each ends, and its size.
+    pub fn sealed_below(&self, offset: Offset) -> Vec<(Offset, u64)> {
+        let segments = lock(&self.inner.shared.segments);
+        let sealed = segments.iter().map_while(|segment| {
+            let end = segment.end().filter(|end| *end <= offset)?;
+            Some((end, segment.bytes.load(Ordering::Relaxed)))
+        });
+        sealed.collect()
+    }
+
     /// Returns the log's counters.
     pub fn stats(&self) -> JournalStats {
         let shared = &self.inner.shared;

@@ -52,7 +52,7 @@ fn bodies() -> Vec<Body> {
         limit: Some(50.0),
         ucum_unit: "/min".into(),
     };
-    let event = DeviceEvent { at_us, name: "note".into(), detail: MARKER.into(), spool_gap: None };
+    let event = DeviceEvent { at_us, name: "note".into(), detail: MARKER.into(), ..DeviceEvent::default() };
     vec![
         Body { numerics: vec![series(HEART_RATE, "/min", at_us, &[RATE, RATE])], ..Body::default() },
         Body { waveforms: vec![waveform], ..Body::default() },

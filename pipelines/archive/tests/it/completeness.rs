@@ -153,6 +153,7 @@ async fn what_an_agent_dropped_is_a_recorded_loss_and_the_rest_of_a_hole_is_not(
         at_us: NOW_US,
         name: "spool_gap".into(),
         spool_gap: Some(gap),
+        resend_done: None,
         ..DeviceEvent::default()
     };
     rig.frame(1, &Body { events: vec![event], ..Body::default() });

@@ -20,8 +20,12 @@ fn holds(bytes: &[u8], needle: &[u8]) -> bool {
 async fn filled(rig: &Rig) {
     rig.frame(1, &readings(&[MARKER_VALUE; 50]));
     rig.frame(1, &samples(NOW_US, &[0x5EC2_E7A1; 64]));
-    let event =
-        DeviceEvent { name: "note".into(), detail: MARKER_TEXT.into(), at_us: NOW_US, spool_gap: None };
+    let event = DeviceEvent {
+        name: "note".into(),
+        detail: MARKER_TEXT.into(),
+        at_us: NOW_US,
+        ..DeviceEvent::default()
+    };
     rig.frame(1, &Body { events: vec![event], ..Body::default() });
     rig.publish(MARKER_PAYLOAD.to_vec(), PayloadFormat::Frame);
     // Of an hour at rest: it becomes a row of `completeness`.
