@@ -1,10 +1,11 @@
 //! `wardline archive`: what the archive holds, without a SQL engine and beside a running gateway.
 
 use super::archive_certificate::CertificateCommand;
-use super::archive_completeness::{CompletenessCommand, ReconcileCommand};
+use super::archive_completeness::CompletenessCommand;
 use super::archive_erase::EraseCommand;
 use super::archive_export::ExportCommand;
 use super::archive_quarantine::QuarantineCommand;
+use super::archive_reconcile::ReconcileCommand;
 use super::archive_verify::VerifyCommand;
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -36,7 +37,7 @@ enum Action {
     Completeness(CompletenessCommand),
     /// Copy a tenant's rows of a time under one key, for DuckDB alone.
     Export(ExportCommand),
-    /// List the frames of a device that never came.
+    /// List the frames of a device that never came, and ask for them.
     Reconcile(ReconcileCommand),
     /// Erase a subject, and certify it.
     Erase(EraseCommand),

@@ -7,6 +7,8 @@ pub mod archive_completeness;
 pub mod archive_erase;
 pub mod archive_export;
 pub mod archive_quarantine;
+pub mod archive_reconcile;
+pub mod archive_resends;
 pub mod archive_verify;
 pub mod audit;
 pub mod cert;

@@ -9,7 +9,9 @@ use super::limits::{DOWN_WAITING_BYTES_MAX, DOWN_WAITING_MAX, NOTICES_MAX, ROUTE
 use super::router::Routers;
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use tokio::sync::mpsc;
 use wardline_proto::{DeviceKey, topic};
 
@@ -53,13 +55,24 @@ pub(super) struct Downlink {
     pub(super) routers: Routers,
     /// One per linked session; of one device the newest.
     mailboxes: Mutex<HashMap<DeviceKey, Arc<Mailbox>>>,
+    sessions: AtomicU64,
     metrics: Arc<FrontMetrics>,
+}
+
+/// A device's session that listens to a topic of the way down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listening {
+    /// Tells this session from every other of this front.
+    pub session: u64,
+    /// Since when it is linked.
+    pub since: Instant,
 }
 
 /// What a linked device subscribed to, and what waits for it.
 #[derive(Debug)]
 pub(super) struct Mailbox {
     pub(super) key: DeviceKey,
+    listening: Listening,
     state: Mutex<MailboxState>,
 }
 
@@ -82,43 +95,54 @@ impl Downlink {
 
     pub(super) fn new(metrics: Arc<FrontMetrics>) -> Self {
         let routers = Routers::new(metrics.clone(), ROUTER_WINDOW);
-        Self { routers, mailboxes: Mutex::default(), metrics }
+        Self { routers, mailboxes: Mutex::default(), sessions: AtomicU64::new(0), metrics }
     }
 
     /// Does what was asked for.
     pub(super) fn carry_out(&self, order: Order) {
         match order {
-            Order::Notice(key, payload) => self.publish(&key, "notice", payload),
+            Order::Notice(key, payload) => drop(self.publish(&key, "notice", payload)),
             Order::Crash => self.routers.crash(),
         }
     }
 
-    /// Publishes to a device's down topic; nothing happens when it has not subscribed to it.
-    fn publish(&self, key: &DeviceKey, channel: &str, payload: Bytes) {
-        let Some(mailbox) = lock(&self.mailboxes).get(key).cloned() else { return };
+    /// Says whether a device listens to a channel of its own, at this front.
+    pub(super) fn listening(&self, key: &DeviceKey, channel: &str) -> Option<Listening> {
+        let mailbox = lock(&self.mailboxes).get(key).cloned()?;
+        let topic = topic::down(key, channel);
+        let listens = lock(&mailbox.state).filters.iter().any(|(filter, _qos)| covers(filter, &topic));
+        listens.then_some(mailbox.listening)
+    }
+
+    /// Publishes to a device's down topic; `false` when it has not subscribed to it, or when there is no room.
+    pub(super) fn publish(&self, key: &DeviceKey, channel: &str, payload: Bytes) -> bool {
+        let Some(mailbox) = lock(&self.mailboxes).get(key).cloned() else { return false };
         let topic = topic::down(key, channel);
         let mut state = lock(&mailbox.state);
         if !state.filters.iter().any(|(filter, _qos)| covers(filter, &topic)) {
-            return;
+            return false;
         }
         let bytes: usize = state.waiting.iter().map(|(topic, payload)| topic.len() + payload.len()).sum();
         if state.waiting.len() >= DOWN_WAITING_MAX
             || bytes + topic.len() + payload.len() > DOWN_WAITING_BYTES_MAX
         {
             self.metrics.downlink_refused.inc();
-            return;
+            return false;
         }
         // Between two routers it only waits.
         if let Some(generation) = state.linked {
             self.routers.publish(generation, &topic, &payload);
         }
         state.waiting.push_back((topic, payload));
+        true
     }
 
     /// Makes the mailbox of a session that has a link.
     pub(super) fn open(&self, key: &DeviceKey, generation: u64) -> Arc<Mailbox> {
         let state = MailboxState { linked: Some(generation), ..MailboxState::default() };
-        let mailbox = Arc::new(Mailbox { key: key.clone(), state: Mutex::new(state) });
+        let session = self.sessions.fetch_add(1, Ordering::Relaxed);
+        let listening = Listening { session, since: Instant::now() };
+        let mailbox = Arc::new(Mailbox { key: key.clone(), listening, state: Mutex::new(state) });
         lock(&self.mailboxes).insert(key.clone(), mailbox.clone());
         mailbox
     }

@@ -2,13 +2,14 @@
 
 use super::admission::{Admission, PeerKey};
 use super::devices::{Devices, SessionControl, Takeover};
-use super::downlink::{Downlink, DownlinkHandle, Order};
+use super::downlink::{Downlink, DownlinkHandle, Listening, Order};
 use super::drain::Mover;
 use super::limits::{DRAIN_MAX, HANDSHAKES_MAX};
 use super::{
     Auditor, CONNECTIONS_MAX, DeviceStats, Front, FrontMetrics, FrontOptions, Gates, LiveTls, connection,
 };
 use crate::access::Directory;
+use bytes::Bytes;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -26,6 +27,8 @@ use wardline_store::registry::Serial;
 
 /// How long the accept loop rests when the system has no more file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
+/// The channel of what a device is asked to do.
+const COMMAND: &str = "command";
 
 /// What a front is made of.
 pub struct FrontParts {
@@ -74,6 +77,16 @@ impl FrontHandle {
     /// Returns what sends to devices.
     pub fn downlink(&self) -> DownlinkHandle {
         self.downlink.clone()
+    }
+
+    /// Says whether a device listens for commands, in a session of this front.
+    pub fn listening(&self, key: &DeviceKey) -> Option<Listening> {
+        self.front.downlink.listening(key, COMMAND)
+    }
+
+    /// Queues a command for a device; `false` when it does not listen here, or has no room.
+    pub fn command(&self, key: &DeviceKey, payload: Bytes) -> bool {
+        self.front.downlink.publish(key, COMMAND, payload)
     }
 
     /// Says whether audit events can be journaled: a front that cannot audit does not serve (AUD-1).

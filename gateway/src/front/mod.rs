@@ -28,7 +28,7 @@ mod wire;
 pub use admission::AdmissionOptions;
 pub use budget::{BudgetOptions, Rate};
 pub use devices::DeviceStats;
-pub use downlink::{DownlinkHandle, NoticesFull};
+pub use downlink::{DownlinkHandle, Listening, NoticesFull};
 pub use drain::DrainOptions;
 pub use gates::Gates;
 pub use limits::Deadlines;

@@ -15,6 +15,7 @@ mod http;
 mod notices;
 mod options;
 mod origin;
+mod resends;
 mod retention;
 mod tasks;
 mod tier;
@@ -218,6 +219,7 @@ impl Node {
             TaskKind::Webhooks,
             TaskKind::Retention,
             TaskKind::Notices,
+            TaskKind::Resends,
         ];
         tasks.stop(&consumers, STOP_MAX).await?;
         let servers = [TaskKind::Enrol, TaskKind::Grpc, TaskKind::Http, TaskKind::Certificates];
@@ -268,8 +270,11 @@ impl Parts {
         let enrol = if roles.has(Role::Api) { Some(self.enrol(est, addrs.mqtt.port())?) } else { None };
         let gates = tier.gates(&mut self);
         let front = if roles.has(Role::Front) { Some(self.front(mqtt, gates)) } else { None };
-        if let Some(downlink) = front.as_ref().map(FrontHandle::downlink) {
+        if let Some(front) = &front {
+            let downlink = front.downlink();
             self.tasks.spawn(TaskKind::Notices, |stop| notices::run(told, downlink, stop));
+            let (store, front) = (self.store.clone(), front.clone());
+            self.tasks.spawn(TaskKind::Resends, |stop| resends::run(store, front, stop));
         }
         if archive.is_some() && alert.is_some() {
             let (journal, store) = (self.journal.clone(), self.store.clone());

@@ -35,6 +35,8 @@ pub enum TaskKind {
     Audit,
     /// Tells devices of their frames in the quarantine. A hint; the node goes on without it.
     Notices,
+    /// Gives devices the requests to send again. They stay in the database; the node goes on without it.
+    Resends,
     /// Drops old segments. The node goes on without it until the journal is full, which is visible.
     Retention,
     /// Carries records to the engine of the bus and back. Without it nothing leaves the journal.
@@ -62,7 +64,12 @@ impl TaskKind {
             | Self::Bus
             | Self::Outlet
             | Self::Courier => true,
-            Self::Enrol | Self::Http | Self::Notices | Self::Retention | Self::Certificates => false,
+            Self::Enrol
+            | Self::Http
+            | Self::Notices
+            | Self::Resends
+            | Self::Retention
+            | Self::Certificates => false,
         }
     }
 }

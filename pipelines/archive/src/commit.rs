@@ -37,7 +37,7 @@ pub(crate) async fn write(
     desk: &mut Desk,
     (lease, from_offset): (u64, u64),
 ) -> Result<Outcome, ArchiveError> {
-    let Pending { groups, devices, refusals, heads, notices, replays, told, .. } =
+    let Pending { groups, devices, refusals, heads, notices, replays, told, resends, .. } =
         std::mem::take(&mut desk.pending);
     wardline_journal::abort::at("commit.begin");
     let mut files = Vec::with_capacity(groups.len());
@@ -68,6 +68,7 @@ pub(crate) async fn write(
         hours: desk.hours.changed(&desk.streams),
         told,
         replays,
+        resends,
         standing: standing(parts, desk.next_offset),
         at_us: now_us(),
     };

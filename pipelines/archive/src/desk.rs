@@ -19,6 +19,7 @@ use std::collections::VecDeque;
 use wardline_proto::refusal::Refusal;
 use wardline_store::catalog::Catalog;
 use wardline_store::replay::Outcome;
+use wardline_store::resend::ResendAnswer;
 
 const TAG_BYTES: usize = 8;
 /// What becomes of a frame of the quarantine that was erased.
@@ -338,6 +339,16 @@ impl Desk {
         let Ok(body) = &arrived.body else { return };
         let tenant = arrived.key.tenant.as_str();
         let origin = Origin::of(arrival, arrived);
+        self.pending.resends.extend(body.events.iter().filter_map(|event| {
+            let done = event.resend_done?;
+            let answer = ResendAnswer {
+                id: done.request,
+                resent: done.sent,
+                not_held: done.not_held,
+                beyond: done.beyond,
+            };
+            Some((tenant.to_owned(), arrived.key.device.to_string(), answer))
+        }));
         let tables = [
             (Table::Numerics, body.numerics.is_empty()),
             (Table::Waveforms, body.waveforms.is_empty()),

@@ -1,10 +1,11 @@
 //! Losses that are recorded: frames of which an agent says that it dropped them by policy, and will not send.
 
+use crate::dedup::Intervals;
 use crate::error::ArchiveError;
 use crate::read::{ArchiveReader, Columns};
 use crate::table::Table;
 use std::ops::RangeInclusive;
-use wardline_store::catalog::{FileRow, StreamId};
+use wardline_store::catalog::{Catalog, FileRow, StreamId};
 
 /// Positions of a stream that an agent dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +42,30 @@ fn loss(columns: &Columns<'_>, tenant: &str, row: usize) -> Option<Loss> {
     Some(Loss { id, positions: columns.number("gap_first_seq", row)..=columns.number("gap_last_seq", row) })
 }
 
+/// Returns what of some positions of a stream has not come yet, as far as it is committed.
+pub async fn still_missing(
+    catalog: &Catalog,
+    id: &StreamId,
+    ranges: &[RangeInclusive<u64>],
+) -> Result<Vec<RangeInclusive<u64>>, ArchiveError> {
+    let Some(row) = catalog.stream(id).await? else { return Ok(ranges.to_vec()) };
+    let seen = Intervals::decode(&row.seen).ok_or(ArchiveError::StreamState)?;
+    // What follows the last one that came is a hole too: nobody knows yet how long it is.
+    let behind = seen.last().map_or(1, |last| last.saturating_add(1))..=u64::MAX;
+    let holes: Vec<_> = seen.missing().chain([behind]).collect();
+    Ok(ranges.iter().flat_map(|range| common(range, &holes)).collect())
+}
+
+/// Returns what of a range is in some others, which ascend.
+pub fn common<'a>(
+    range: &'a RangeInclusive<u64>,
+    others: &'a [RangeInclusive<u64>],
+) -> impl Iterator<Item = RangeInclusive<u64>> + 'a {
+    let from = others.partition_point(|other| other.end() < range.start());
+    let within = others[from..].iter().take_while(|other| other.start() <= range.end());
+    within.map(|other| *range.start().max(other.start())..=*range.end().min(other.end()))
+}
+
 /// Parts a hole of a stream into what is recorded as lost, `true`, and what is not known.
 pub fn parts(id: &StreamId, hole: &RangeInclusive<u64>, losses: &[Loss]) -> Vec<(RangeInclusive<u64>, bool)> {
     let mut own: Vec<_> = losses.iter().filter(|loss| loss.id == *id).map(|loss| &loss.positions).collect();
@@ -66,6 +91,15 @@ pub fn parts(id: &StreamId, hole: &RangeInclusive<u64>, losses: &[Loss]) -> Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_asked_for_is_narrowed_to_what_is_missing() {
+        let holes = [3..=5, 9..=9, 20..=u64::MAX];
+        let of = |range: RangeInclusive<u64>| common(&range, &holes).collect::<Vec<_>>();
+        assert_eq!(of(1..=30), [3..=5, 9..=9, 20..=30]);
+        assert_eq!(of(4..=9), [4..=5, 9..=9]);
+        assert_eq!((of(6..=8), of(1..=2)), (Vec::new(), Vec::new()));
+    }
 
     #[test]
     fn a_hole_is_parted_into_recorded_and_unknown() {

@@ -10,6 +10,7 @@ use wardline_proto::DeviceKey;
 use wardline_proto::refusal::Refusal;
 use wardline_store::hours::Told;
 use wardline_store::replay::{FrameName, Outcome};
+use wardline_store::resend::ResendAnswer;
 
 /// Which file a row goes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +94,8 @@ pub(crate) struct Pending {
     pub(crate) bytes: usize,
     pub(crate) replays: Vec<(FrameName, Outcome)>,
     pub(crate) told: Vec<Told>,
+    /// What devices say of requests to send again: tenant, device, answer.
+    pub(crate) resends: Vec<(String, String, ResendAnswer)>,
 }
 
 impl Pending {

@@ -10,6 +10,7 @@ use crate::cluster::{Claim, Share, Standing};
 use crate::db::{Record, Tx, args, signed};
 use crate::hours::{HourRow, Told, tell, upsert_hour};
 use crate::replay::{FrameName, Outcome};
+use crate::resend::ResendAnswer;
 use crate::{Store, StoreError};
 use std::collections::BTreeMap;
 
@@ -130,6 +131,8 @@ pub struct Commit {
     pub told: Vec<Told>,
     /// Frames of the quarantine that were judged again, with what became of them.
     pub replays: Vec<(FrameName, Outcome)>,
+    /// What devices say of requests to send again: tenant, device, answer.
+    pub resends: Vec<(String, String, ResendAnswer)>,
     /// What a partition's claim moves to beside the position; nothing on one machine.
     pub standing: Standing,
     /// When, unix microseconds.
@@ -199,6 +202,9 @@ impl Catalog {
             if !crate::replay::mark(&mut tx, replay, commit.at_us).await? {
                 return Err(CommitError::Fenced);
             }
+        }
+        for (tenant, device, answer) in &commit.resends {
+            crate::resend::answer(&mut tx, (tenant, device), answer, commit.at_us).await?;
         }
         Ok(tx.commit().await?)
     }

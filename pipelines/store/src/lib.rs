@@ -25,6 +25,7 @@ mod origin;
 pub mod outbox;
 pub mod registry;
 pub mod replay;
+pub mod resend;
 pub mod retired;
 #[cfg(feature = "testing")]
 pub mod testing;

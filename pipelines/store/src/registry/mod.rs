@@ -129,7 +129,7 @@ fn usable(what: &'static str, text: &str, may_be_empty: bool) -> Result<(), Stor
 }
 
 /// Takes the next number of a counter.
-async fn next_number(tx: &mut Tx, name: &str) -> Result<i64, StoreError> {
+pub(crate) async fn next_number(tx: &mut Tx, name: &str) -> Result<i64, StoreError> {
     let update = "UPDATE counter SET last = last + 1 WHERE name = $1 RETURNING last";
     tx.one(update, args![name]).await?.ok_or(StoreError::Corrupt("counter"))?.int("last")
 }

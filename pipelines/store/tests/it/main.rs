@@ -20,4 +20,5 @@ mod overrides;
 mod profiles;
 mod registry;
 mod replay;
+mod resend;
 mod rig;

@@ -1,0 +1,117 @@
+//! From the table of requests to the device: whichever front has its session asks it to send again.
+//!
+//! A request is in the database until the archive commits the device's answer, so it is given to each new session anew
+//! until then: a killed agent goes on. What has come meanwhile is not asked for again.
+
+use crate::front::{FrontHandle, now_us};
+use bytes::Bytes;
+use prost::Message;
+use std::collections::HashMap;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+use wardline_archive::losses::still_missing;
+use wardline_proto::limits::RESEND_RANGES_MAX;
+use wardline_proto::v1::{self, SeqRange, command};
+use wardline_proto::{DeviceId, DeviceKey, TenantId};
+use wardline_store::Store;
+use wardline_store::catalog::Catalog;
+use wardline_store::resend::Resend;
+
+/// How often the table is looked at.
+const POLL: Duration = Duration::from_secs(1);
+/// Requests that one look takes; the next one goes on behind them.
+const PAGE: usize = 256;
+/// Requests of which is remembered which session has them; past it a session may be asked twice, which it notices.
+const REMEMBERED_MAX: usize = 65_536;
+/// A session that may be about to answer is not asked the same at once: first comes what it has to say, and its commit.
+const ANSWER_TIME: Duration = Duration::from_secs(5);
+
+/// Looks until it is told to stop. A database that is away is asked again.
+pub(super) async fn run(
+    store: Store,
+    front: FrontHandle,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), String> {
+    let mut desk =
+        Desk { catalog: Catalog::new(store.clone()), store, front, given: HashMap::new(), past: 0 };
+    let mut turn = interval(POLL);
+    turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _gone = stop.wait_for(|stop| *stop) => return Ok(()),
+            _now = turn.tick() => {}
+        }
+        if let Err(error) = desk.look().await {
+            tracing::warn!(%error, "requests to send again could not be read");
+        }
+    }
+}
+
+struct Desk {
+    store: Store,
+    catalog: Catalog,
+    front: FrontHandle,
+    /// Which session has a request.
+    given: HashMap<u64, u64>,
+    /// The last request of the last page; 0 at the begin.
+    past: u64,
+}
+
+impl Desk {
+    async fn look(&mut self) -> Result<(), wardline_archive::ArchiveError> {
+        let page = self.store.open_resends(now_us(), self.past, PAGE).await?;
+        let is_whole = self.past == 0 && page.len() < PAGE;
+        self.past = if page.len() < PAGE { 0 } else { page.last().map_or(0, |last| last.id) };
+        if is_whole {
+            self.given.retain(|id, _session| page.iter().any(|open| open.id == *id));
+        } else if self.given.len() > REMEMBERED_MAX {
+            self.given.clear();
+        }
+        for open in &page {
+            self.give(open).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives a request to the device's session, when it is here and has not got it.
+    async fn give(&mut self, open: &Resend) -> Result<(), wardline_archive::ArchiveError> {
+        let Some(key) = key(open) else { return Ok(()) };
+        let Some(listening) = self.front.listening(&key) else { return Ok(()) };
+        let was_given = open.sent_at_us.is_some();
+        if self.given.get(&open.id) == Some(&listening.session)
+            || (was_given && listening.since.elapsed() < ANSWER_TIME)
+        {
+            return Ok(());
+        }
+        let mut missing = still_missing(&self.catalog, &open.stream, &open.ranges).await?;
+        // None at all: what is left is that the agent says so.
+        if missing.len() > RESEND_RANGES_MAX {
+            missing.clone_from(&open.ranges);
+        }
+        if self.front.command(&key, command(open, &missing)) {
+            tracing::info!(device = %key, request = open.id, "asked to send again");
+            self.given.insert(open.id, listening.session);
+            self.store.resend_sent(open.id, now_us()).await?;
+        }
+        Ok(())
+    }
+}
+
+fn key(open: &Resend) -> Option<DeviceKey> {
+    let tenant = TenantId::new(&open.stream.tenant).ok()?;
+    Some(DeviceKey { tenant, device: DeviceId::new(&open.stream.device).ok()? })
+}
+
+fn command(open: &Resend, missing: &[std::ops::RangeInclusive<u64>]) -> Bytes {
+    let range =
+        |range: &std::ops::RangeInclusive<u64>| SeqRange { first: *range.start(), last: *range.end() };
+    let resend = v1::Resend {
+        request: open.id,
+        epoch: open.stream.epoch,
+        lane: open.stream.lane,
+        ranges: missing.iter().map(range).collect(),
+        asked_at_us: open.asked_at_us,
+    };
+    v1::Command { kind: Some(command::Kind::Resend(resend)) }.encode_to_vec().into()
+}
