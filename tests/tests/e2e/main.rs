@@ -27,6 +27,7 @@ mod random;
 mod readme;
 mod recordings;
 mod records;
+mod resend;
 mod rows;
 mod sealed;
 mod silence;
