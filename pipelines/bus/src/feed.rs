@@ -26,6 +26,10 @@ const TELL: Duration = Duration::from_secs(10);
 /// For how long a record may be on its way from a front's log to the bus, microseconds. One that takes longer counts as
 /// of when it came.
 const IN_FLIGHT_US: i64 = 2_000_000;
+/// How long a partition's time waits for records that are known to be missing. A front that is away may be so for
+/// hours, and silence of its devices, and of those at other fronts, has to be noticed meanwhile (ALR-2). What comes
+/// later is worked on all the same.
+const GAP_WAIT_MAX: Duration = Duration::from_secs(20);
 
 /// What a feed has seen so far, for whoever shows it.
 #[derive(Debug, Default)]
@@ -170,7 +174,8 @@ impl Intake {
     async fn settle(&mut self) {
         let read = self.place.reading();
         let same = std::mem::replace(&mut self.looked, read) == read;
-        let Some(read) = read.filter(|_| same && !self.order.has_gaps()) else { return };
+        let waits = self.order.waits(self.begun.elapsed(), GAP_WAIT_MAX);
+        let Some(read) = read.filter(|_| same && !waits) else { return };
         let asked_us = now_us();
         match tokio::time::timeout(PATIENCE, self.bus.watermark(self.partition)).await {
             Ok(Ok(watermark)) if watermark <= read => self.belt.settle(asked_us - IN_FLIGHT_US),

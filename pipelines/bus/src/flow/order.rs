@@ -68,6 +68,7 @@ struct Front {
 #[derive(Debug)]
 struct Gap {
     first: Number,
+    since: Duration,
     due: Duration,
     asked: u32,
 }
@@ -192,9 +193,10 @@ impl Order {
         held.min().map_or(self.read, |held| held.min(self.read))
     }
 
-    /// Says whether a number is known to be missing.
-    pub fn has_gaps(&self) -> bool {
-        self.fronts.values().any(|front| front.gap.is_some())
+    /// Says whether a number is known to be missing that may come soon: for less than `most`.
+    pub fn waits(&self, now: Duration, most: Duration) -> bool {
+        let gaps = self.fronts.values().filter_map(|front| front.gap.as_ref());
+        gaps.map(|gap| now.saturating_sub(gap.since)).any(|waited| waited < most)
     }
 
     /// Returns the counts.
@@ -238,7 +240,7 @@ impl Front {
         if self.next == self.head {
             self.gap = None;
         } else if self.gap.as_ref().is_none_or(|gap| gap.first != self.next) {
-            self.gap = Some(Gap { first: self.next, due: now + patience, asked: 0 });
+            self.gap = Some(Gap { first: self.next, since: now, due: now + patience, asked: 0 });
         }
     }
 }

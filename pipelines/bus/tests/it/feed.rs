@@ -94,3 +94,25 @@ async fn a_partition_that_is_not_read_is_not_settled() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_front_that_is_away_holds_the_time_of_a_partition_for_a_while_only() {
+    let line = Line::start(Memory::new(1), brisk());
+    line.publish(1).await;
+    line.delivered(1).await;
+    // It numbered a second one, and then its machine went.
+    let mark = Record { front: FRONT, partition: partition(0), n: number(3), content: Content::Mark };
+    line.bus.submit(&Outgoing { record: mark, resend: 0 }).await.unwrap().position().await.unwrap();
+    let begun = Instant::now();
+    while line.belt.promise_time(1).is_some() {
+        assert!(begun.elapsed() < LIMIT, "what is known to be missing is waited for");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    while line.belt.promise_time(1).is_none() {
+        assert!(begun.elapsed() < 4 * LIMIT, "time goes on without a front that is away");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(begun.elapsed() > LIMIT, "and not at once: {:?}", begun.elapsed());
+    line.publish(2).await;
+    line.delivered(2).await;
+}
