@@ -27,7 +27,7 @@ const WISHES_MAX: usize = 16;
 /// How long work may not move before it is cut off: longer than any wait of it, and than a merge of files.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// The same of what decides on alarms, at least: longer than a turn of it takes on a machine with too much to do.
-const ALARM_PATIENCE_MIN: Duration = Duration::from_secs(5);
+const ALARM_PATIENCE_MIN: Duration = Duration::from_secs(10);
 /// How often the engines' leases are looked at.
 const LISTEN: Duration = Duration::from_secs(1);
 
