@@ -53,7 +53,8 @@ impl Balance {
             plan.own = leases.into_iter().filter(|lease| lease.holder == self.me).collect();
             return plan;
         };
-        let quota = leases.len() / live.len() + usize::from(place < leases.len() % live.len());
+        let (each, rest) = (leases.len() / live.len(), leases.len() % live.len());
+        let quota = each + usize::from(place < rest);
         let mut free = Vec::new();
         for lease in leases {
             let beats = (lease.epoch, lease.beats);
@@ -67,7 +68,7 @@ impl Balance {
         }
         plan.give = plan.own.iter().skip(quota).map(|lease| lease.partition).collect();
         // Each begins at another place, so that two do not go for the same one first.
-        let turn = (place * quota).checked_rem(free.len()).unwrap_or_default();
+        let turn = (place * each + place.min(rest)).checked_rem(free.len()).unwrap_or_default();
         free.rotate_left(turn);
         free.truncate(quota.saturating_sub(plan.own.len()));
         plan.take = free;
