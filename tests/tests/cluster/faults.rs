@@ -6,7 +6,7 @@ use crate::ledger::read_ledger;
 use crate::process::eventually;
 use anyhow::{Context, ensure};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The topic of the bus.
 pub(crate) const TOPIC: &str = "wardline-records";
@@ -120,8 +120,10 @@ impl Chaos {
             ObjectStore => {
                 let store = self.store.as_mut().context("the archive is in no bucket")?;
                 store.kill().map_err(anyhow::Error::msg)?;
+                let killed = Instant::now();
                 sleep(Duration::from_secs(4));
                 store.start_again().map_err(anyhow::Error::msg)?;
+                println!("ObjectStore: away for {:.1} s", killed.elapsed().as_secs_f64());
             }
         }
         Ok(())
