@@ -34,6 +34,9 @@ pub struct ServeCommand {
     /// What this process does; all by default.
     #[arg(long, value_enum, value_delimiter = ',')]
     roles: Vec<Role>,
+    /// The journal with this id is gone for good: a new one may take its place (WL-JRN-003). No gateway may run on it.
+    #[arg(long, value_name = "ID")]
+    replaces_journal: Option<String>,
 }
 
 impl ServeCommand {
@@ -49,6 +52,7 @@ impl ServeCommand {
         options.http = self.http.unwrap_or(options.http);
         options.est = self.est.unwrap_or(options.est);
         options.roles = Roles::new(&self.roles);
+        options.replaced_journal = self.replaces_journal;
         let mut signals = Signals::new().context("listen for signals")?;
         let mut node = Node::start(options).await?;
         let addrs = node.addrs();

@@ -46,11 +46,16 @@ pub enum NodeError {
     Journal(#[from] OpenError),
     /// The journal is not the one that the database's positions count in.
     #[error(
-        "{}: the journal in {} is not the one that the database knows; put back the right folder, docs/errors has the rest",
+        "{}: the journal in {} is not the one that the database knows, {known}; put back the right folder, docs/errors has the rest",
         wardline_proto::refusal::Refusal::JournalForeign.code(),
-        .0.display()
+        .folder.display()
     )]
-    JournalForeign(std::path::PathBuf),
+    JournalForeign {
+        /// Where this one is.
+        folder: std::path::PathBuf,
+        /// The id of the known one.
+        known: String,
+    },
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),

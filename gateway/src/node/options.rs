@@ -80,6 +80,8 @@ pub struct NodeOptions {
     pub enrol: EnrolOptions,
     /// The journal; its folder follows from `data_dir`.
     pub journal: JournalOptions,
+    /// The id of a journal that is gone for good, in whose place a new one may come.
+    pub replaced_journal: Option<String>,
     /// The archive; its folder follows from `data_dir`.
     pub archive: ArchiveOptions,
     /// Where the database is.
@@ -108,6 +110,7 @@ impl NodeOptions {
             front: FrontOptions::default(),
             enrol: EnrolOptions::default(),
             journal: JournalOptions::default(),
+            replaced_journal: None,
             archive: ArchiveOptions::default(),
             store: StoreUrl::file(data_dir.as_ref().join(DATABASE)),
             transit: None,

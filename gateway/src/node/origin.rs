@@ -2,12 +2,15 @@
 //!
 //! Positions in the database are numbers, and any journal has those: with another folder under them, records that were
 //! acknowledged would count as archived and be dropped, or be skipped. So a journal has an id, which the database
-//! knows. A new journal goes on where the positions are, and no number is ever used twice.
+//! knows. A new journal takes the place of a known one only when it is told which one it replaces: an empty folder says
+//! nothing of the other's, which may be a living gateway's. It goes on where the positions are, and no number is ever
+//! used twice.
 
 use super::{NodeError, NodeOptions, Role};
 use crate::audit::NodeId;
 use crate::front::now_us;
 use crate::operate::DataDir;
+use std::path::PathBuf;
 use wardline_journal::{Journal, Offset, Storage, has_begun};
 use wardline_store::Store;
 use wardline_store::catalog::Catalog;
@@ -26,15 +29,23 @@ pub(super) async fn first_offset(
     let (folder, begun) = (own.journal(), has_begun(storage).map_err(io)?);
     let known = store.journal_origin().await?;
     let path = folder.join("id");
-    if begun && known.is_some() && !path.exists() {
-        return Err(NodeError::JournalForeign(folder));
+    let replaced = options.replaced_journal.as_deref().filter(|_| !begun);
+    if let Some(known) = &known
+        && !path.exists()
+        && replaced != Some(known)
+    {
+        return Err(foreign(folder, known));
     }
     std::fs::create_dir_all(&folder).map_err(io)?;
     let id = NodeId::ensure(&path)?;
-    match known {
-        Some(known) if known == id.as_str() => {}
-        Some(_) if begun => return Err(NodeError::JournalForeign(folder)),
-        _first_or_lost => store.bind_journal(id.as_str(), now_us()).await?,
+    if known.as_deref() != Some(id.as_str()) {
+        if let Some(known) = known.as_deref().filter(|known| replaced != Some(known)) {
+            return Err(foreign(folder, known));
+        }
+        // Another node may be as quick.
+        if !store.bind_journal(id.as_str(), known.as_deref(), now_us()).await? {
+            return Err(foreign(folder, &store.journal_origin().await?.unwrap_or_default()));
+        }
     }
     if begun {
         return Ok(Offset::ZERO);
@@ -56,9 +67,14 @@ pub(super) async fn check_reached(
     if counts(options)
         && positions(store).await?.into_iter().any(|at| Offset::new(at) > journal.durable_end())
     {
-        return Err(NodeError::JournalForeign(options.data_dir.join("journal")));
+        let known = store.journal_origin().await?.unwrap_or_default();
+        return Err(foreign(options.data_dir.join("journal"), &known));
     }
     Ok(())
+}
+
+fn foreign(folder: PathBuf, known: &str) -> NodeError {
+    NodeError::JournalForeign { folder, known: known.to_owned() }
 }
 
 /// Positions count in this journal when whoever reads it is here too; among several nodes they count in partitions.

@@ -1,9 +1,10 @@
 //! A journal that is not the one that the database's positions count in.
 
-use crate::support::{PATIENCE, Stand, TOPIC, publish};
+use crate::support::{PATIENCE, Stand, TOPIC, data_dir, publish};
 use std::path::Path;
 use std::time::Duration;
 use wardline::node::{Node, NodeOptions, Roles};
+use wardline_store::StoreUrl;
 use wardline_store::catalog::Catalog;
 
 fn quick(options: &mut NodeOptions) {
@@ -47,10 +48,32 @@ async fn archived(stand: &Stand, ids: std::ops::RangeInclusive<u16>) -> u64 {
 }
 
 async fn refused(dir: &Path) {
+    refused_with(dir, |_| {}).await;
+}
+
+async fn refused_with(dir: &Path, change: impl FnOnce(&mut NodeOptions)) {
     let mut options = NodeOptions::on_loopback(dir);
     options.roles = Roles::default();
+    change(&mut options);
     let error = Node::start(options).await.map(drop).unwrap_err().to_string();
     assert!(error.starts_with("WL-JRN-003"), "{error}");
+}
+
+#[tokio::test]
+async fn a_second_gateway_with_an_empty_folder_takes_nothing_from_a_living_one() {
+    let first = stand(None).await;
+    let end = archived(&first, 1..=5).await;
+    let beside = data_dir().await;
+    let store = first.dir.path().join("wardline.db");
+    refused_with(beside.path(), |options| options.store = StoreUrl::file(store.clone())).await;
+    assert!(!beside.path().join("journal").join("id").exists(), "it has no journal");
+    let other = Some("0".repeat(32));
+    refused_with(beside.path(), |options| {
+        (options.store, options.replaced_journal) = (StoreUrl::file(store), other);
+    })
+    .await;
+    assert!(archived(&first, 6..=10).await > end, "the first goes on");
+    first.node.shutdown().await.unwrap();
 }
 
 #[tokio::test]
@@ -62,7 +85,13 @@ async fn a_new_journal_goes_on_behind_the_positions_and_a_foreign_one_is_refused
     // The disk of the journal is replaced by an empty one.
     let (folder, kept) = (dir.path().join("journal"), dir.path().join("kept"));
     std::fs::rename(&folder, &kept).unwrap();
-    let second = stand(Some(dir)).await;
+    refused(dir.path()).await;
+    let lost = std::fs::read_to_string(kept.join("id")).unwrap().trim().to_owned();
+    let second = Stand::again_with(dir, |options| {
+        quick(options);
+        options.replaced_journal = Some(lost.clone());
+    })
+    .await;
     assert!(second.node.journal().start().get() >= end, "no number is used twice");
     let end = archived(&second, 21..=25).await;
     let Stand { dir, node } = second;
@@ -73,6 +102,7 @@ async fn a_new_journal_goes_on_behind_the_positions_and_a_foreign_one_is_refused
     std::fs::rename(&kept, &folder).unwrap();
     let before = names(&folder);
     refused(dir.path()).await;
+    refused_with(dir.path(), |options| options.replaced_journal = Some(lost)).await;
     assert_eq!(names(&folder), before, "nothing was removed");
     // Its id alone does not help: it ends before what was read.
     std::fs::copy(current.join("id"), folder.join("id")).unwrap();

@@ -170,7 +170,7 @@ impl Stand {
 }
 
 /// Makes a data directory with two devices.
-async fn data_dir() -> TempDir {
+pub(crate) async fn data_dir() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     operate::init(dir.path(), "wardline.local", &["localhost".to_owned()]).await.unwrap();
     for device in ["mon-1", "mon-2"] {

@@ -10,11 +10,18 @@ impl Store {
         row.map(|row| row.text("journal")).transpose()
     }
 
-    /// Binds a journal: positions count in it from here on.
-    pub async fn bind_journal(&self, journal: &str, at_us: i64) -> Result<(), StoreError> {
+    /// Binds a journal in the place of one that is given up, or as the first: positions count in it from here on.
+    /// `false`: another one is bound, and stays.
+    pub async fn bind_journal(
+        &self,
+        journal: &str,
+        instead_of: Option<&str>,
+        at_us: i64,
+    ) -> Result<bool, StoreError> {
         let bind = "INSERT INTO journal_origin (id, journal, bound_at_us) VALUES (1, $1, $2) \
-                    ON CONFLICT (id) DO UPDATE SET journal = excluded.journal, bound_at_us = excluded.bound_at_us";
-        self.db().run(bind, args![journal, at_us]).await.map(drop)
+                    ON CONFLICT (id) DO UPDATE SET journal = excluded.journal, bound_at_us = excluded.bound_at_us \
+                    WHERE journal_origin.journal = $3";
+        Ok(self.db().run(bind, args![journal, at_us, instead_of.unwrap_or_default()]).await? == 1)
     }
 
     /// Lets the archive go on at the first record of a new journal: what is before it is nowhere any more.

@@ -174,7 +174,8 @@ async fn where_the_journal_is_not_the_archives_there_is_no_tail_and_the_answer_s
     assert_eq!(told(&archive), ("elsewhere".to_owned(), vec!["90.0".to_owned()]));
     std::fs::rename(&away, &journal).unwrap();
     // Another journal in its place: positions do not count in it.
-    archive.store.bind_journal("another", NOW_US).await.unwrap();
+    let known = archive.store.journal_origin().await.unwrap();
+    assert!(archive.store.bind_journal("another", known.as_deref(), NOW_US).await.unwrap());
     assert_eq!(told(&archive), ("elsewhere".to_owned(), vec!["90.0".to_owned()]));
     std::fs::write(journal.join("id"), "another\n").unwrap();
     assert_eq!(told(&archive).0, "whole");

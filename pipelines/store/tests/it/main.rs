@@ -16,6 +16,7 @@ mod import;
 mod leases;
 mod ledger;
 mod makers;
+mod origin;
 mod overrides;
 mod profiles;
 mod registry;
