@@ -144,7 +144,8 @@ impl Erased {
         filter_record_batch(&rows, &kept)
     }
 
-    /// Takes out of what arrives what was erased, and says so of a frame of which nothing is left.
+    /// Takes out of what arrives what was erased, and says so of a frame of which nothing is left. Of one that was pruned
+    /// before, what was said stays said.
     pub(crate) fn prune(&self, content: &mut Content) {
         let Content::Publish(arrived) = content else { return };
         let (tenant, device) = (arrived.key.tenant.as_str(), arrived.key.device.as_str());
@@ -159,13 +160,13 @@ impl Erased {
                 retain(body, |at_us| {
                     self.erasure_of(tenant, device, at_us.saturating_add(offset_us)).is_none()
                 });
-                arrived.is_touched = parts(body) < before;
+                arrived.is_touched |= parts(body) < before;
                 arrived.erased = arrived.is_touched && parts(body) == 0;
             }
             Err(_) => {
                 let span = told(&arrived.payload, is_json(arrived), ingest_us).span;
-                arrived.erased = self.overlapping(tenant, device, span).is_some();
-                arrived.is_touched = arrived.erased;
+                arrived.erased |= self.overlapping(tenant, device, span).is_some();
+                arrived.is_touched |= arrived.erased;
             }
         }
     }
@@ -244,7 +245,11 @@ fn retain(body: &mut Body, mut is_kept: impl FnMut(i64) -> bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wardline_proto::v1::NumericSeries;
+    use crate::intake::{ClockBounds, read_record};
+    use crate::options::ArchiveOptions;
+    use prost::Message;
+    use wardline_proto::v1::journal_record::Kind;
+    use wardline_proto::v1::{Frame, JournalRecord, NumericSeries, PayloadFormat, Publish, UpChannel};
 
     fn series(start_us: i64, readings: usize, statuses: Vec<u32>) -> Body {
         let numerics = NumericSeries {
@@ -286,5 +291,54 @@ mod tests {
         assert!(erased.erasure_of("t", "other", 15).is_none() && erased.erasure_of("u", "d", 15).is_none());
         assert!(erased.overlapping("t", "d", (5, 10)).is_some());
         assert!(erased.overlapping("t", "d", (20, 30)).is_none());
+    }
+
+    /// What comes of a frame of `t`'s device `d` with these bytes as its body.
+    fn arrival(body: Vec<u8>, encoding: i32) -> Content {
+        let frame =
+            Frame { epoch: 1, seq: 1, sent_at_us: 200, clock: None, encoding, lane: 2, body: body.into() };
+        let publish = Publish {
+            tenant: "t".into(),
+            device: "d".into(),
+            channel: UpChannel::Telemetry.into(),
+            payload: frame.encode_to_vec().into(),
+            content: PayloadFormat::Frame.into(),
+            ..Publish::default()
+        };
+        let record = JournalRecord { ingested_at_us: 200, kind: Some(Kind::Publish(publish)) };
+        let bounds = ClockBounds::of(&ArchiveOptions::default());
+        read_record((0, 0), 200, record.encode_to_vec().into(), bounds).content
+    }
+
+    #[test]
+    fn what_was_pruned_once_stays_pruned_when_another_list_comes() {
+        let range = |from_us, until_us| ErasedRange {
+            erasure_id: "e".into(),
+            tenant: "t".into(),
+            device: "d".into(),
+            from_us,
+            until_us,
+            is_rewritten: false,
+        };
+        let said = |content: &Content| match content {
+            Content::Publish(arrived) => (arrived.is_touched, arrived.erased),
+            _ => panic!("no publish"),
+        };
+        let mut body = series(100, 2, vec![]);
+        (body.numerics[0].mdc_code, body.numerics[0].ucum_unit) = (150_456, "%".into());
+        let (encoding, bytes) = frame::encode_body(&body);
+        for (from_us, expected) in [(105, (true, false)), (100, (true, true))] {
+            let mut content = arrival(bytes.clone().into(), encoding.into());
+            Erased::new(&[range(from_us, 120)]).prune(&mut content);
+            assert_eq!(said(&content), expected);
+            // It waits, and the list grows.
+            Erased::new(&[range(from_us, 120), range(500, 600)]).prune(&mut content);
+            assert_eq!(said(&content), expected, "a conflict would keep the whole payload");
+        }
+        let mut unread = arrival(vec![0xff; 9], encoding.into());
+        Erased::new(&[range(150, 250)]).prune(&mut unread);
+        assert_eq!(said(&unread), (true, true));
+        Erased::new(&[range(500, 600)]).prune(&mut unread);
+        assert_eq!(said(&unread), (true, true));
     }
 }
