@@ -60,24 +60,30 @@ pub(crate) struct Job {
 /// Frames without a lane that were counted: their rows may be in several tables.
 type Counted = HashSet<u64>;
 
+/// Returns the erasures that are open here, of those that `list` has whole.
+pub(crate) async fn due(parts: &Parts, list: &Erased) -> Result<Vec<Erasure>, ArchiveError> {
+    let mut open = parts.store.erasures(None).await?;
+    // What was asked for since the list was read is in no row that it strikes: it has the next turn. Among other
+    // workers each has the files of its own partitions, and the last one ends the erasure.
+    let here = parts.catalog.erased_here().await?;
+    let is_due = |erasure: &Erasure| list.has(erasure) && !here.contains(&erasure.erasure_id);
+    open.retain(|erasure| erasure.rewritten_at_us.is_none() && is_due(erasure));
+    let holds = parts.store.holds().await?;
+    // By a list that holds a tenant, what arrives of it is kept, though the hold is gone by now.
+    let is_held = |erasure: &Erasure| {
+        list.held().contains(&erasure.tenant) || holds.iter().any(|hold| hold.tenant == erasure.tenant)
+    };
+    for erasure in open.iter().filter(|erasure| is_held(erasure)) {
+        parts.catalog.tell_erasing(&erasure.erasure_id, 0, HELD).await?;
+    }
+    open.retain(|erasure| !is_held(erasure));
+    Ok(open)
+}
+
 impl Job {
-    /// Lists what the files of open erasures are, of those that `list` has whole; none when nothing is open. What was
-    /// taken before the list was known must be committed.
-    pub(crate) async fn start(parts: &Parts, list: &Erased) -> Result<Option<Self>, ArchiveError> {
-        let mut open = parts.store.erasures(None).await?;
-        // What was asked for since the list was read is in no row that it strikes: it has the next turn. Among other
-        // workers each has the files of its own partitions, and the last one ends the erasure.
-        let here = parts.catalog.erased_here().await?;
-        let is_due = |erasure: &Erasure| list.has(erasure) && !here.contains(&erasure.erasure_id);
-        open.retain(|erasure| erasure.rewritten_at_us.is_none() && is_due(erasure));
-        let holds = parts.store.holds().await?;
-        for erasure in &open {
-            if holds.iter().any(|hold| hold.tenant == erasure.tenant) {
-                parts.catalog.tell_erasing(&erasure.erasure_id, 0, HELD).await?;
-            }
-        }
-        open.retain(|erasure| holds.iter().all(|hold| hold.tenant != erasure.tenant));
-        let Some(tenants) = tenants(&open) else { return Ok(None) };
+    /// Lists what the files of erasures are that are due. What was taken before their list was known must be committed.
+    pub(crate) async fn start(parts: &Parts, open: Vec<Erasure>) -> Result<Self, ArchiveError> {
+        let tenants: BTreeSet<String> = open.iter().map(|erasure| erasure.tenant.clone()).collect();
         let places = places(&open);
         let mut files = parts.catalog.files(None).await?;
         files.retain(|file| {
@@ -105,7 +111,12 @@ impl Job {
             held: BTreeSet::new(),
         };
         job.tell(parts).await?;
-        Ok(Some(job))
+        Ok(job)
+    }
+
+    /// Ends none of the erasures of tenants that are under legal hold now: what arrives of theirs is kept.
+    pub(crate) fn hold(&mut self, tenants: &HashSet<String>) {
+        self.held.extend(tenants.iter().cloned());
     }
 
     /// Looks at the next file, and writes it again when it must. `false` when none is left.
@@ -204,10 +215,6 @@ impl Job {
         }
         Ok(())
     }
-}
-
-fn tenants(open: &[Erasure]) -> Option<BTreeSet<String>> {
-    (!open.is_empty()).then(|| open.iter().map(|erasure| erasure.tenant.clone()).collect())
 }
 
 /// Tenants and partitions whose files may hold a row of a range.

@@ -62,10 +62,15 @@ impl Erased {
         Self { devices, held: self.held.clone() }
     }
 
-    /// Leaves what arrives of tenants whole, for nothing of theirs may be destroyed.
-    pub(crate) fn hold(mut self, tenants: impl IntoIterator<Item = String>) -> Self {
-        self.held.extend(tenants);
+    /// Leaves what arrives of these tenants, and of no others, whole: nothing of theirs may be destroyed.
+    pub(crate) fn hold(mut self, tenants: HashSet<String>) -> Self {
+        self.held = tenants;
         self
+    }
+
+    /// Returns the tenants of which what arrives is left whole.
+    pub(crate) fn held(&self) -> &HashSet<String> {
+        &self.held
     }
 
     /// Says whether every range of an erasure is in the list.

@@ -2,10 +2,11 @@
 
 use super::{Session, progress};
 use crate::compact;
-use crate::erase::Job;
+use crate::erase::{Job, due};
 use crate::erased::Erased;
 use crate::error::ArchiveError;
 use crate::worker::Parts;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -22,13 +23,15 @@ pub(super) struct Erasing {
     pub(super) list: Arc<Erased>,
     job: Option<Job>,
     looked_at: Instant,
+    /// When the legal holds were read, which no job and no pause puts off.
+    held_at: Instant,
 }
 
 impl Erasing {
     pub(super) async fn start(parts: &Parts, lease: u64) -> Result<Self, ArchiveError> {
         let list = list(parts, lease).await?;
         let long_ago = Instant::now().checked_sub(parts.options.erasure_poll).unwrap_or_else(Instant::now);
-        Ok(Self { list, job: None, looked_at: long_ago })
+        Ok(Self { list, job: None, looked_at: long_ago, held_at: long_ago })
     }
 
     /// Says whether files are being rewritten.
@@ -42,24 +45,29 @@ impl Erasing {
     }
 }
 
-/// Reads the erase list. What is kept for a legal hold from now on must not be shown: to readers its erasures are open
-/// again.
+/// Reads the erase list.
 async fn list(parts: &Parts, lease: u64) -> Result<Arc<Erased>, ArchiveError> {
-    let held: Vec<String> = parts.store.holds().await?.into_iter().map(|hold| hold.tenant).collect();
+    let held = held(parts, lease).await?;
+    Ok(Arc::new(Erased::new(&parts.catalog.erased_ranges().await?).hold(held)))
+}
+
+/// Reads the legal holds. What is kept for one from now on must not be shown: to readers its erasures are open again.
+async fn held(parts: &Parts, lease: u64) -> Result<HashSet<String>, ArchiveError> {
+    let held: HashSet<String> = parts.store.holds().await?.into_iter().map(|hold| hold.tenant).collect();
     for tenant in &held {
         parts.catalog.reopen_erasures(lease, tenant).await?;
     }
-    Ok(Arc::new(Erased::new(&parts.catalog.erased_ranges().await?).hold(held)))
+    Ok(held)
 }
 
 impl Session<'_> {
     /// Looks for erasures when it is time, and goes on with those that are under way.
     pub(super) async fn erase(&mut self) -> Result<(), ArchiveError> {
-        if self.erasing.job.is_none() {
-            if self.erasing.looked_at.elapsed() < self.parts.options.erasure_poll {
-                return Ok(());
-            }
+        let poll = self.parts.options.erasure_poll;
+        if self.erasing.job.is_none() && self.erasing.looked_at.elapsed() >= poll {
             self.look().await?;
+        } else if self.erasing.held_at.elapsed() >= poll {
+            self.hold().await?;
         }
         if self.erasing.job.is_none() {
             return Ok(());
@@ -86,21 +94,41 @@ impl Session<'_> {
     /// Takes the erase list, and starts when there is something to rewrite.
     async fn look(&mut self) -> Result<(), ArchiveError> {
         let list = list(self.parts, self.lease).await?;
-        self.erasing.looked_at = Instant::now();
+        (self.erasing.looked_at, self.erasing.held_at) = (Instant::now(), Instant::now());
+        self.adopt(list);
+        if self.erasing.list.is_empty() {
+            return Ok(());
+        }
+        let due = due(self.parts, &self.erasing.list).await?;
+        if !due.is_empty() {
+            // What was taken before the list was known is in a file when files are listed.
+            self.flush().await?;
+            self.erasing.job = Some(Job::start(self.parts, due).await?);
+        } else if !self.parts.catalog.open_erasures().await?.is_empty() {
+            compact::remove_retired(self.parts, &self.shelf).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads the legal holds again while the list stays as it is. A job ends no erasure of which something may have been
+    /// kept meanwhile.
+    async fn hold(&mut self) -> Result<(), ArchiveError> {
+        let held = held(self.parts, self.lease).await?;
+        self.erasing.held_at = Instant::now();
+        if let Some(job) = &mut self.erasing.job {
+            job.hold(&held);
+        }
+        if held != *self.erasing.list.held() {
+            self.adopt(Arc::new(Erased::clone(&self.erasing.list).hold(held)));
+        }
+        Ok(())
+    }
+
+    fn adopt(&mut self, list: Arc<Erased>) {
         if list != self.erasing.list {
             self.arrivals.iter_mut().for_each(|arrival| list.prune(&mut arrival.content));
             self.erasing.list = list;
         }
-        if self.erasing.list.is_empty() {
-            return Ok(());
-        }
-        // What was taken before the list was known is in a file when files are listed.
-        self.flush().await?;
-        self.erasing.job = Job::start(self.parts, &self.erasing.list).await?;
-        if self.erasing.job.is_none() && !self.parts.catalog.open_erasures().await?.is_empty() {
-            compact::remove_retired(self.parts, &self.shelf).await?;
-        }
-        Ok(())
     }
 
     async fn end(&mut self, job: Job) -> Result<(), ArchiveError> {
