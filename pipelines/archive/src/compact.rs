@@ -29,6 +29,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 use wardline_journal::KeyError;
 use wardline_store::catalog::FileRow;
 use wardline_store::retired::Replacement;
@@ -38,19 +39,19 @@ const SMALL_PART: u64 = 2;
 /// A file whose rows take at least this part of the memory of a merge likewise.
 const LARGE_PART: usize = 2;
 /// Files that are remembered to be left alone.
-const LEFT_MAX: usize = 1024;
+const LEFT_MAX: usize = 16 * 1024;
 
-/// What one pass did.
+/// What one merge did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Compacted {
-    pub(crate) files: u64,
-    pub(crate) rows: u64,
-    pub(crate) bytes_before: u64,
-    pub(crate) bytes_after: u64,
+struct Compacted {
+    files: u64,
+    rows: u64,
+    bytes_before: u64,
+    bytes_after: u64,
 }
 
 /// Notes a file that stays as it is: it is damaged, or its rows are large in memory.
-pub(crate) fn leave(left: &mut BTreeSet<String>, path: String) {
+fn leave(left: &mut BTreeSet<String>, path: String) {
     if left.len() >= LEFT_MAX {
         // They are found again.
         left.clear();
@@ -58,31 +59,65 @@ pub(crate) fn leave(left: &mut BTreeSet<String>, path: String) {
     left.insert(path);
 }
 
-/// Merges one group of small files without those that are to be `left`, if there is one that is worth it. A tenant
-/// whose keys are refused stands in nobody's way. Fails as fenced when the lease is lost.
+/// Merges groups of small files, without those that are to be `left`, until none is worth it or the time is over. `true`:
+/// there is more. What is damaged, and a tenant without its keys, stands in nobody's way. Fails as fenced when the lease
+/// is lost.
 pub(crate) async fn pass(
     parts: &Parts,
     shelf: &Arc<Shelf>,
     lease: u64,
     left: &mut BTreeSet<String>,
-) -> Result<Option<Compacted>, ArchiveError> {
-    let mut refused = BTreeSet::new();
+    until: Instant,
+) -> Result<bool, ArchiveError> {
+    let mut keyless: BTreeSet<String> = parts.catalog.shredded().await?.into_iter().collect();
     loop {
         let mut files = parts.catalog.files(None).await?;
-        files.retain(|file| !left.contains(&file.path) && !refused.contains(&file.tenant));
+        files.retain(|file| !left.contains(&file.path) && !keyless.contains(&file.tenant));
         files.retain(|file| parts.catalog.owns(file.partition));
-        let Some((table, chosen)) = choose(&parts.options, files, Day::of_micros(now_us())) else {
-            return Ok(None);
-        };
-        let tenant = chosen.first().map(|file| file.tenant.clone()).unwrap_or_default();
-        match merge_of(parts, shelf, lease, (table, chosen), left).await {
-            Err(ArchiveError::Key(error @ KeyError::Refused(_))) => {
-                parts.metrics.compaction_failures.inc();
-                tracing::error!(%error, tenant, "small files of a tenant not merged");
-                refused.insert(tenant);
+        let mut goes_on = false;
+        for (table, chosen) in worth(&parts.options, files, Day::of_micros(now_us())) {
+            let tenant = chosen.first().map(|file| file.tenant.clone()).unwrap_or_default();
+            if keyless.contains(&tenant) {
+                continue;
             }
-            merged => return merged,
+            match merge_of(parts, shelf, lease, (table, chosen), left).await {
+                Ok(None) => {}
+                Ok(Some(done)) => {
+                    goes_on = true;
+                    parts.metrics.compacted_files.inc_by(done.files);
+                    tracing::info!(?done, "small files merged");
+                }
+                Err(ArchiveError::Key(error @ (KeyError::Refused(_) | KeyError::Away(_)))) => {
+                    parts.metrics.compaction_failures.inc();
+                    tracing::error!(%error, tenant, "small files of a tenant not merged");
+                    keyless.insert(tenant);
+                }
+                Err(error) => {
+                    let Some(path) = damaged(&error) else { return Err(error) };
+                    // It stays as it is, as evidence.
+                    goes_on = true;
+                    leave(left, path.to_owned());
+                    parts.metrics.compaction_failures.inc();
+                    tracing::error!(%error, tenant, "small files not merged");
+                }
+            }
+            if Instant::now() >= until {
+                return Ok(true);
+            }
         }
+        if !goes_on {
+            return Ok(false);
+        }
+    }
+}
+
+/// Returns the file that an error is of.
+fn damaged(error: &ArchiveError) -> Option<&str> {
+    match error {
+        ArchiveError::FileChanged(path)
+        | ArchiveError::Unreadable(path, _)
+        | ArchiveError::OtherColumns(path) => Some(path),
+        _ => None,
     }
 }
 
@@ -148,8 +183,8 @@ pub(crate) async fn remove_retired(parts: &Parts, shelf: &Arc<Shelf>) -> Result<
     Ok(due.len() as u64)
 }
 
-/// Chooses the group with most small files: enough of them, or of a day that is over.
-fn choose(options: &ArchiveOptions, files: Vec<FileRow>, today: Day) -> Option<(Table, Vec<FileRow>)> {
+/// Chooses groups of small files, those with most first: enough of them, or of a day that is over.
+fn worth(options: &ArchiveOptions, files: Vec<FileRow>, today: Day) -> Vec<(Table, Vec<FileRow>)> {
     let mut groups = BTreeMap::<_, Vec<FileRow>>::new();
     let today = today.to_string();
     for file in files.into_iter().filter(|file| file.bytes < options.compact_bytes / SMALL_PART) {
@@ -166,10 +201,11 @@ fn choose(options: &ArchiveOptions, files: Vec<FileRow>, today: Day) -> Option<(
     worth.reverse();
     worth.sort_by_key(|(_, files)| Reverse(files.len()));
     // A group whose first files are too large together does not stand in the way of the others.
-    worth.into_iter().find_map(|((table, ..), files)| {
+    let group = |((table, ..), files): ((String, _, _, _, _), _)| {
         let chosen = fitting(options, files);
         (chosen.len() > 1).then_some((Table::from_name(&table)?, chosen))
-    })
+    };
+    worth.into_iter().filter_map(group).collect()
 }
 
 /// Returns how often so many rows went through a merge of as few files as are worth one.
@@ -296,92 +332,4 @@ fn ranks(column: &dyn Array) -> Result<Vec<usize>, ArchiveError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn file(day: &str, bytes: u64, name: u64) -> FileRow {
-        FileRow {
-            path: format!("numerics/demo/{day}/0/{name}.parquet"),
-            table: "numerics".into(),
-            tenant: "demo".into(),
-            day: day.into(),
-            partition: 0,
-            rows: 10,
-            bytes,
-            sha256: vec![],
-            time_min_us: 0,
-            time_max_us: 0,
-            offset_first: name,
-            offset_last: name,
-        }
-    }
-
-    fn options() -> ArchiveOptions {
-        ArchiveOptions { compact_files_min: 4, compact_bytes: 1000, ..ArchiveOptions::default() }
-    }
-
-    #[test]
-    fn a_day_that_goes_on_waits_for_enough_files_and_one_that_is_over_does_not() {
-        let today = Day::parse("2026-02-02").unwrap();
-        let of = |day: &str, count: u64| (0..count).map(|name| file(day, 100, name)).collect::<Vec<_>>();
-        assert!(choose(&options(), of("2026-02-02", 3), today).is_none());
-        assert_eq!(choose(&options(), of("2026-02-02", 4), today).unwrap().1.len(), 4);
-        assert_eq!(choose(&options(), of("2026-02-01", 2), today).unwrap().1.len(), 2);
-        assert!(choose(&options(), of("2026-02-01", 1), today).is_none());
-    }
-
-    #[test]
-    fn a_row_is_written_again_once_a_tier() {
-        const COMMITS: u64 = 17_280;
-        const ROWS: u64 = 20;
-        // A commit takes 5 s, and a look for what to merge 20 s.
-        const LOOK_EVERY: u64 = 4;
-        let options = ArchiveOptions::default();
-        let today = Day::parse("2026-02-02").unwrap();
-        let of = |rows: u64, name: u64| FileRow { rows, ..file("2026-02-02", 20_000 + rows, name) };
-        let (mut files, mut rewritten, mut most) = (Vec::new(), 0, 0);
-        for commit in 0..COMMITS {
-            files.push(of(ROWS, commit));
-            most = most.max(files.len());
-            if commit % LOOK_EVERY != 0 {
-                continue;
-            }
-            while let Some((_, chosen)) = choose(&options, files.clone(), today) {
-                let rows: u64 = chosen.iter().map(|file| file.rows).sum();
-                files.retain(|file| chosen.iter().all(|gone| gone.offset_first != file.offset_first));
-                files.push(of(rows, chosen[0].offset_first));
-                rewritten += rows;
-            }
-        }
-        let amplification = rewritten as f64 / (COMMITS * ROWS) as f64;
-        println!(
-            "a day of {COMMITS} commits: each row written again {amplification:.2} times, {most} files at most"
-        );
-        assert!(amplification <= 3.0 && most <= 4 * options.compact_files_min);
-        assert_eq!(files.iter().map(|file| file.rows).sum::<u64>(), COMMITS * ROWS);
-    }
-
-    #[test]
-    fn large_files_are_left_and_a_merge_stays_within_its_bounds() {
-        let today = Day::parse("2026-02-02").unwrap();
-        let mut files: Vec<_> = (0..20).map(|name| file("2026-02-02", 100, name)).collect();
-        files.push(file("2026-02-02", 500, 99));
-        let (_, chosen) = choose(&options(), files.clone(), today).unwrap();
-        assert_eq!(chosen.len(), 10, "1000 bytes");
-        assert!(chosen.iter().all(|file| file.bytes == 100));
-        let few = ArchiveOptions { compact_rows_max: 35, ..options() };
-        assert_eq!(choose(&few, files, today).unwrap().1.len(), 3);
-    }
-
-    #[test]
-    fn files_that_fit_into_none_together_do_not_stand_in_the_way() {
-        let today = Day::parse("2026-02-02").unwrap();
-        let of = |day: &str, rows: u64, name: u64| FileRow { rows, ..file(day, 100, name) };
-        let few = ArchiveOptions { compact_rows_max: 35, ..options() };
-        let mut files: Vec<_> = (0..3).map(|name| of("2026-02-01", 30, name)).collect();
-        assert!(choose(&few, files.clone(), today).is_none());
-        files.extend([of("2026-01-31", 20, 4), of("2026-01-31", 10, 5)]);
-        let (_, chosen) = choose(&few, files, today).unwrap();
-        assert_eq!(chosen.iter().map(|file| file.offset_first).collect::<Vec<_>>(), [4, 5]);
-    }
-}
+mod tests;

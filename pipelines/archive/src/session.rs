@@ -1,7 +1,6 @@
 //! One run of the worker from the committed position to an error or the shutdown.
 
 use crate::commit::{Outcome, write};
-use crate::compact;
 use crate::desk::Desk;
 use crate::error::ArchiveError;
 use crate::handle::Progress;
@@ -28,6 +27,7 @@ use wardline_journal::{Entries, Entry, Growth, KeyError, KeyPurpose, Offset, Sea
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
 
 mod erasing;
+mod merging;
 mod sweeping;
 
 /// Name, and additional data, of the sealed key that tags content.
@@ -54,7 +54,7 @@ pub(crate) struct Session<'a> {
     entries: VecDeque<Entry>,
     arrivals: VecDeque<Arrival>,
     waiting_since: Option<Instant>,
-    compacted_at: Instant,
+    merge_due: Instant,
     left: BTreeSet<String>,
     profiles: Profiles,
     erasing: Erasing,
@@ -117,7 +117,7 @@ impl<'a> Session<'a> {
             entries: VecDeque::new(),
             arrivals: VecDeque::new(),
             waiting_since: None,
-            compacted_at: Instant::now(),
+            merge_due: Instant::now() + parts.options.compact_interval.unwrap_or(IDLE),
             left: BTreeSet::new(),
             profiles: Profiles::default(),
             erasing: Erasing::start(parts, lease.number).await?,
@@ -258,44 +258,6 @@ impl<'a> Session<'a> {
         if let Some(to) = &self.parts.notices {
             let dropped = outcome.notices.send(to);
             self.parts.metrics.notices_dropped.inc_by(dropped);
-        }
-        Ok(())
-    }
-
-    /// Merges small files when it is time. What goes wrong here is told and tried later: the archive goes on.
-    async fn compact(&mut self) -> Result<(), ArchiveError> {
-        let due = |interval| self.compacted_at.elapsed() >= interval;
-        if !self.parts.options.compact_interval.is_some_and(due) {
-            return Ok(());
-        }
-        let (metrics, shelf) = (&self.parts.metrics, &self.shelf);
-        let removed = compact::remove_retired(self.parts, shelf).await;
-        let done = match removed {
-            // What is rewritten was listed.
-            Ok(_) if self.erasing.is_under_way() => Ok(None),
-            Ok(_) => compact::pass(self.parts, shelf, self.lease, &mut self.left).await,
-            Err(error) => Err(error),
-        };
-        // Timed from its end: merging never takes more than its share.
-        self.compacted_at = Instant::now();
-        match done {
-            Ok(Some(done)) => {
-                metrics.compacted_files.inc_by(done.files);
-                tracing::info!(?done, "small files merged");
-            }
-            Ok(None) => {}
-            Err(ArchiveError::Fenced) => return Err(ArchiveError::Fenced),
-            Err(error) => {
-                metrics.compaction_failures.inc();
-                tracing::error!(%error, "small files not merged");
-                // It stays as it is, as evidence; the others need not wait for it.
-                if let ArchiveError::FileChanged(path)
-                | ArchiveError::Unreadable(path, _)
-                | ArchiveError::OtherColumns(path) = error
-                {
-                    compact::leave(&mut self.left, path);
-                }
-            }
         }
         Ok(())
     }

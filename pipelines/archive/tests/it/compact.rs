@@ -1,12 +1,14 @@
 //! Small files become large ones: same rows, whatever is killed, and readers in flight do not notice.
 
-use crate::rig::{Rig, on_both, readings, samples};
+use crate::erase_races::publish;
+use crate::rig::{Rig, key, on_both, readings, samples};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{TimestampMicrosecondType, UInt64Type};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use wardline_archive::read::{Row, newest_rows};
 use wardline_archive::{ArchiveOptions, Table};
+use wardline_proto::{DeviceKey, TenantId};
 
 on_both! {
     many_small_files_become_few_with_the_same_rows,
@@ -140,6 +142,39 @@ async fn a_damaged_small_file_is_left_and_the_others_are_merged(rig: Rig) {
     let now = rig.reader().files(Some(Table::Numerics)).await.unwrap();
     assert!(now.iter().any(|file| file.path == listed[3].path), "it stays in the catalog, as evidence");
     assert!(rig.stored(&listed[3].path).is_some() && now.len() < 5, "{} files", now.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_merges_every_group_past_what_is_damaged() {
+    const GROUPS: usize = 12;
+    let rig = Rig::new().await;
+    let of = |group: usize| DeviceKey { tenant: TenantId::new(&format!("t-{group}")).unwrap(), ..key() };
+    let none = || ArchiveOptions { compact_interval: None, ..eager(&rig) };
+    let running = rig.run(none());
+    for seq in 1..=5 {
+        (0..GROUPS).for_each(|group| publish(&rig, &of(group), seq, &readings(&[90.0])));
+        running.handle.flush_to(rig.end()).await.unwrap();
+    }
+    running.stop().await.unwrap();
+    let files = async || rig.reader().files(Some(Table::Numerics)).await.unwrap();
+    let before = files().await;
+    assert!(before.len() >= 5 * GROUPS);
+    let damaged = before.iter().find(|file| file.tenant == "t-3").unwrap();
+    rig.tamper(&damaged.path, Some(b"not what was committed")).await;
+    let pause = Duration::from_secs(1);
+    let running = rig.run(ArchiveOptions { compact_interval: Some(pause), ..eager(&rig) });
+    // Fewer looks than groups, for a machine that is busy.
+    for _ in 0..GROUPS / 2 {
+        tokio::time::sleep(pause).await;
+        running.handle.flush_to(rig.end()).await.unwrap();
+        if files().await.len() == GROUPS + 1 {
+            break;
+        }
+    }
+    running.stop().await.unwrap();
+    let after = files().await;
+    assert_eq!(after.len(), GROUPS + 1, "{after:?}");
+    assert_eq!(after.iter().map(|file| file.rows).sum::<u64>(), (5 * GROUPS) as u64);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -151,12 +151,12 @@ async fn an_erasure_is_proven_while_the_tenant_sends_and_its_files_are_merged() 
 }
 
 /// Appends a frame of another tenant's device.
-fn publish(rig: &Rig, key: &DeviceKey, body: &Body) {
+pub(crate) fn publish(rig: &Rig, key: &DeviceKey, seq: u64, body: &Body) {
     let publish = Publish {
         tenant: key.tenant.to_string(),
         device: key.device.to_string(),
         channel: UpChannel::Telemetry.into(),
-        payload: frame(1, body).into(),
+        payload: frame(seq, body).into(),
         content: PayloadFormat::Frame.into(),
         ..Publish::default()
     };
@@ -175,7 +175,7 @@ async fn one_tenants_damage_neither_stops_anothers_erasure_nor_is_told_of_there(
     let binding = NewBinding { device: other.clone(), subject: "p-eve".into(), from_us: 1, until_us: None };
     rig.store.bind(&change(), &binding).await.unwrap();
     rig.frame(1, &at(-100, &[91.0]));
-    publish(&rig, &other, &at(-100, &[81.0]));
+    publish(&rig, &other, 1, &at(-100, &[81.0]));
     rig.archive().await;
     let files = rig.reader().files(Some(Table::Numerics)).await.unwrap();
     let damaged = files.iter().find(|file| file.tenant == "demo").unwrap();
@@ -275,7 +275,7 @@ async fn a_hold_is_heard_of_while_another_tenants_erasure_does_not_go_on() {
     // It is tried again after half a minute.
     rig.store.set_hold(&change(), &other.tenant, "case 17").await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
-    publish(&rig, &other, &at(-100, &[81.0]));
+    publish(&rig, &other, 1, &at(-100, &[81.0]));
     running.handle.flush_to(rig.end()).await.unwrap();
     running.stop().await.unwrap();
     let files = rig.reader().files(Some(Table::Numerics)).await.unwrap();
