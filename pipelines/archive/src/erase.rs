@@ -98,7 +98,9 @@ impl Job {
         for tenant in &tenants {
             let done = parts.store.replays(Some(tenant)).await?;
             let is_rows = |replay: &wardline_store::replay::Replay| {
+                // Offsets are of a worker's own log: another's frame of the same offset is another frame.
                 replay.outcome == Some(wardline_store::replay::Outcome::Replayed)
+                    && parts.catalog.owns(replay.frame.partition)
             };
             replayed.extend(done.into_iter().filter(is_rows).map(|replay| replay.frame.offset));
         }
