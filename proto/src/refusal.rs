@@ -177,6 +177,8 @@ codes! {
     Draining = "WL-SRV-001", 0x8B;
     /// The front is draining, and another takes its devices.
     Moved = "WL-SRV-002", 0x9C;
+    /// Another process holds what a migration of the database needs.
+    MigrationHeld = "WL-SRV-003", 0;
     /// Agent: the claim token cannot be read.
     EdgeClaim = "WL-EDGE-001", 0;
     /// Agent: the gateway is of another authority than the claim's.

@@ -9,11 +9,13 @@ mod pg;
 pub(crate) use pg::PgPlace;
 
 use crate::{ErrorKind, StoreError};
-use sqlx::migrate::{Migration, Migrator};
+use sqlx::migrate::{MigrateError, Migration, Migrator};
 use sqlx::postgres::{PgArguments, PgDatabaseError, PgRow};
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
-use sqlx::{AssertSqlSafe, Postgres, Row, SqlSafeStr, Sqlite, Transaction};
+use sqlx::{AssertSqlSafe, Connection, Executor, Postgres, Row, SqlSafeStr, Sqlite, Transaction};
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// Connections to one of the databases.
 #[derive(Debug, Clone)]
@@ -40,6 +42,36 @@ pub(crate) fn postgres_migrations(migrations: &Migrator) -> Migrator {
         )
     });
     Migrator::with_migrations(translated.collect())
+}
+
+/// Applies the migrations that the database lacks. `waits`: for whoever holds what they need, and in all.
+pub(crate) async fn migrate_postgres(
+    migrations: &Migrator,
+    place: &PgPlace,
+    (held, all): (Duration, Duration),
+) -> Result<(), StoreError> {
+    let mut connection = place.pool.acquire().await?.detach();
+    // The server ends the wait for the lock of migrations by this too.
+    let bound = format!("SET lock_timeout = {}", held.as_millis());
+    pg::within(place.patience, connection.execute(AssertSqlSafe(bound))).await?;
+    let migrations = postgres_migrations(migrations);
+    match timeout(all, migrations.run(&mut connection)).await {
+        Err(_elapsed) => Err(StoreError::MigrationHeld),
+        Ok(Err(error)) if is_held(&error) => Err(StoreError::MigrationHeld),
+        Ok(done) => {
+            // Closed in order, or by the server when it hears of it.
+            let _closed = pg::within(place.patience, connection.close()).await;
+            Ok(done?)
+        }
+    }
+}
+
+/// Says whether a migration waited in vain: 55P03, lock not free.
+fn is_held(error: &MigrateError) -> bool {
+    let (MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) = error else {
+        return false;
+    };
+    matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("55P03"))
 }
 
 /// Says what a caller does about an error of the driver or the database.

@@ -53,6 +53,10 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long one statement may take on PostgreSQL before its connection counts as gone.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a start waits for another process that migrates the database, and for what holds a table.
+const MIGRATION_WAIT: Duration = Duration::from_secs(60);
+/// How long migrations may take before the server counts as gone.
+const MIGRATION_MAX: Duration = Duration::from_secs(3600);
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -68,6 +72,12 @@ pub enum StoreError {
     /// The schema could not be brought up to date.
     #[error("database migration: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    /// Another process holds what the migrations need.
+    #[error(
+        "{}: another process migrates the database, or holds a table of it: it, or what it waits for, stands still",
+        wardline_proto::refusal::Refusal::MigrationHeld.code()
+    )]
+    MigrationHeld,
     /// A stored value is not one that this version writes.
     #[error("database holds an unexpected value in {0}")]
     Corrupt(&'static str),
@@ -93,6 +103,7 @@ impl StoreError {
         match self {
             Self::Reject(_) => ErrorKind::Reject,
             Self::Sql(error) => db::error_kind(error),
+            Self::MigrationHeld => ErrorKind::Retry,
             Self::Migrate(_) | Self::Corrupt(_) | Self::Url => ErrorKind::Fatal,
         }
     }
@@ -131,9 +142,15 @@ impl Store {
         if let Some(path) = url.strip_prefix("sqlite:") {
             return Self::open(Path::new(path)).await;
         }
+        Self::connect_within(url, MIGRATION_WAIT).await
+    }
+
+    /// The same for a server, with another bound of the wait for whoever else migrates the database.
+    #[doc(hidden)]
+    pub async fn connect_within(url: &str, migration_wait: Duration) -> Result<Self, StoreError> {
         let store = Self::postgres(PgPoolOptions::new(), url).await?;
         if let Pool::Postgres(place) = &store.pool {
-            db::postgres_migrations(&MIGRATIONS).run(&place.pool).await?;
+            db::migrate_postgres(&MIGRATIONS, place, (migration_wait, MIGRATION_MAX)).await?;
         }
         Ok(store)
     }

@@ -36,6 +36,14 @@ pub async fn execute(store: &Store, sql: &'static str) -> Result<u64, StoreError
     store.db().run(sql, args![]).await
 }
 
+/// Returns how many connections to PostgreSQL there are, lent or not.
+pub fn connections(store: &Store) -> u32 {
+    match store.db() {
+        crate::db::Pool::Postgres(place) => place.pool.size(),
+        crate::db::Pool::Sqlite { .. } => 0,
+    }
+}
+
 /// A running server. It ends, and all that it kept goes, when it is dropped.
 #[derive(Debug)]
 pub struct TestPostgres {

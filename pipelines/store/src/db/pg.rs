@@ -7,7 +7,7 @@
 use super::{Arg, bind_postgres};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgPool, PgRow};
-use sqlx::{Error, Executor, Postgres};
+use sqlx::{Connection, Error, Executor, Postgres};
 use std::io::ErrorKind;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -23,7 +23,7 @@ pub(crate) struct PgPlace {
 impl PgPlace {
     async fn lend(&self) -> Result<Lent, Error> {
         let connection = Some(self.pool.acquire().await?);
-        Ok(Lent { connection, patience: self.patience, is_open: false })
+        Ok(Lent { connection, patience: self.patience, is_open: false, is_asked: false })
     }
 
     /// Begins a transaction by a statement that says of which kind.
@@ -55,6 +55,8 @@ pub(crate) struct Lent {
     connection: Option<PoolConnection<Postgres>>,
     patience: Duration,
     is_open: bool,
+    /// A statement was sent and its answer is not read: its caller may have gone away.
+    is_asked: bool,
 }
 
 impl Lent {
@@ -93,12 +95,15 @@ impl Lent {
         self.keep(done).map(drop)
     }
 
+    /// Returns the connection, to be asked something. [`keep`](Self::keep) is to be given the answer.
     fn connection(&mut self) -> Result<&mut PgConnection, Error> {
+        self.is_asked = true;
         self.connection.as_deref_mut().ok_or(Error::PoolClosed)
     }
 
     /// Closes a connection that is of no more use.
     fn keep<T>(&mut self, done: Result<T, Error>) -> Result<T, Error> {
+        self.is_asked = false;
         if matches!(done, Err(Error::Io(_) | Error::Protocol(_) | Error::Tls(_)))
             && let Some(connection) = self.connection.take()
         {
@@ -111,23 +116,35 @@ impl Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
-        if !self.is_open {
+        if !self.is_open && !self.is_asked {
             return;
         }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             drop(connection.detach());
             return;
         };
-        let patience = self.patience;
+        // The pool asks without an end whether what comes back is alive, and counts it as lent meanwhile.
+        let (patience, is_open) = (self.patience, self.is_open);
         runtime.spawn(async move {
-            if within(patience, (&mut *connection).execute("ROLLBACK")).await.is_err() {
+            let answer = async {
+                if is_open {
+                    (&mut *connection).execute("ROLLBACK").await.map(drop)
+                } else {
+                    connection.ping().await
+                }
+            };
+            if within(patience, answer).await.is_err() {
                 drop(connection.detach());
             }
         });
     }
 }
 
-async fn within<T>(patience: Duration, wait: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+/// Waits for an answer, and no longer than `patience`.
+pub(crate) async fn within<T>(
+    patience: Duration,
+    wait: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
     let late = || Error::Io(std::io::Error::new(ErrorKind::TimedOut, "the database did not answer in time"));
     timeout(patience, wait).await.unwrap_or_else(|_elapsed| Err(late()))
 }
