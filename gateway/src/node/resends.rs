@@ -7,7 +7,7 @@ use crate::front::{FrontHandle, now_us};
 use bytes::Bytes;
 use prost::Message;
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use wardline_archive::losses::still_missing;
@@ -24,6 +24,9 @@ const POLL: Duration = Duration::from_secs(1);
 const PAGE: usize = 256;
 /// Requests of which is remembered which session has them; past it a session may be asked twice, which it notices.
 const REMEMBERED_MAX: usize = 65_536;
+/// How often a session that does not answer is asked the same: an agent that has it ignores it, and the way down keeps
+/// nothing that a router loses.
+const AGAIN: Duration = Duration::from_secs(15);
 /// A session that may be about to answer is not asked the same at once: first comes what it has to say, and its commit.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
 
@@ -52,8 +55,8 @@ struct Desk {
     store: Store,
     catalog: Catalog,
     front: FrontHandle,
-    /// Which session has a request.
-    given: HashMap<u64, u64>,
+    /// Which session has a request, since when.
+    given: HashMap<u64, (u64, Instant)>,
     /// The last request of the last page; 0 at the begin.
     past: u64,
 }
@@ -79,7 +82,8 @@ impl Desk {
         let Some(key) = key(open) else { return Ok(()) };
         let Some(listening) = self.front.listening(&key) else { return Ok(()) };
         let was_given = open.sent_at_us.is_some();
-        if self.given.get(&open.id) == Some(&listening.session)
+        let is_its = |(session, at): &(u64, Instant)| *session == listening.session && at.elapsed() < AGAIN;
+        if self.given.get(&open.id).is_some_and(is_its)
             || (was_given && listening.since.elapsed() < ANSWER_TIME)
         {
             return Ok(());
@@ -91,7 +95,7 @@ impl Desk {
         }
         if self.front.command(&key, command(open, &missing)) {
             tracing::info!(device = %key, request = open.id, "asked to send again");
-            self.given.insert(open.id, listening.session);
+            self.given.insert(open.id, (listening.session, Instant::now()));
             self.store.resend_sent(open.id, now_us()).await?;
         }
         Ok(())
