@@ -166,6 +166,11 @@ impl Place {
         keyring(data_dir, self.transit.as_ref())
     }
 
+    /// Says whether tenants' keys are at a key service.
+    pub fn has_key_service(&self) -> bool {
+        self.transit.is_some()
+    }
+
     /// Returns the bucket that holds the archive's files; none: they lie in the data directory.
     pub fn bucket(&self) -> Option<&BucketOptions> {
         self.bucket.as_ref()

@@ -85,13 +85,22 @@ impl ArchiveReader {
     /// Opens the archive of a data directory, to read only. A bucket is asked whether it is the archive's.
     pub async fn open(data_dir: &Path) -> Result<Self, ArchiveError> {
         let place = Place::of(data_dir)?;
+        let reader = Self::over(data_dir, &place, place.store().open_read_only().await?)?;
+        reader.check().await?;
+        Ok(reader)
+    }
+
+    /// Opens the same over a database that is open; a bucket is not asked.
+    pub fn over(data_dir: &Path, place: &Place, store: Store) -> Result<Self, ArchiveError> {
         let keyring = Arc::new(place.keyring(data_dir)?);
         let mut options = ArchiveOptions::for_dir(data_dir.join(ARCHIVE_DIR));
         options.bucket = place.bucket().cloned();
-        let files = Files::of(&options)?;
-        let reader = Self::new(files, place.store().open_read_only().await?, keyring);
-        reader.files.check(&reader.catalog).await?;
-        Ok(reader)
+        Ok(Self::new(Files::of(&options)?, store, keyring))
+    }
+
+    /// Asks a bucket whether it is the archive's.
+    pub async fn check(&self) -> Result<(), ArchiveError> {
+        self.files.check(&self.catalog).await
     }
 
     /// Reads the files at a place that the catalog in `store` names.

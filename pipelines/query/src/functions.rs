@@ -4,8 +4,7 @@ use crate::lookups::Lookups;
 use crate::mask::Mask;
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, DictionaryArray, Float64Builder, Int32Array, ListBuilder, StringArray,
-    StringDictionaryBuilder, StructBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder,
-    UInt32Array, UInt32Builder,
+    StructBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder, UInt32Array, UInt32Builder,
 };
 use datafusion::arrow::datatypes::{
     DataType, Field, Fields, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
@@ -13,6 +12,7 @@ use datafusion::arrow::datatypes::{
 };
 use datafusion::common::{Result, exec_datafusion_err, internal_datafusion_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
+use std::collections::HashMap;
 use std::sync::Arc;
 use wardline_proto::codes::by_code;
 
@@ -63,9 +63,15 @@ pub(crate) fn event_time() -> ScalarUDF {
     function("event_time", vec![time(), DataType::Int64], time(), |columns| {
         let times = columns[0].as_primitive::<TimestampMicrosecondType>();
         let offsets = columns[1].as_primitive::<Int64Type>();
-        let rows =
-            times.iter().zip(offsets).map(|(at, offset)| Some(at?.saturating_add(offset.unwrap_or(0))));
-        Ok(Arc::new(rows.collect::<TimestampMicrosecondArray>().with_timezone("UTC")))
+        let pairs = times.values().iter().zip(offsets.values());
+        let moved: Vec<i64> = if offsets.null_count() == 0 {
+            pairs.map(|(at, offset)| at.saturating_add(*offset)).collect()
+        } else {
+            let known = |row| if offsets.is_valid(row) { offsets.value(row) } else { 0 };
+            times.values().iter().enumerate().map(|(row, at)| at.saturating_add(known(row))).collect()
+        };
+        let moved = TimestampMicrosecondArray::new(moved.into(), times.nulls().cloned());
+        Ok(Arc::new(moved.with_timezone("UTC")))
     })
 }
 
@@ -74,15 +80,33 @@ pub(crate) fn wearer(lookups: Arc<Lookups>) -> ScalarUDF {
     function("wearer", vec![terms(), terms(), time()], terms(), move |columns| {
         let (tenants, devices) = (text(&columns[0])?, text(&columns[1])?);
         let times = columns[2].as_primitive::<TimestampMicrosecondType>();
-        let mut subjects = StringDictionaryBuilder::<Int32Type>::new();
+        let (of_tenant, of_device) = (tenants.keys().values(), devices.keys().values());
+        let mut subjects = Looked::default();
+        // Neighbours are of one device mostly, and worn by one.
+        let mut holds: Option<(i32, i32, i64, i64, Option<i32>)> = None;
         for row in 0..times.len() {
-            let subject = value(&tenants, row)
-                .zip(value(&devices, row))
-                .filter(|_| times.is_valid(row))
-                .and_then(|(tenant, device)| lookups.ledger.wearer(tenant, device, times.value(row)));
-            subjects.append_option(subject);
+            let (Some(tenant), Some(device), true) =
+                (value(&tenants, row), value(&devices, row), times.is_valid(row))
+            else {
+                subjects.keys.push(None);
+                continue;
+            };
+            let (who, at_us) = ((of_tenant[row], of_device[row]), times.value(row));
+            let known = holds.filter(|(tenant, device, from_us, until_us, _)| {
+                who == (*tenant, *device) && (*from_us..*until_us).contains(&at_us)
+            });
+            let key = match known {
+                Some((.., key)) => key,
+                None => {
+                    let (subject, from_us, until_us) = lookups.ledger.span(tenant, device, at_us);
+                    let key = subjects.key(subject);
+                    holds = Some((who.0, who.1, from_us, until_us, key));
+                    key
+                }
+            };
+            subjects.keys.push(key);
         }
-        Ok(Arc::new(subjects.finish()))
+        subjects.finish()
     })
 }
 
@@ -90,24 +114,70 @@ pub(crate) fn wearer(lookups: Arc<Lookups>) -> ScalarUDF {
 pub(crate) fn site(lookups: Arc<Lookups>) -> ScalarUDF {
     function("site", vec![terms(), terms()], terms(), move |columns| {
         let (tenants, devices) = (text(&columns[0])?, text(&columns[1])?);
-        let mut sites = StringDictionaryBuilder::<Int32Type>::new();
+        let mut sites = Looked::default();
+        let mut holds = None;
         for row in 0..columns[0].len() {
-            let site = value(&tenants, row).zip(value(&devices, row));
-            sites.append_option(site.and_then(|(tenant, device)| lookups.site(tenant, device)));
+            let (Some(tenant), Some(device)) = (value(&tenants, row), value(&devices, row)) else {
+                sites.keys.push(None);
+                continue;
+            };
+            let who = (tenants.keys().value(row), devices.keys().value(row));
+            let key = match holds {
+                Some((known, key)) if known == who => key,
+                _ => {
+                    let key = sites.key(lookups.site(tenant, device));
+                    holds = Some((who, key));
+                    key
+                }
+            };
+            sites.keys.push(key);
         }
-        Ok(Arc::new(sites.finish()))
+        sites.finish()
     })
 }
 
 /// `loinc(mdc_code)`: none where the metric has none.
 pub(crate) fn loinc() -> ScalarUDF {
     function("loinc", vec![DataType::UInt32], terms(), |columns| {
-        let mut loinc = StringDictionaryBuilder::<Int32Type>::new();
+        let mut loinc = Looked::default();
+        // Some ten metrics, in turn.
+        let mut known = HashMap::<u32, Option<i32>>::new();
         for code in columns[0].as_primitive::<UInt32Type>() {
-            loinc.append_option(code.and_then(by_code).and_then(|metric| metric.loinc));
+            let key = code.and_then(|code| {
+                let found = || by_code(code).and_then(|metric| metric.loinc);
+                *known.entry(code).or_insert_with(|| loinc.key(found()))
+            });
+            loinc.keys.push(key);
         }
-        Ok(Arc::new(loinc.finish()))
+        loinc.finish()
     })
+}
+
+/// A column of few distinct texts that are looked up.
+#[derive(Default)]
+struct Looked<'a> {
+    texts: Vec<&'a str>,
+    places: HashMap<&'a str, i32>,
+    keys: Vec<Option<i32>>,
+}
+
+impl<'a> Looked<'a> {
+    /// Returns the key of a text.
+    fn key(&mut self, text: Option<&'a str>) -> Option<i32> {
+        let text = text?;
+        if let Some(known) = self.places.get(text) {
+            return Some(*known);
+        }
+        let key = i32::try_from(self.texts.len()).ok()?;
+        self.texts.push(text);
+        self.places.insert(text, key);
+        Some(key)
+    }
+
+    fn finish(self) -> Result<ArrayRef> {
+        let (keys, texts) = (Int32Array::from(self.keys), StringArray::from(self.texts));
+        Ok(Arc::new(DictionaryArray::try_new(keys, Arc::new(texts))?))
+    }
 }
 
 /// `pseudonym(text)`: the same text has the same one, within a tenant and a kind.

@@ -41,6 +41,11 @@ impl Lookups {
         devices.filter(|(_, site)| is_one(site)).map(|(device, _)| device.clone()).collect()
     }
 
+    /// Returns the devices of any tenant that are at a site.
+    pub(crate) fn devices_of_site(&self, site: &str) -> BTreeSet<String> {
+        self.sites.keys().flat_map(|tenant| self.devices_at(tenant, |own| own == site)).collect()
+    }
+
     /// Returns where a device is.
     pub(crate) fn site(&self, tenant: &str, device: &str) -> Option<&str> {
         self.sites.get(tenant)?.get(device).map(String::as_str)

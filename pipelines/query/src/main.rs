@@ -5,6 +5,7 @@
 mod ask;
 mod error;
 mod fhir;
+mod footers;
 mod functions;
 mod lookups;
 mod mask;

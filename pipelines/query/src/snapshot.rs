@@ -1,5 +1,6 @@
 //! A session over one listing of the catalog, and the rows behind it.
 
+use crate::footers::{Footers, FootersUnder};
 use crate::lookups::Lookups;
 use crate::mask::Mask;
 use crate::note::{self, Asking};
@@ -23,10 +24,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use wardline_archive::place::Place;
-use wardline_archive::read::ArchiveReader;
+use wardline_archive::read::{ArchiveReader, KEYRING};
 use wardline_archive::tail::{Snapshot, Tail, TailBounds, snapshot};
 use wardline_archive::{Coverage, Table};
 use wardline_proto::TenantId;
+use wardline_store::Store;
 use wardline_store::catalog::FileRow;
 use wardline_store::registry::Sites;
 
@@ -45,6 +47,31 @@ pub(crate) struct Scope {
     pub(crate) memory_bytes_max: Option<usize>,
     /// How far it reads.
     pub(crate) reach: Reach,
+    /// What statements of a server have in common; none: each opens its own.
+    pub(crate) shared: Option<Shared>,
+}
+
+/// What is opened once for all statements of a server. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    /// The database, to read only.
+    store: Store,
+    footers: Arc<Footers>,
+}
+
+impl Shared {
+    /// Opens it.
+    pub(crate) async fn open(place: &Place) -> anyhow::Result<Self> {
+        Ok(Self { store: place.store().open_read_only().await?, footers: Arc::default() })
+    }
+
+    /// Returns the footers that are known under the keyring of now. A key service may refuse a key at any time.
+    fn footers(&self, data_dir: &Path, place: &Place) -> anyhow::Result<Option<FootersUnder>> {
+        if place.has_key_service() {
+            return Ok(None);
+        }
+        Ok(Some(self.footers.under(&std::fs::read(data_dir.join(KEYRING))?)))
+    }
 }
 
 /// How far a session reads.
@@ -85,8 +112,14 @@ pub(crate) struct Known {
 /// Opens the archive of a data directory: what was committed or durable in the journal before this call, and nothing
 /// after it. Who wore what is as it is known now.
 pub(crate) async fn open(data_dir: &Path, scope: &Scope) -> anyhow::Result<Opened> {
-    let reader = ArchiveReader::open(data_dir).await?;
-    let (Snapshot { files, mut tail }, lookups) = look(data_dir, &reader, scope).await?;
+    let place = Place::of(data_dir)?;
+    // The keyring is looked at before it is opened: what a newer one opens is kept under none.
+    let (store, footers) = match &scope.shared {
+        Some(shared) => (shared.store.clone(), shared.footers(data_dir, &place)?),
+        None => (place.store().open_read_only().await?, None),
+    };
+    let reader = ArchiveReader::over(data_dir, &place, store.clone())?;
+    let (Snapshot { files, mut tail }, lookups) = look(data_dir, &reader, &store, scope).await?;
     let wards = match (&scope.sites, &scope.tenant) {
         (Some(sites @ Sites::Only(_)), Some(tenant)) => {
             Some(Arc::new(Wards::new(tenant, sites, lookups.clone())))
@@ -96,6 +129,8 @@ pub(crate) async fn open(data_dir: &Path, scope: &Scope) -> anyhow::Result<Opene
     };
     let runtime = runtime(scope.memory_bytes_max)?;
     ArchiveTable::register(&reader, &runtime)?;
+    let store = runtime.object_store(ArchiveTable::at(&reader)?)?;
+    let readers = footers.map(|footers| footers.readers(store));
     let session = SessionContext::new_with_config_rt(config(), runtime);
     let asking = Arc::new(Asking::default());
     let seen = |file: &&FileRow| scope.tenant.as_ref().is_none_or(|tenant| tenant.as_str() == file.tenant);
@@ -103,7 +138,8 @@ pub(crate) async fn open(data_dir: &Path, scope: &Scope) -> anyhow::Result<Opene
     for table in Table::ALL {
         let own = files.iter().filter(seen).filter(|file| file.table == table.name()).cloned().collect();
         let behind = tail.rows.remove(&table).unwrap_or_default();
-        let whole = Arc::new(ArchiveTable::new(table, &reader, own, (behind, asking.clone()))?);
+        let whole = ArchiveTable::new(table, &reader, own, (behind, asking.clone()))?;
+        let whole = Arc::new(whole.with_readers(readers.clone()));
         tables.insert(
             table,
             match &wards {
@@ -130,21 +166,21 @@ pub(crate) async fn open(data_dir: &Path, scope: &Scope) -> anyhow::Result<Opene
 async fn look(
     data_dir: &Path,
     reader: &ArchiveReader,
+    store: &Store,
     scope: &Scope,
 ) -> anyhow::Result<(Snapshot, Arc<Lookups>)> {
     if scope.reach == Reach::Columns {
         return Ok((Snapshot { files: Vec::new(), tail: Tail::default() }, Arc::default()));
     }
-    let store = Place::of(data_dir)?.store().open_read_only().await?;
+    reader.check().await?;
     let tenant = scope.tenant.as_ref();
     let found = if scope.reach == Reach::Committed {
         Snapshot { files: reader.files(None).await?, tail: Tail::default() }
     } else {
         let erased = reader.learn_erased().await?;
-        snapshot(data_dir, (&store, &erased), tenant, TailBounds::default()).await?
+        snapshot(data_dir, (store, &erased), tenant, TailBounds::default()).await?
     };
-    let lookups = Arc::new(Lookups::load(&store, tenant).await?);
-    store.close().await;
+    let lookups = Arc::new(Lookups::load(store, tenant).await?);
     Ok((found, lookups))
 }
 

@@ -16,7 +16,9 @@ use datafusion::common::{DFSchema, ScalarValue, Statistics};
 use datafusion::config::EncryptionFactoryOptions;
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::physical_plan::{
+    FileGroup, FileScanConfigBuilder, ParquetFileReaderFactory, ParquetSource,
+};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::object_store::ObjectStoreUrl;
@@ -73,6 +75,8 @@ pub(crate) struct ArchiveTable {
     /// Rows that are in no file yet.
     tail: Vec<RecordBatch>,
     asking: Arc<Asking>,
+    /// Readers of files; none: the engine's own.
+    readers: Option<Arc<dyn ParquetFileReaderFactory>>,
 }
 
 impl ArchiveTable {
@@ -96,13 +100,19 @@ impl ArchiveTable {
         let files = rows.iter().map(partitioned).collect::<anyhow::Result<_>>()?;
         let erased = Arc::new(reader.erased().pending());
         let keys = Arc::new(Keys(reader.keys()));
-        Ok(Self { table, schema, rows, at, files, keys, erased, tail, asking })
+        Ok(Self { table, schema, rows, at, files, keys, erased, tail, asking, readers: None })
+    }
+
+    /// Reads files so.
+    pub(crate) fn with_readers(mut self, readers: Option<Arc<dyn ParquetFileReaderFactory>>) -> Self {
+        self.readers = readers;
+        self
     }
 }
 
 impl ArchiveTable {
     /// Names the store that the engine asks for the files.
-    fn at(reader: &ArchiveReader) -> Result<ObjectStoreUrl> {
+    pub(crate) fn at(reader: &ArchiveReader) -> Result<ObjectStoreUrl> {
         match reader.place() {
             Files::Folder(_) => Ok(ObjectStoreUrl::local_filesystem()),
             Files::Bucket(bucket) => ObjectStoreUrl::parse(bucket.url()),
@@ -164,6 +174,9 @@ impl TableProvider for ArchiveTable {
         let mut source = ParquetSource::new(self.schema.clone())
             .with_table_parquet_options(state.table_options().parquet.clone())
             .with_encryption_factory(self.keys.clone());
+        if let Some(readers) = &self.readers {
+            source = source.with_parquet_file_reader_factory(readers.clone());
+        }
         // Row groups and pages are left out by it; also where no predicate comes down through the plan.
         if let Some(filter) = conjunction(filters.to_vec()) {
             source = source.with_predicate(state.create_physical_expr(filter, &schema)?);

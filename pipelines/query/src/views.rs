@@ -1,12 +1,14 @@
 //! The views that people ask: `vitals`, `ecg` and `latest`, identified or masked.
 //!
 //! A view is planned when it is scanned, so that what a filter on a computed column implies for the stored ones can
-//! choose files: a subject's rows are on the devices that it wore, a sample's time is close to its block's.
+//! choose files: a subject's rows are on the devices that it wore, a ward's on those that are there, a sample's time is
+//! close to its block's.
 
 use crate::functions::{self, BlockTypes, sample_fields};
 use crate::lookups::Lookups;
 use crate::mask::Mask;
 use crate::slices::SlicedTable;
+use crate::wards::NAMED_MAX;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
@@ -19,6 +21,7 @@ use datafusion::logical_expr::{
     BinaryExpr, Expr, LogicalPlanBuilder, Operator, TableProviderFilterPushDown, col, lit,
 };
 use datafusion::physical_plan::ExecutionPlan;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use wardline_archive::Table;
 
@@ -188,27 +191,56 @@ impl ViewTable {
         plan.project(masked)
     }
 
+    /// Says whether a filter needs nothing but columns that are in the files.
+    fn is_stored(&self, filter: &Expr) -> bool {
+        let schema = self.base.schema();
+        filter.column_refs().iter().all(|column| schema.index_of(&column.name).is_ok())
+    }
+
     /// Returns what a filter of the view says of stored columns; it holds for every row that passes the filter.
     fn implied(&self, filter: &Expr) -> Option<Expr> {
-        let Expr::BinaryExpr(BinaryExpr { left, op, right }) = filter else { return None };
-        let (column, op, value) = match (&**left, &**right) {
-            (Expr::Column(column), Expr::Literal(value, _)) => (column, *op, value),
+        let (left, op, right) = match filter {
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) => (&**left, *op, &**right),
+            Expr::InList(list) if !list.negated => {
+                let Expr::Column(column) = &*list.expr else { return None };
+                let known =
+                    list.list.iter().map(|value| self.devices_with(&column.name, value.as_literal()?));
+                return named(known.collect::<Option<Vec<_>>>()?.into_iter().flatten().collect());
+            }
+            _ => return None,
+        };
+        match op {
+            Operator::Or => return Some(self.implied(left)?.or(self.implied(right)?)),
+            Operator::And => return conjunction(self.implied(left).into_iter().chain(self.implied(right))),
+            _ => {}
+        }
+        let (column, op, value) = match (left, right) {
+            (Expr::Column(column), Expr::Literal(value, _)) => (column, op, value),
             (Expr::Literal(value, _), Expr::Column(column)) => (column, op.swap()?, value),
             _ => return None,
         };
-        if column.name == "subject" && op == Operator::Eq && self.mask.is_none() {
-            return self.devices_of(value);
+        if op == Operator::Eq
+            && let Some(devices) = self.devices_with(&column.name, value)
+        {
+            return named(devices);
         }
         self.stored_time(&column.name, op, value)
     }
 
-    fn devices_of(&self, subject: &ScalarValue) -> Option<Expr> {
-        let subject = match subject {
+    /// Returns the devices whose rows alone can have a value of a column that the registry gives.
+    fn devices_with(&self, column: &str, value: &ScalarValue) -> Option<BTreeSet<String>> {
+        let value = match value {
             ScalarValue::Dictionary(_, inner) => inner.try_as_str()??,
             other => other.try_as_str()??,
         };
-        let devices: Vec<_> = self.lookups.ledger.devices_of(subject).into_iter().map(lit).collect();
-        Some(if devices.is_empty() { lit(false) } else { col("device").in_list(devices, false) })
+        match column {
+            // A masked one is a pseudonym.
+            "subject" if self.mask.is_none() => {
+                Some(self.lookups.ledger.devices_of(value).into_iter().map(str::to_owned).collect())
+            }
+            "site" => Some(self.lookups.devices_of_site(value)),
+            _ => None,
+        }
     }
 
     /// A shown time is the stored one, cut down to the mask's step and moved on by less than the view's slack.
@@ -226,6 +258,15 @@ impl ViewTable {
             Operator::Lt | Operator::LtEq => Some(until()),
             _ => None,
         }
+    }
+}
+
+/// Says that a row is of one of these devices, unless they are too many to choose files by.
+fn named(devices: BTreeSet<String>) -> Option<Expr> {
+    match devices.len() {
+        0 => Some(lit(false)),
+        1..=NAMED_MAX => Some(col("device").in_list(devices.into_iter().map(lit).collect(), false)),
+        _more => None,
     }
 }
 
@@ -273,7 +314,10 @@ impl TableProvider for ViewTable {
         let single = filters.iter().flat_map(split_conjunction);
         let implied: Vec<_> = single.filter_map(|filter| self.implied(filter)).collect();
         let mut plan = self.plan(&implied)?;
-        if let Some(filter) = conjunction(filters.to_vec()) {
+        // What is stored is compared first: few rows are left to compute something of.
+        let (stored, computed): (Vec<_>, Vec<_>) =
+            filters.iter().flat_map(split_conjunction).partition(|filter| self.is_stored(filter));
+        if let Some(filter) = conjunction(stored.into_iter().chain(computed).cloned()) {
             plan = plan.filter(filter)?;
         }
         if let Some(columns) = projection {

@@ -37,7 +37,7 @@ use wardline_proto::TenantId;
 use wardline_store::registry::Sites;
 
 /// Devices that choose files by name; with more of them all files are opened.
-const NAMED_MAX: usize = 512;
+pub(crate) const NAMED_MAX: usize = 512;
 
 /// Whose rows some sites see.
 #[derive(Debug)]

@@ -155,6 +155,7 @@ impl Site {
             sites: sites.cloned(),
             memory_bytes_max: Some(MEMORY_BYTES_MAX),
             reach,
+            shared: Some(self.parts().shared.clone()),
             ..Scope::default()
         };
         let opened = snapshot::open(self.data_dir(), &scope).await.map_err(|error| {

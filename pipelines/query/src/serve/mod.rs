@@ -17,6 +17,7 @@ pub(crate) mod service;
 pub(crate) mod slots;
 mod statement;
 
+use crate::snapshot::Shared;
 use crate::{fhir, pseudonyms};
 use anyhow::Context;
 use arrow_flight::flight_service_server::FlightServiceServer;
@@ -79,7 +80,9 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let files = PkiFiles::of(&args.data_dir);
     let domain = trust_domain(&files.read("issuing.pem")?).context("the authority names no trust domain")?;
     let tls = Arc::new(LiveTls::load(files, false)?);
-    let store = Place::of(&args.data_dir)?.store().open_existing().await?;
+    let place = Place::of(&args.data_dir)?;
+    let store = place.store().open_existing().await?;
+    let shared = Shared::open(&place).await?;
     let directory = Arc::new(Directory::load(store.clone()).await.context("the registry does not read")?);
     let audit = Arc::new(OutboxAudit::new(store.clone()));
     let access = Access::new(domain, directory.clone(), tls.clone(), audit.clone());
@@ -97,6 +100,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         engine: engine.handle().clone(),
         bounds: Bounds { rows_max: args.rows_max, time_max: Duration::from_secs(args.seconds_max) },
         time_step_s: args.time_step,
+        shared,
     };
     let service = QueryService(Arc::new(parts));
     let (told, answering) = match fhir {

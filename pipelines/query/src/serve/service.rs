@@ -13,7 +13,7 @@ use crate::error::QueryError;
 use crate::mask::Mask;
 use crate::output::noted;
 use crate::pseudonyms;
-use crate::snapshot::{Planned, Reach};
+use crate::snapshot::{Planned, Reach, Shared};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow_flight::encode::FlightDataEncoderBuilder;
@@ -58,6 +58,7 @@ pub(crate) struct Parts {
     pub(crate) engine: Handle,
     pub(crate) bounds: Bounds,
     pub(crate) time_step_s: u32,
+    pub(crate) shared: Shared,
 }
 
 /// The service. Cheap to clone.
@@ -92,7 +93,7 @@ impl QueryService {
         let parts = &self.0;
         let made = async {
             let mask = self.mask(caller, grant).await?;
-            prepare(&parts.data_dir, caller, grant, mask, statement).await
+            prepare((&parts.data_dir, &parts.shared), caller, grant, mask, statement).await
         };
         made.await.map_err(|error| match error {
             QueryError::NotGranted { .. } => self.refused(caller, &error),

@@ -4,7 +4,7 @@ use super::grants::Grant;
 use super::limits::{MEMORY_BYTES_MAX, STATEMENT_BYTES_MAX};
 use crate::error::QueryError;
 use crate::mask::Mask;
-use crate::snapshot::{self, Opened, Reach, Scope};
+use crate::snapshot::{self, Opened, Reach, Scope, Shared};
 use datafusion::common::SchemaError;
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
@@ -25,7 +25,7 @@ pub(crate) struct Prepared {
 
 /// Plans a statement over one snapshot of what the caller reads, in a session of its own.
 pub(crate) async fn prepare(
-    data_dir: &Path,
+    (data_dir, shared): (&Path, &Shared),
     caller: &Caller,
     grant: Grant,
     mask: Option<Arc<Mask>>,
@@ -43,6 +43,7 @@ pub(crate) async fn prepare(
         granted: Some(grant.tables()),
         memory_bytes_max: Some(MEMORY_BYTES_MAX),
         reach,
+        shared: Some(shared.clone()),
     };
     let opened = snapshot::open(data_dir, &scope).await.map_err(|error| {
         tracing::error!(error = format!("{error:#}"), "the archive does not open");

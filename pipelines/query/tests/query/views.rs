@@ -120,7 +120,7 @@ async fn latest_is_the_newest_reading_of_each_device_and_metric() {
 async fn a_filter_opens_only_the_files_that_its_rows_can_be_in() {
     let mut archive = Archive::new().await;
     for device in ["demo/mon-1", "demo/mon-2", "other/mon-1"] {
-        archive.register(device, "").await;
+        archive.register(device, if device == "demo/mon-2" { "icu" } else { "" }).await;
         for day in 0..5 {
             archive.reading(device, NOW_US + day * DAY_US, 90.0);
             archive.flush().await;
@@ -143,6 +143,14 @@ async fn a_filter_opens_only_the_files_that_its_rows_can_be_in() {
         ("vitals WHERE device IN ('mon-2', 'mon-9')", 5),
         ("vitals WHERE subject = 'p-2'", 5),
         ("vitals WHERE subject = 'nobody'", 0),
+        ("vitals WHERE subject IN ('p-2', 'nobody')", 5),
+        ("vitals WHERE site = 'icu'", 5),
+        ("vitals WHERE site IN ('icu', 'a', 'b', 'c', 'd')", 5),
+        ("vitals WHERE site = 'er'", 0),
+        ("vitals WHERE site <> 'icu'", 15),
+        ("vitals WHERE site = 'icu' OR (subject = 'p-2' AND value > 1)", 5),
+        ("vitals WHERE site = 'icu' OR value > 1", 15),
+        ("latest WHERE site = 'icu'", 5),
         ("vitals WHERE device_time >= '2026-10-20' AND device_time < '2026-10-21'", 3),
         ("vitals WHERE ingest_time >= '2026-10-20' AND ingest_time < '2026-10-21'", 3),
         ("vitals WHERE tenant = 'demo' AND device = 'mon-1' AND device_time < '2026-10-19'", 1),

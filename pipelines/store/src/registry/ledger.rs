@@ -6,6 +6,7 @@
 
 use super::Binding;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 
 /// From when on who wears a device, until the next; `None`: nobody.
 type Wearers = BTreeMap<i64, Option<String>>;
@@ -35,6 +36,16 @@ impl Ledger {
     pub fn wearer(&self, tenant: &str, device: &str, at_us: i64) -> Option<&str> {
         let wearers = self.devices.get(tenant)?.get(device)?;
         wearers.range(..=at_us).next_back()?.1.as_deref()
+    }
+
+    /// Returns who wore a device at a time, and from when until when, exclusive, that holds around it.
+    pub fn span(&self, tenant: &str, device: &str, at_us: i64) -> (Option<&str>, i64, i64) {
+        let wearers = self.devices.get(tenant).and_then(|devices| devices.get(device));
+        let Some(wearers) = wearers else { return (None, i64::MIN, i64::MAX) };
+        let held = wearers.range(..=at_us).next_back();
+        let after = wearers.range((Bound::Excluded(at_us), Bound::Unbounded)).next();
+        let (from_us, wearer) = held.map_or((i64::MIN, None), |(from_us, who)| (*from_us, who.as_deref()));
+        (wearer, from_us, after.map_or(i64::MAX, |(until_us, _)| *until_us))
     }
 
     /// Returns every subject that ever wore something.
@@ -128,6 +139,11 @@ mod tests {
                     rule(&entries, at_us),
                     "{entries:?} {at_us}"
                 );
+                let (who, from_us, until_us) = ledger.span("demo", "mon-1", at_us);
+                assert!(from_us <= at_us && at_us < until_us);
+                for within_us in from_us.max(0)..until_us.min(8) {
+                    assert_eq!(ledger.wearer("demo", "mon-1", within_us), who, "{entries:?} {at_us}");
+                }
             }
         }
     }
