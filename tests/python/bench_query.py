@@ -73,7 +73,7 @@ def questions(options) -> list[tuple[str, str, str]]:
         ("an ECG strip of 10 s",
          "SELECT time, value FROM ecg WHERE subject = 'patient-000' AND "
          f"{between('time', strip, strip + 10_000_000, False)} ORDER BY time",
-         "SELECT time, value FROM (SELECT make_timestamptz(epoch_us(device_time) + ((n - 1) * interval_ns) // 1000) "
+         "SELECT time, value FROM (SELECT make_timestamptz(epoch_us(device_time) + ((n - 1) * CAST(interval_ns AS BIGINT)) // 1000) "
          "AS time, (sample - \"offset\") * scale AS value FROM (SELECT device_time, interval_ns, scale, \"offset\", "
          "unnest(samples) AS sample, generate_subscripts(samples, 1) AS n FROM waveforms WHERE device = 'mon-000' AND "
          "mdc_ref_id LIKE 'MDC_ECG_ELEC_POTL%' AND "
@@ -161,7 +161,7 @@ def main() -> None:
     for name, ours, theirs in questions(options):
         wall, cpu = ([], []), [0.0, 0.0]
         for turn in range(WARM + options.rounds):
-            for side, run in enumerate((lambda: ask(ours_at, ours), lambda: duck.execute(theirs).fetch_arrow_table())):
+            for side, run in enumerate((lambda: ask(ours_at, ours), lambda: duck.execute(theirs).to_arrow_table())):
                 pid = options.pid if side == 0 else "self"
                 before = cpu_s(pid)
                 took, answer = timed(run)

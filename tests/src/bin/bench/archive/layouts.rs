@@ -85,6 +85,7 @@ fn numerics() -> Vec<Candidate> {
         Candidate { name: "  by device, hour, metric, time", order: Order::Hour, ..BASE },
         Candidate { name: "  zstd 3", zstd: Some(3), ..BASE },
         Candidate { name: "  zstd 6", zstd: Some(6), ..BASE },
+        Candidate { name: "  zstd 9", zstd: Some(9), ..BASE },
         Candidate { name: "  zstd 12", zstd: Some(12), ..BASE },
         Candidate { name: "  not compressed", zstd: None, ..BASE },
         climbing("  times and positions: dictionary", None),
@@ -96,6 +97,7 @@ fn numerics() -> Vec<Candidate> {
         Candidate { name: "  pages of 100,000 rows", page_rows: 100_000, ..BASE },
         Candidate { name: "  no page index", page_index: false, ..BASE },
         Candidate { name: "  row groups of 131,072", group_rows: 1 << 17, ..BASE },
+        Candidate { name: "  row groups of 32,768", group_rows: 1 << 15, ..BASE },
     ]
 }
 
@@ -128,6 +130,8 @@ fn waveforms() -> Vec<Candidate> {
             ..of(&metric)
         },
         Candidate { name: "  pages of 2,000 blocks", page_rows: 2_000, ..of(&metric) },
+        Candidate { name: "  pages of 500 blocks", page_rows: 500, ..of(&metric) },
+        Candidate { name: "  row groups of 2,048 blocks", group_rows: 2_048, ..of(&metric) },
         Candidate { name: "  no page index", page_index: false, ..of(&metric) },
     ]
 }

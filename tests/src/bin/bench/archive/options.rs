@@ -21,6 +21,9 @@ pub(crate) struct ArchiveSize {
     /// Folder of PhysioNet records to measure too.
     #[arg(long, env = "WARDLINE_RECORDINGS")]
     pub(crate) recordings: Option<PathBuf>,
+    /// Only what other layouts of the synthetic ward's files take.
+    #[arg(long)]
+    pub(crate) layouts: bool,
 }
 
 impl ArchiveSize {
@@ -67,6 +70,9 @@ pub(crate) struct ArchiveQuery {
     /// Times that each question is asked, in turn with DuckDB, after it is warm.
     #[arg(long, default_value_t = 9)]
     pub(crate) rounds: usize,
+    /// Keeps the data in this folder, or asks what an earlier run with the same options has kept there.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
     /// Decides all signals.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,

@@ -15,12 +15,19 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
 use wardline::operate;
 use wardline_archive::Table;
 use wardline_archive::layout::{Effort, encode_plain};
 use wardline_proto::{DeviceId, DeviceKey, Identity, TenantId};
-use wardline_store::registry::{NewBinding, NewDevice, Role};
+use wardline_store::registry::{Duties, NewBinding, NewDevice, Role, Sites};
 
+const DATA: &str = "data";
+const SMALL: &str = "data-1x";
+const PLAIN: &str = "plain";
+const CERTS: &str = "asker";
+/// Stands in a folder in which all of these are.
+const DONE: &str = "made";
 const WARDS: [&str; 2] = ["icu", "step-down"];
 /// A patient's SpO2 falls once a day, for so long.
 const DESATURATION: &str = "desaturation=84@";
@@ -45,12 +52,24 @@ pub(crate) async fn run(setup: &Setup, options: &ArchiveQuery) -> anyhow::Result
     if !setup.no_build {
         binaries::build_query()?;
     }
-    let folder = folder(setup.dir.as_deref())?;
-    let (data, small) = (folder.path().join("data"), folder.path().join("data-1x"));
+    let made = options.keep.is_none().then(|| folder(setup.dir.as_deref())).transpose()?;
+    let folder = options.keep.as_deref().or(made.as_ref().map(TempDir::path)).context("a folder")?;
+    let done = folder.join(DONE);
+    if !done.exists() {
+        make(folder, options).await?;
+        std::fs::write(done, "")?;
+    }
+    let (large, once) = (serve(&folder.join(DATA))?, serve(&folder.join(SMALL))?);
+    ask(options, folder, &large, &once)
+}
+
+/// Makes the archives and the plain copy.
+async fn make(folder: &Path, options: &ArchiveQuery) -> anyhow::Result<()> {
+    let (data, small) = (folder.join(DATA), folder.join(SMALL));
     operate::init(&data, "wardline.local", &["localhost".to_owned()]).await?;
-    let certs = folder.path().join("asker");
     let asker = Identity::User { tenant: TenantId::new(TENANT)?, name: DeviceId::new("asker")? };
-    operate::issue_principal(&data, asker, &[Role::Clinician], &certs).await?;
+    let whole = Duties::at(&[Role::Clinician], Sites::All);
+    operate::issue_principal(&data, asker, whole, &folder.join(CERTS)).await?;
     let mut rig = Rig::open(&data).await?;
     let (waves_s, episodes) = (options.wave_minutes * 60, episodes(options)?);
     let mut feed = Feed::synthetic(options.patients, waves_s, options.seed, &episodes)?;
@@ -65,11 +84,7 @@ pub(crate) async fn run(setup: &Setup, options: &ArchiveQuery) -> anyhow::Result
         }
     }
     rig.merge().await?;
-    let plain = folder.path().join("plain");
-    copy_plain(&rig, &plain).await?;
-    drop(rig);
-    let (large, once) = (serve(&data)?, serve(&small)?);
-    ask(options, &plain, &certs, &large, &once)
+    copy_plain(&rig, &folder.join(PLAIN)).await
 }
 
 fn episodes(options: &ArchiveQuery) -> anyhow::Result<Vec<firmware_sim::Episode>> {
@@ -156,16 +171,10 @@ fn serve(data: &Path) -> anyhow::Result<Served> {
     Ok(served)
 }
 
-fn ask(
-    options: &ArchiveQuery,
-    plain: &Path,
-    certs: &Path,
-    large: &Served,
-    once: &Served,
-) -> anyhow::Result<()> {
+fn ask(options: &ArchiveQuery, folder: &Path, large: &Served, once: &Served) -> anyhow::Result<()> {
     let mut command = Command::new(python()?);
     command.arg(SCRIPT).env("PYTHONDONTWRITEBYTECODE", "1");
-    command.arg("--plain").arg(plain).arg("--certs").arg(certs);
+    command.arg("--plain").arg(folder.join(PLAIN)).arg("--certs").arg(folder.join(CERTS));
     for (name, value) in [
         ("--port", u64::from(large.port)),
         ("--pid", u64::from(large.child.id())),

@@ -28,6 +28,9 @@ pub(crate) async fn run(setup: &Setup, options: &ArchiveSize) -> anyhow::Result<
     );
     let synthetic = format!("{} patients, {} days", options.patients, options.days);
     let rig = synthetic_ward(&folder.path().join("synthetic"), options).await?;
+    if options.layouts {
+        return other_layouts(&rig).await;
+    }
     for of in [Table::Numerics, Table::Waveforms] {
         row(&mut table, &rig, &synthetic, of).await?;
     }
@@ -48,6 +51,10 @@ pub(crate) async fn run(setup: &Setup, options: &ArchiveSize) -> anyhow::Result<
     for of in [Table::Numerics, Table::Waveforms] {
         columns(&rig, of).await?;
     }
+    other_layouts(&rig).await
+}
+
+async fn other_layouts(rig: &Rig) -> anyhow::Result<()> {
     let largest = async |of| {
         let files = rig.files(of).await?.into_iter();
         let file = files.max_by_key(|file| file.rows).context("no files")?;
