@@ -241,10 +241,21 @@ impl Catalog {
         Ok(true)
     }
 
-    /// Tells how many files an erasure has still to look at, and what is in its way.
+    /// Tells how many files an erasure has still to look at, and what is in its way. Where there are several workers
+    /// each tells of its own: the files add up, and a problem stands until whoever told it takes it back.
     pub async fn tell_erasing(&self, erasure_id: &str, left: u64, problem: &str) -> Result<(), StoreError> {
-        let update = "UPDATE erasure SET files_left = $1, problem = $2 WHERE erasure_id = $3";
-        self.store().db().run(update, args![signed(left)?, problem, erasure_id]).await.map(drop)
+        let Some(share) = self.share() else {
+            let update = "UPDATE erasure SET files_left = $1, problem = $2 WHERE erasure_id = $3";
+            return self.store().db().run(update, args![signed(left)?, problem, erasure_id]).await.map(drop);
+        };
+        let mut tx = self.store().db().begin().await?;
+        one_after_the_other(&mut tx, erasure_id).await?;
+        let told = "INSERT INTO erasure_told (erasure_id, partition_id, files_left, problem) VALUES ($1, $2, $3, $4) \
+                    ON CONFLICT (erasure_id, partition_id) DO UPDATE SET files_left = excluded.files_left, \
+                    problem = excluded.problem";
+        tx.run(told, args![erasure_id, i64::from(share.partition), signed(left)?, problem]).await?;
+        add_up(&mut tx, erasure_id).await?;
+        tx.commit().await
     }
 
     /// Returns the erasures that this partition has no file of any more, where there are several workers.
@@ -280,14 +291,16 @@ impl Catalog {
         let mut tx = self.store().db().begin().await?;
         hold_lease(self, &mut tx, lease).await?;
         if let Some(share) = self.share() {
-            // One after the other, or the last two would not see each other.
-            tx.run("UPDATE erasure SET problem = problem WHERE erasure_id = $1", args![erasure_id]).await?;
+            one_after_the_other(&mut tx, erasure_id).await?;
+            let gone = "DELETE FROM erasure_told WHERE erasure_id = $1 AND partition_id = $2";
+            tx.run(gone, args![erasure_id, i64::from(share.partition)]).await?;
             let insert = "INSERT INTO erasure_part (erasure_id, partition_id) VALUES ($1, $2) \
                           ON CONFLICT (erasure_id, partition_id) DO NOTHING";
             tx.run(insert, args![erasure_id, i64::from(share.partition)]).await?;
             let count = "SELECT COUNT(*) AS parts FROM erasure_part WHERE erasure_id = $1";
             let parts = tx.one(count, args![erasure_id]).await?.ok_or(StoreError::Corrupt("erasure_part"))?;
             if parts.int("parts")? < i64::from(share.of) {
+                add_up(&mut tx, erasure_id).await?;
                 return Ok(tx.commit().await?);
             }
         }
@@ -298,6 +311,20 @@ impl Catalog {
         tx.run(update, args![at_us, erasure_id]).await?;
         Ok(tx.commit().await?)
     }
+}
+
+/// Lets workers that tell of an erasure do so one after the other, or the last two would not see each other.
+async fn one_after_the_other(tx: &mut Tx, erasure_id: &str) -> Result<(), StoreError> {
+    tx.run("UPDATE erasure SET problem = problem WHERE erasure_id = $1", args![erasure_id]).await.map(drop)
+}
+
+/// Tells of an erasure what its workers told.
+async fn add_up(tx: &mut Tx, erasure_id: &str) -> Result<(), StoreError> {
+    let update = "UPDATE erasure SET \
+                  files_left = COALESCE((SELECT SUM(t.files_left) FROM erasure_told t WHERE t.erasure_id = $1), -1), \
+                  problem = COALESCE((SELECT t.problem FROM erasure_told t WHERE t.erasure_id = $1 \
+                  AND t.problem <> '' ORDER BY t.partition_id LIMIT 1), '') WHERE erasure_id = $1";
+    tx.run(update, args![erasure_id]).await.map(drop)
 }
 
 /// Adds to what an erasure has taken out of a table.

@@ -159,3 +159,35 @@ fn among_several_workers_an_erasure_ends_with_the_last_partition() {
         assert_eq!(ended().await, Some(8));
     });
 }
+
+#[test]
+fn what_one_worker_tells_of_an_erasure_stands_beside_what_another_tells() {
+    on_both(|store| async move {
+        let demo = wear(&store).await;
+        let asked = store.ask_erasure(&at(NOW_US), &demo, "p-1", true).await.unwrap();
+        let id = asked.erasure_id.as_str();
+        store.make_leases("archive", 3).await.unwrap();
+        let take = async |partition: usize| {
+            let row = store.leases("archive").await.unwrap().remove(partition);
+            let claim = store.take_lease("archive", (&row, 3), "a").await.unwrap().unwrap();
+            Catalog::of_partition(store.clone(), claim)
+        };
+        let (first, second, third) = (take(0).await, take(1).await, take(2).await);
+        let told = async || {
+            let erasure = store.erasures(None).await.unwrap().remove(0);
+            (erasure.files_left, erasure.problem)
+        };
+        first.tell_erasing(id, 4, "1 files do not read").await.unwrap();
+        second.tell_erasing(id, 3, "").await.unwrap();
+        assert_eq!(told().await, (Some(7), "1 files do not read".into()));
+        first.tell_erasing(id, 2, "").await.unwrap();
+        assert_eq!(told().await, (Some(5), String::new()), "it takes back its own");
+        second.tell_erasing(id, 0, "legal hold").await.unwrap();
+        first.end_erasing(0, id, 5).await.unwrap();
+        assert_eq!(told().await, (Some(0), "legal hold".into()), "who is done has nothing left");
+        second.end_erasing(0, id, 6).await.unwrap();
+        assert_eq!(told().await, (None, String::new()), "the third has not listed its files");
+        third.end_erasing(0, id, 7).await.unwrap();
+        assert_eq!(told().await, (Some(0), String::new()));
+    });
+}
