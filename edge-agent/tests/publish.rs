@@ -119,6 +119,29 @@ async fn a_frame_refused_for_good_is_kept_reported_and_blocks_nothing() {
 }
 
 #[tokio::test]
+async fn a_refused_frame_that_cannot_be_kept_ends_no_agent() {
+    let (pki, dir) = (Pki::new(), tempdir().unwrap());
+    let gateway = Gateway::start(&pki).await;
+    gateway.script(|frame, _| match (frame.lane, frame.seq) {
+        (Lane::Numerics, 1) => Reaction::Refuse(PubAckReason::PayloadFormatInvalid),
+        _ => Reaction::Ack,
+    });
+    let agent = start(options(&pki.device("m-1"), dir.path(), gateway.addr.port())).await;
+    // No folder can be made of it.
+    std::fs::write(dir.path().join("refused"), b"").unwrap();
+    let mut device = Device::new(7);
+    device.connect(agent.link_addr()).await;
+    device.send(numeric(1.0)).await;
+    device.send(numeric(2.0)).await;
+    device.wait_acked().await;
+    until("the refusal is reported", || !gateway.acked(Lane::Events).is_empty()).await;
+    until("the lane goes on", || gateway.acked(Lane::Numerics) == [2]).await;
+    let event = gateway.bodies(Lane::Events)[0].1.events[0].clone();
+    assert_eq!(event.detail, "lane=numerics seq=1 reason=0x99 kept=no");
+    assert_eq!(agent.shutdown().await.unwrap().refused_lost, 1);
+}
+
+#[tokio::test]
 async fn alarms_overtake_a_backlog() {
     let (pki, dir) = (Pki::new(), tempdir().unwrap());
     // Nobody listens at first: the backlog builds up.

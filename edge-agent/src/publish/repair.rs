@@ -80,8 +80,16 @@ impl Repairs {
         let frame = refused_frame(spool, lane, &item)?;
         let keeper = Arc::clone(spool);
         let keep = move || keeper.keep_refused(lane, reason, &frame);
-        tokio::task::spawn_blocking(keep).await.map_err(|_| SpoolError::Failed)??;
-        let detail = format!("lane={} seq={seq} reason=0x{reason:02x}", lane.name());
+        let kept = tokio::task::spawn_blocking(keep).await.map_err(|_| SpoolError::Failed)?;
+        // Sent again it would be refused again: the agent goes on without it, and says so.
+        let lost = if let Err(error) = &kept {
+            tracing::error!(lane = lane.name(), seq, %error, "a refused frame could not be kept");
+            self.counters.refused_lost.add(1);
+            " kept=no"
+        } else {
+            ""
+        };
+        let detail = format!("lane={} seq={seq} reason=0x{reason:02x}{lost}", lane.name());
         self.notices.keep(format!("frame refused: {detail}").as_bytes());
         let event = DeviceEvent {
             at_us: now_us(),

@@ -22,7 +22,7 @@ const QUEUE_BYTES_MAX: usize = 512 * 1024;
 /// Recent records in memory, so that a live frame is not read back from disk.
 const TAIL_BYTES_MAX: usize = 64 * 1024;
 /// Free disk space that the agent leaves to others.
-const RESERVE_BYTES: u64 = 32 * 1024 * 1024;
+pub(super) const RESERVE_BYTES: u64 = 32 * 1024 * 1024;
 /// Segments' room that is left to what comes between two looks at what may go.
 const ROOM_SEGMENTS: u64 = 4;
 

@@ -70,7 +70,7 @@ impl Spool {
             settled: settled.map(AtomicU64::new),
             saved: Mutex::new(Saved { marks: saved, kept, refused: [0; LANES] }),
             held_bytes: AtomicU64::new(held_bytes),
-            refused: RefusedLog::new(keys),
+            refused: RefusedLog::new(keys, options.storage),
             counters,
             dir,
         })

@@ -2,16 +2,16 @@
 //! lane for ever nor vanishes.
 //!
 //! Payload of a record: lane place (u8), MQTT reason code (u8), the frame as it was sent. The oldest go first when
-//! the log is at its bound. The log is made at the first refusal: most agents never have one.
+//! the log is at its bound. The log is made at the first refusal: most agents never have one. It works with as little
+//! room on the disk as the lanes do; where even that is missing the frame is told of, and lost.
 
 use super::SpoolError;
+use super::lane::RESERVE_BYTES;
 use crate::lanes::LaneIndex;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use wardline_journal::{
-    AppendError, Class, DiskStorage, Journal, JournalOptions, KeyProvider, Record, Ticket,
-};
+use wardline_journal::{AppendError, Class, Journal, JournalOptions, KeyProvider, Record, Storage, Ticket};
 use wardline_proto::PartitionId;
 
 const FOLDER: &str = "refused";
@@ -20,12 +20,13 @@ const TOTAL_BYTES_MAX: u64 = 8 * SEGMENT_BYTES;
 
 pub(super) struct RefusedLog {
     keys: Arc<dyn KeyProvider>,
+    storage: fn(&Path) -> Arc<dyn Storage>,
     journal: Mutex<Option<Journal>>,
 }
 
 impl RefusedLog {
-    pub(super) fn new(keys: Arc<dyn KeyProvider>) -> Self {
-        Self { keys, journal: Mutex::new(None) }
+    pub(super) fn new(keys: Arc<dyn KeyProvider>, storage: fn(&Path) -> Arc<dyn Storage>) -> Self {
+        Self { keys, storage, journal: Mutex::new(None) }
     }
 
     /// Keeps a frame; returns when it is durable.
@@ -61,12 +62,13 @@ impl RefusedLog {
         let options = JournalOptions {
             segment_bytes: SEGMENT_BYTES,
             total_bytes_max: TOTAL_BYTES_MAX,
+            reserve_bytes: RESERVE_BYTES,
             queue_bytes_max: SEGMENT_BYTES as usize,
             batch_bytes_max: (SEGMENT_BYTES / 4) as usize,
             tail_bytes_max: 0,
             ..JournalOptions::for_dir(dir)
         };
-        Journal::open(options, Arc::new(DiskStorage::new(dir)), Arc::clone(&self.keys))
+        Journal::open(options, (self.storage)(dir), Arc::clone(&self.keys))
             .map_err(|error| SpoolError::Open { lane: FOLDER, error })
     }
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::clock::{ClockOptions, ClockState};
 use bytes::Bytes;
 use std::time::Duration;
+use wardline_journal::fault::FaultStorage;
 use wardline_proto::v1::{Body, DeviceAlarm, DeviceEvent, NumericSeries, WaveformBlock};
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
 
@@ -316,5 +317,16 @@ fn what_was_never_sent_outranks_all_that_is_kept() {
     assert!(files <= bound && kept <= bound, "{files} {kept}");
     let bytes = spool.held_bytes.load(Ordering::Relaxed);
     assert!(bytes > 8 * MIB / 10 * 7, "policy gave up, not the disk: {bytes}");
+    close(spool);
+}
+
+#[test]
+fn a_refused_frame_is_kept_as_long_as_the_lanes_take_frames() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = |_: &std::path::Path| FaultStorage::new(1, 100 * MIB).process();
+    let options = SpoolOptions { storage, ..SpoolOptions::on_disk(dir.path(), 64 * MIB) };
+    let spool = Spool::open(&options, &key(), Arc::new(Counters::default())).unwrap();
+    wait(&spool, &put(&spool, 1, 1, numerics()));
+    spool.keep_refused(LaneIndex::NUMERICS, 0x99, &[7; 4096]).unwrap();
     close(spool);
 }
