@@ -165,8 +165,9 @@ impl Resends {
     /// When there is something to do again by itself.
     pub(super) fn wake_at(&self, now: Instant) -> Option<Instant> {
         let job = self.jobs.front()?;
-        if !job.pending.is_empty() && self.next_at > now {
-            return Some(self.next_at);
+        if !job.pending.is_empty() {
+            // Also when it was time a moment ago: nobody else may be there to wake it.
+            return Some(self.next_at.max(now + PACE));
         }
         let is_owed = (job.is_read() && job.flying == 0) || job.lost.len() >= RUNS_MAX;
         (is_owed && job.mark.is_none()).then(|| now + HOLD)
