@@ -159,8 +159,9 @@ impl AlertFeed {
         self.changed.subscribe()
     }
 
-    /// Returns how far the engine is behind the journal, milliseconds; it grows when the engine is dead.
-    pub fn lag_ms(&self) -> u64 {
+    /// Returns how far the engine is behind the journal, milliseconds; it grows when the engine is dead. None on a node of
+    /// several that has no engine.
+    pub fn lag_ms(&self) -> Option<u64> {
         self.progress.lag_ms()
     }
 
@@ -177,6 +178,7 @@ impl AlertFeed {
     /// Follows what other processes add to the log, and the wards, until it is told to stop: for a node that is not the
     /// only one. Failures are tried again at the next turn.
     pub async fn follow(self, mut stop: watch::Receiver<bool>) {
+        self.progress.is_of_parts();
         let mut turn = interval(FOLLOW);
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut known = 0;

@@ -1,7 +1,7 @@
 //! How far the engine is behind, readable while it is stuck. Where the engines of several partitions run, each has a part
 //! of its own: what is told of all is the worst of them.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 use wardline_journal::Growth;
@@ -21,6 +21,8 @@ pub(crate) struct Progress {
     moved_us: AtomicI64,
     /// The end of the log that the engine of this part reads; none on the whole.
     growth: Option<Growth>,
+    /// Engines are those of parts.
+    of_parts: AtomicBool,
     /// The parts, while their engines run.
     parts: Mutex<Vec<Weak<Progress>>>,
 }
@@ -52,6 +54,7 @@ impl Progress {
             next: AtomicU64::new(0),
             moved_us: AtomicI64::new(now),
             growth,
+            of_parts: AtomicBool::new(false),
             parts: Mutex::default(),
         }
     }
@@ -73,13 +76,19 @@ impl Progress {
         }
     }
 
-    /// Returns the lag in milliseconds. It grows by itself when the engine says nothing any more.
-    pub(crate) fn lag_ms(&self) -> u64 {
+    /// Notes that engines are those of parts, here or on other nodes, and the whole has none.
+    pub(crate) fn is_of_parts(&self) {
+        self.of_parts.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns the lag in milliseconds; none where no engine is here. It grows by itself when the engine says nothing any
+    /// more.
+    pub(crate) fn lag_ms(&self) -> Option<u64> {
         let reached = |one: &Self| one.reached_us.load(Ordering::Relaxed);
-        let parts = self.parts();
-        let reached_us = parts.iter().map(|part| reached(part)).min().unwrap_or_else(|| reached(self));
-        let behind_us = now_us() - reached_us - 2 * TICK_US;
-        u64::try_from(behind_us / 1000).unwrap_or(0)
+        let worst = self.parts().iter().map(|part| reached(part)).min();
+        let own = (!self.of_parts.load(Ordering::Relaxed)).then(|| reached(self));
+        let behind_us = now_us() - worst.or(own)? - 2 * TICK_US;
+        Some(u64::try_from(behind_us / 1000).unwrap_or(0))
     }
 
     /// Returns when the engine last took a turn; of several the one that is silent for the longest.
@@ -131,7 +140,7 @@ mod tests {
         stuck.reached(long_ago);
         whole.beat();
         assert_eq!(whole.beat_us(), long_ago, "another part's turns are not its own");
-        assert!(whole.lag_ms() > 50_000);
+        assert!(whole.lag_ms() > Some(50_000));
         assert!(whole.parts_stalled_us(now_us()) >= 60_000_000);
         stuck.at(5);
         assert_eq!(whole.parts_stalled_us(now_us()), 0, "there is nothing before it");
@@ -139,7 +148,22 @@ mod tests {
         stuck.moved_us.store(long_ago, Ordering::Relaxed);
         assert!(whole.parts_stalled_us(now_us()) >= 60_000_000);
         drop(stuck);
-        assert!(whole.lag_ms() < 50_000 && whole.beat_us() > long_ago);
+        assert!(whole.lag_ms().is_some_and(|lag| lag < 50_000) && whole.beat_us() > long_ago);
         assert_eq!(whole.parts_stalled_us(now_us()), 0, "its partition is another's now");
+    }
+
+    #[test]
+    fn where_no_engine_is_its_lag_is_not_known() {
+        let whole = Progress::new();
+        whole.reached(now_us() - 60_000_000);
+        assert!(whole.lag_ms() > Some(50_000), "an engine that says nothing any more");
+        whole.is_of_parts();
+        assert_eq!(whole.lag_ms(), None, "how long this node has been up is no lag");
+        let (_end, reads) = watch::channel(Offset::new(5));
+        let part = whole.part(Growth::Told(reads));
+        part.reached(now_us());
+        assert!(whole.lag_ms().is_some_and(|lag| lag < 50_000));
+        drop(part);
+        assert_eq!(whole.lag_ms(), None, "its partition is another's now");
     }
 }

@@ -127,9 +127,9 @@ impl Follower {
 
     fn beat(&mut self, beat: &Heartbeat) {
         self.cursor = Some(beat.cursor);
-        let behind = beat.engine_lag_ms >= LAG_TOLD_MS;
+        let behind = beat.engine_lag_ms() >= LAG_TOLD_MS;
         if behind && !self.lag_told {
-            eprintln!("the alarm engine is {} s behind: alerts come late", beat.engine_lag_ms / 1000);
+            eprintln!("the alarm engine is {} s behind: alerts come late", beat.engine_lag_ms() / 1000);
         }
         self.lag_told = behind;
     }

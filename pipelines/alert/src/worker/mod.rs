@@ -189,7 +189,9 @@ impl AlertWorker {
             }
             self.progress.reached(core.decided_up_to_us());
             self.progress.at(core.next().get());
-            self.metrics.lag_ms.set(i64::try_from(self.progress.lag_ms()).unwrap_or(i64::MAX));
+            self.metrics
+                .lag_ms
+                .set(self.progress.lag_ms().map_or(0, |lag| i64::try_from(lag).unwrap_or(i64::MAX)));
             if stopping && (stepped.caught_up || stepped.failed) {
                 return Ok(());
             }

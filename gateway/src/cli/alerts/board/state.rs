@@ -40,7 +40,7 @@ impl Board {
     pub(super) fn hear(&mut self, kind: Kind) {
         match kind {
             Kind::Heartbeat(beat) => {
-                self.link = Link::Heard { at_us: beat.at_us, lag_ms: beat.engine_lag_ms };
+                self.link = Link::Heard { at_us: beat.at_us, lag_ms: beat.engine_lag_ms() };
             }
             Kind::Event(event) => {
                 let Some(alert) = event.alert else { return };
