@@ -65,6 +65,36 @@ pub(crate) fn report(seen: &Intervals, hours: &[HourRow]) -> Result<Vec<HourRepo
     Ok(reports)
 }
 
+/// Keeps what a range of time is about: the hours that begin in it, and of the first hour behind it the first hole, which
+/// may have begun in it. That hour's counts are none of the range.
+pub(crate) fn about(reports: Vec<HourReport>, (from_us, to_us): (i64, i64)) -> About {
+    let of_stream = reports.into_iter().filter(|hour| hour.hour_us >= from_us);
+    let (within, behind): (Vec<_>, Vec<_>) = of_stream.partition(|hour| hour.hour_us <= to_us);
+    let behind = behind.into_iter().min_by_key(|hour| hour.hour_us).map(|mut hour| {
+        hour.missing.truncate(1);
+        hour
+    });
+    About { within, behind }
+}
+
+/// What a range of time is about.
+pub(crate) struct About {
+    within: Vec<HourReport>,
+    behind: Option<HourReport>,
+}
+
+impl About {
+    /// Counts the positions that are missing.
+    pub(crate) fn missing_count(&self) -> u64 {
+        self.within.iter().chain(&self.behind).map(HourReport::missing_count).sum()
+    }
+
+    /// Returns the hours.
+    pub(crate) fn reports(self) -> impl Iterator<Item = HourReport> {
+        self.within.into_iter().chain(self.behind)
+    }
+}
+
 fn empty(hour: &HourRow) -> HourReport {
     let counts = Counts {
         archived: hour.archived,

@@ -3,7 +3,7 @@
 //! Counts frames, in the hours in which they were sent, as `completeness` does; with what stands behind the committed
 //! position, as far as the answer has it.
 
-use crate::completeness::report;
+use crate::completeness::{about, report};
 use crate::dedup::Intervals;
 use crate::error::ArchiveError;
 use crate::hours::hour_of;
@@ -44,11 +44,11 @@ impl Asked {
 pub struct Coverage {
     /// Streams that have something in the hours.
     pub streams: u64,
-    /// Positions that belong to the hours: those that came, and those that are missing.
+    /// Positions that are about the hours: those that came, and those that are missing.
     pub expected: u64,
     /// Frames archived.
     pub received: u64,
-    /// Positions that never came.
+    /// Positions that never came, those before the first frame behind the hours included: they may have been due in them.
     pub missing: u64,
     /// Frames that came again: stored once.
     pub duplicates: u64,
@@ -84,7 +84,9 @@ impl ArchiveReader {
             found.quarantined += row.quarantined;
             counted.insert(row.id.clone());
         }
-        let mut missing = self.missing_of(tenant, &counted, (from_us, to_us)).await?;
+        let mut missing = self.missing_of(tenant, &counted, &mine, (from_us, to_us)).await?;
+        // What was silent all the time has no other trace in it than a hole that ends behind it.
+        counted.extend(missing.iter().filter(|(_, count)| **count > 0).map(|(id, _)| id.clone()));
         // What was committed since the answer's view was taken is counted by the sums already.
         if sums.next_offset.is_none_or(|position| position <= tail.from) {
             let within = |hour_us: i64| (from_us..=to_us).contains(&hour_us);
@@ -107,19 +109,25 @@ impl ArchiveReader {
         Ok(Some(found))
     }
 
-    /// Counts what is missing of streams in hours.
+    /// Counts what is missing of streams in hours: of those that were counted there, and of the caller's that have a hole
+    /// which may have begun there.
     async fn missing_of(
         &self,
         tenant: Option<&str>,
-        of: &BTreeSet<StreamId>,
-        (from_us, to_us): (i64, i64),
+        counted: &BTreeSet<StreamId>,
+        mine: impl Fn(&StreamId) -> bool,
+        range: (i64, i64),
     ) -> Result<BTreeMap<StreamId, u64>, ArchiveError> {
         let mut missing = BTreeMap::new();
         let mut looked_at = 0;
         for (id, seen) in self.catalog.seen(tenant).await? {
+            let is_counted = counted.contains(&id);
+            if !is_counted && (!mine(&id) || looked_at >= HOLED_MAX) {
+                continue;
+            }
             let seen = Intervals::decode(&seen).ok_or(ArchiveError::StreamState)?;
             let holes: u64 = seen.missing().map(|hole| hole.end() - hole.start() + 1).sum();
-            if holes == 0 || !of.contains(&id) {
+            if holes == 0 {
                 continue;
             }
             looked_at += 1;
@@ -129,9 +137,10 @@ impl ArchiveReader {
                 continue;
             }
             let hours = self.catalog.hours(&id, i64::MIN, i64::MAX).await?;
-            let reports = report(&seen, &hours)?.into_iter();
-            let within = reports.filter(|hour| (from_us..=to_us).contains(&hour.hour_us));
-            missing.insert(id, within.map(|hour| hour.missing_count()).sum());
+            let found = about(report(&seen, &hours)?, range).missing_count();
+            if is_counted || found > 0 {
+                missing.insert(id, found);
+            }
         }
         Ok(missing)
     }

@@ -24,7 +24,7 @@ pub use quarantine::{Quarantined, quarantine_rows};
 pub use waves::{WaveBlock, WavesWanted, wave_blocks};
 pub(crate) use widened::rows_of;
 
-use crate::completeness::{HourReport, report};
+use crate::completeness::{HourReport, about, report};
 use crate::dedup::Intervals;
 use crate::erased::Erased;
 use crate::error::ArchiveError;
@@ -205,14 +205,8 @@ impl ArchiveReader {
         device: Option<&str>,
         (from_us, to_us): (i64, i64),
     ) -> Result<Vec<HourReport>, ArchiveError> {
-        let mut reports = Vec::new();
-        for stream in self.catalog.streams(device).await? {
-            let seen = Intervals::decode(&stream.seen).ok_or(ArchiveError::StreamState)?;
-            let hours = self.catalog.hours(&stream.id, i64::MIN, i64::MAX).await?;
-            let within = |hour: &HourReport| (from_us..=to_us).contains(&hour.hour_us);
-            reports.extend(report(&seen, &hours)?.into_iter().filter(within));
-        }
-        Ok(reports)
+        let of_streams = self.hours_of(device).await?.into_iter().flatten();
+        Ok(of_streams.filter(|hour| (from_us..=to_us).contains(&hour.hour_us)).collect())
     }
 
     /// Reports hours as [`completeness`](Self::completeness) does, and of each stream the first hour behind the range
@@ -220,19 +214,19 @@ impl ArchiveReader {
     pub async fn holes(
         &self,
         device: Option<&str>,
-        (from_us, to_us): (i64, i64),
+        range: (i64, i64),
     ) -> Result<Vec<HourReport>, ArchiveError> {
+        let of_streams = self.hours_of(device).await?.into_iter();
+        Ok(of_streams.flat_map(|reports| about(reports, range).reports()).collect())
+    }
+
+    /// Reports all hours, stream by stream.
+    async fn hours_of(&self, device: Option<&str>) -> Result<Vec<Vec<HourReport>>, ArchiveError> {
         let mut reports = Vec::new();
         for stream in self.catalog.streams(device).await? {
             let seen = Intervals::decode(&stream.seen).ok_or(ArchiveError::StreamState)?;
             let hours = self.catalog.hours(&stream.id, i64::MIN, i64::MAX).await?;
-            let of_stream = report(&seen, &hours)?.into_iter().filter(|hour| hour.hour_us >= from_us);
-            let (within, behind): (Vec<_>, Vec<_>) = of_stream.partition(|hour| hour.hour_us <= to_us);
-            reports.extend(within);
-            reports.extend(behind.into_iter().min_by_key(|hour| hour.hour_us).map(|mut hour| {
-                hour.missing.truncate(1);
-                hour
-            }));
+            reports.push(report(&seen, &hours)?);
         }
         Ok(reports)
     }

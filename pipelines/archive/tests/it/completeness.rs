@@ -7,8 +7,9 @@ use arrow_array::types::{TimestampMicrosecondType, UInt64Type};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use wardline_archive::{ArchiveOptions, HourReport, Table};
-use wardline_proto::v1::{Frame, PayloadFormat};
+use wardline_archive::tail::Tail;
+use wardline_archive::{ArchiveOptions, Asked, Coverage, HourReport, Table};
+use wardline_proto::v1::{Frame, Lane, PayloadFormat};
 
 const HOUR_US: i64 = 3_600_000_000;
 const FIRST_US: i64 = (NOW_US / HOUR_US - 6) * HOUR_US;
@@ -143,7 +144,7 @@ async fn an_hour_at_rest_is_archived_and_again_when_a_late_frame_changes_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_agent_dropped_is_a_recorded_loss_and_the_rest_of_a_hole_is_not() {
     use wardline_archive::losses::{losses, parts};
-    use wardline_proto::v1::{Body, DeviceEvent, Lane, SpoolGap};
+    use wardline_proto::v1::{Body, DeviceEvent, SpoolGap};
     let rig = Rig::new().await;
     for seq in [1, 2, 9] {
         rig.frame(seq, &readings(&[seq as f64]));
@@ -186,4 +187,19 @@ async fn what_may_be_missing_of_a_time_is_told_though_the_next_frame_came_hours_
     assert_eq!(missing(4, 4).await, [3..=8, 10..=11, 13..=19]);
     assert_eq!(missing(5, 9).await, [13..=19]);
     assert_eq!(missing(6, 9).await, [], "nothing came since");
+    // An answer of SQL counts by the same rule what one of FHIR names.
+    for from in 0..7 {
+        for to in from..7 {
+            let named: u64 = missing(from, to).await.iter().map(|hole| hole.end() - hole.start() + 1).sum();
+            let lanes = BTreeSet::from([i32::from(Lane::Numerics)]);
+            let asked = Asked { devices: None, lanes, times_us: (of(from), of(to + 1) - 1) };
+            let found = rig.reader().coverage(Some("demo"), &asked, &Tail::default(), |_, _| true).await;
+            let found = found.unwrap().unwrap();
+            assert_eq!(found.missing, named, "hours {from} to {to}");
+            assert_eq!(found.expected, found.received + named, "hours {from} to {to}");
+            assert!(found.streams > 0 || found == Coverage::default(), "hours {from} to {to}: {found:?}");
+            let none = rig.reader().coverage(Some("demo"), &asked, &Tail::default(), |_, _| false).await;
+            assert_eq!(none.unwrap(), Some(Coverage::default()), "another's holes are not told");
+        }
+    }
 }
