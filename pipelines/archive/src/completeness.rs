@@ -95,6 +95,12 @@ impl About {
     }
 }
 
+/// Says whether some of these hours have frames for which their sets had no room.
+pub(crate) fn have_no_room(hours: &[HourRow]) -> Result<bool, ArchiveError> {
+    let set = |hour: &HourRow| Intervals::decode(&hour.seen).ok_or(ArchiveError::StreamState);
+    hours.iter().try_fold(false, |found, hour| Ok(found || hour.placed > set(hour)?.len()))
+}
+
 fn empty(hour: &HourRow) -> HourReport {
     let counts = Counts {
         archived: hour.archived,

@@ -3,7 +3,7 @@
 //! Counts frames, in the hours in which they were sent, as `completeness` does; with what stands behind the committed
 //! position, as far as the answer has it.
 
-use crate::completeness::{about, report};
+use crate::completeness::{HourReport, about, have_no_room, report};
 use crate::dedup::Intervals;
 use crate::error::ArchiveError;
 use crate::hours::hour_of;
@@ -11,6 +11,7 @@ use crate::read::ArchiveReader;
 use crate::tail::Tail;
 use std::collections::{BTreeMap, BTreeSet};
 use wardline_store::catalog::StreamId;
+use wardline_store::hour_sums::HourSum;
 
 /// Streams that are counted; an answer about more says that it was not counted.
 const STREAMS_MAX: usize = 50_000;
@@ -34,9 +35,18 @@ impl Asked {
             && self.devices.as_ref().is_none_or(|devices| devices.contains(&id.device))
     }
 
-    fn hours(&self) -> (i64, i64) {
+    fn hours(&self) -> Range {
         (hour_of(self.times_us.0), self.times_us.1)
     }
+}
+
+/// First and last begin of an hour.
+type Range = (i64, i64);
+/// Sums of streams, each of the hours in which it counts; and the position that they are of.
+type Sums = (Vec<HourSum>, Option<u64>);
+
+fn together(ranges: impl Iterator<Item = Range>) -> Option<Range> {
+    ranges.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)))
 }
 
 /// What was expected, and what came.
@@ -58,90 +68,154 @@ pub struct Coverage {
     pub quarantined: u64,
 }
 
+impl Coverage {
+    fn add(&mut self, (placed, archived, duplicates): (u64, u64, u64), (late, quarantined): (u64, u64)) {
+        self.expected += placed;
+        self.received += archived;
+        self.duplicates += duplicates;
+        self.late += late;
+        self.quarantined += quarantined;
+    }
+}
+
 impl ArchiveReader {
-    /// Counts what an answer about a tenant, or all, rests on; `sees` says whose streams the caller sees. None when it
-    /// is about too many streams to be counted.
+    /// Counts what an answer rests on that asked for these, of a tenant or of all: a stream that was asked for more than
+    /// once counts once, in the hours of all. `sees` says whose streams the caller sees. None when it is about too many
+    /// streams to be counted.
     pub async fn coverage(
         &self,
         tenant: Option<&str>,
-        asked: &Asked,
+        asked: &[Asked],
         tail: &Tail,
         sees: impl Fn(&str, &str) -> bool,
     ) -> Result<Option<Coverage>, ArchiveError> {
-        let (from_us, to_us) = asked.hours();
-        let sums = self.catalog.hour_sums(tenant, (from_us, to_us), STREAMS_MAX + 1).await?;
-        if sums.rows.len() > STREAMS_MAX {
-            return Ok(None);
+        let mine = |id: &StreamId| {
+            let about = asked.iter().filter(|asked| asked.is_about(id) && sees(&id.tenant, &id.device));
+            together(about.map(Asked::hours))
+        };
+        let Some((sums, next_offset)) = self.sums(tenant, asked, &mine).await? else { return Ok(None) };
+        let (mut found, mut counted) = (Coverage::default(), BTreeSet::new());
+        for row in sums {
+            found.add((row.placed, row.archived, row.duplicates), (row.late, row.quarantined));
+            counted.insert(row.id);
         }
-        let mine = |id: &StreamId| asked.is_about(id) && sees(&id.tenant, &id.device);
-        let mut found = Coverage::default();
-        let mut counted = BTreeSet::new();
-        for row in sums.rows.iter().filter(|row| mine(&row.id)) {
-            found.expected += row.placed;
-            found.received += row.archived;
-            found.duplicates += row.duplicates;
-            found.late += row.late;
-            found.quarantined += row.quarantined;
-            counted.insert(row.id.clone());
-        }
-        let mut missing = self.missing_of(tenant, &counted, &mine, (from_us, to_us)).await?;
-        // What was silent all the time has no other trace in it than a hole that ends behind it.
-        counted.extend(missing.iter().filter(|(_, count)| **count > 0).map(|(id, _)| id.clone()));
         // What was committed since the answer's view was taken is counted by the sums already.
-        if sums.next_offset.is_none_or(|position| position <= tail.from) {
-            let within = |hour_us: i64| (from_us..=to_us).contains(&hour_us);
-            for row in tail.hours.iter().filter(|row| mine(&row.id) && within(row.hour_us)) {
-                found.expected += row.placed;
-                found.received += row.archived;
-                found.duplicates += row.duplicates;
-                found.late += row.late;
-                found.quarantined += row.quarantined;
+        let behind = next_offset.is_none_or(|position| position <= tail.from).then_some(tail);
+        for row in behind.into_iter().flat_map(|tail| &tail.hours) {
+            if mine(&row.id).is_some_and(|hours| (hours.0..=hours.1).contains(&row.hour_us)) {
+                found.add((row.placed, row.archived, row.duplicates), (row.late, row.quarantined));
                 counted.insert(row.id.clone());
             }
-            for (id, change) in tail.missing.iter().filter(|(id, _)| counted.contains(*id)) {
-                let of = missing.entry(id.clone()).or_default();
-                *of = of.saturating_add_signed(*change);
-            }
         }
+        let missing = self.missing_of(tenant, asked, (&counted, mine), behind).await?;
+        // What was silent all the time has no other trace in it than a hole that ends behind it.
+        counted.extend(missing.iter().filter(|(_, count)| **count > 0).map(|(id, _)| id.clone()));
         found.missing = missing.values().sum();
         found.expected += found.missing;
         found.streams = counted.len() as u64;
         Ok(Some(found))
     }
 
-    /// Counts what is missing of streams in hours: of those that were counted there, and of the caller's that have a hole
-    /// which may have begun there.
+    /// Adds up each stream in the hours in which it counts; none when there are too many.
+    async fn sums(
+        &self,
+        tenant: Option<&str>,
+        asked: &[Asked],
+        mine: impl Fn(&StreamId) -> Option<Range>,
+    ) -> Result<Option<Sums>, ArchiveError> {
+        let (mut found, mut next_offset) = (Vec::new(), None);
+        let mut ranges: BTreeSet<Range> = together(asked.iter().map(Asked::hours)).into_iter().collect();
+        let mut looked_at = BTreeSet::new();
+        while let Some(range) = ranges.pop_first() {
+            looked_at.insert(range);
+            let sums = self.catalog.hour_sums(tenant, range, STREAMS_MAX + 1).await?;
+            if sums.rows.len() > STREAMS_MAX {
+                return Ok(None);
+            }
+            next_offset = next_offset.max(sums.next_offset);
+            for row in sums.rows {
+                match mine(&row.id) {
+                    Some(hours) if hours == range => found.push(row),
+                    Some(hours) if !looked_at.contains(&hours) => drop(ranges.insert(hours)),
+                    _counted_or_none => {}
+                }
+            }
+        }
+        Ok(Some((found, next_offset)))
+    }
+
+    /// Counts what is missing of streams in the hours in which they count, with what a tail knows of them: also of those
+    /// that have nothing there but a hole which may have begun there.
     async fn missing_of(
         &self,
         tenant: Option<&str>,
-        counted: &BTreeSet<StreamId>,
-        mine: impl Fn(&StreamId) -> bool,
-        range: (i64, i64),
+        asked: &[Asked],
+        (counted, mine): (&BTreeSet<StreamId>, impl Fn(&StreamId) -> Option<Range>),
+        tail: Option<&Tail>,
     ) -> Result<BTreeMap<StreamId, u64>, ArchiveError> {
-        let mut missing = BTreeMap::new();
-        let mut looked_at = 0;
-        for (id, seen) in self.catalog.seen(tenant).await? {
-            let is_counted = counted.contains(&id);
-            if !is_counted && (!mine(&id) || looked_at >= HOLED_MAX) {
+        let Some((from_us, _)) = together(asked.iter().map(Asked::hours)) else { return Ok(BTreeMap::new()) };
+        let mut known = BTreeMap::new();
+        for (id, seen) in self.catalog.seen(tenant, from_us).await? {
+            if let Some(hours) = mine(&id) {
+                known.insert(id, (Intervals::decode(&seen).ok_or(ArchiveError::StreamState)?, hours));
+            }
+        }
+        for (id, seen) in tail.into_iter().flat_map(|tail| &tail.seen) {
+            if let Some(hours) = mine(id) {
+                known.insert(id.clone(), (seen.clone(), hours));
+            }
+        }
+        let (mut missing, mut looked_at) = (BTreeMap::new(), 0);
+        for (id, (seen, hours)) in known {
+            if !counted.contains(&id) && looked_at >= HOLED_MAX {
                 continue;
             }
-            let seen = Intervals::decode(&seen).ok_or(ArchiveError::StreamState)?;
             let holes: u64 = seen.missing().map(|hole| hole.end() - hole.start() + 1).sum();
             if holes == 0 {
                 continue;
             }
             looked_at += 1;
-            if looked_at > HOLED_MAX {
+            let count = match looked_at > HOLED_MAX {
                 // Not placed in its hour any more, and never left out.
-                missing.insert(id, holes);
-                continue;
-            }
-            let hours = self.catalog.hours(&id, i64::MIN, i64::MAX).await?;
-            let found = about(report(&seen, &hours)?, range).missing_count();
-            if is_counted || found > 0 {
-                missing.insert(id, found);
-            }
+                true => holes,
+                false => self.missing_in(&id, &seen, hours, tail).await?,
+            };
+            missing.insert(id, count);
         }
         Ok(missing)
     }
+
+    /// Counts what is missing of a stream in some hours.
+    async fn missing_in(
+        &self,
+        id: &StreamId,
+        seen: &Intervals,
+        range: Range,
+        tail: Option<&Tail>,
+    ) -> Result<u64, ArchiveError> {
+        let mut hours = self.catalog.hours(id, range.0, i64::MAX).await?;
+        // A hole before a frame for which its hour had no room is told of the last such hour: of all there are.
+        if have_no_room(&hours)? {
+            hours = self.catalog.hours(id, i64::MIN, i64::MAX).await?;
+        }
+        let behind = tail.into_iter().flat_map(|tail| &tail.hours).filter(|hour| hour.id == *id);
+        hours.extend(behind.cloned());
+        hours.sort_by_key(|hour| hour.hour_us);
+        Ok(about(by_hour(report(seen, &hours)?), range).missing_count())
+    }
+}
+
+/// Puts together what was committed of an hour and what a tail has of it.
+fn by_hour(reports: Vec<HourReport>) -> Vec<HourReport> {
+    let mut hours: Vec<HourReport> = Vec::with_capacity(reports.len());
+    for report in reports {
+        match hours.last_mut().filter(|last| last.hour_us == report.hour_us) {
+            Some(last) => {
+                last.missing.extend(report.missing);
+                last.missing.sort_by_key(|hole| *hole.start());
+            }
+            None => hours.push(report),
+        }
+    }
+    hours
 }

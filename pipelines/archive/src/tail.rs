@@ -12,7 +12,7 @@
 //! changed between now and the commit may judge a frame otherwise then.
 
 use crate::ArchiveOptions;
-use crate::dedup::StreamState;
+use crate::dedup::Intervals;
 use crate::desk::Desk;
 use crate::erased::Erased;
 use crate::error::ArchiveError;
@@ -115,8 +115,8 @@ pub struct Tail {
     pub rows: BTreeMap<Table, Vec<RecordBatch>>,
     /// What it adds to the hours of streams.
     pub(crate) hours: Vec<HourRow>,
-    /// What it adds to, or takes from, the missing positions of streams.
-    pub(crate) missing: BTreeMap<StreamId, i64>,
+    /// What its streams have seen, with it.
+    pub(crate) seen: BTreeMap<StreamId, Intervals>,
 }
 
 /// One view of the archive: the files of one commit and what stands behind it.
@@ -271,14 +271,6 @@ async fn judged(
     bounds: TailBounds,
 ) -> Result<Snapshot, ArchiveError> {
     let Read { mut arrivals, end, is_cut, .. } = read;
-    let before: BTreeMap<_, _> = moment
-        .streams
-        .iter()
-        .map(|row| {
-            let state = StreamState::decode(&row.seen, &row.recent).ok_or(ArchiveError::StreamState)?;
-            Ok((row.id.clone(), missing(&state)))
-        })
-        .collect::<Result<_, ArchiveError>>()?;
     let files = moment.files;
     let mut desk = Desk::new(tag, position);
     desk.streams = Streams::of(&moment.streams, &moment.epochs, ArchiveOptions::default().epochs_max)?;
@@ -297,18 +289,9 @@ async fn judged(
             }
         }
         tail.hours = desk.hours.changed(&desk.streams);
-        for (id, state) in desk.streams.states() {
-            let change = missing(state) - before.get(id).copied().unwrap_or(0);
-            if change != 0 {
-                tail.missing.insert(id.clone(), change);
-            }
-        }
+        let states = desk.streams.states();
+        tail.seen = states.map(|(id, state)| (id.clone(), state.seen().clone())).collect();
         Ok::<_, ArchiveError>(tail)
     };
     Ok(Snapshot { files, tail: spawn_blocking(work).await?? })
-}
-
-fn missing(state: &StreamState) -> i64 {
-    let count: u64 = state.seen().missing().map(|hole| hole.end() - hole.start() + 1).sum();
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

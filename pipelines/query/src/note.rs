@@ -126,14 +126,3 @@ pub(crate) fn line(found: Option<&Coverage>, tail: &Tail) -> String {
     let (state, end) = (tail.state.name(), tail.end);
     format!("{{{counts}\"tail\":\"{state}\",\"journal_end\":{end}}}")
 }
-
-/// Adds one count to another.
-pub(crate) fn add(sum: &mut Coverage, other: &Coverage) {
-    sum.streams += other.streams;
-    sum.expected += other.expected;
-    sum.received += other.received;
-    sum.missing += other.missing;
-    sum.duplicates += other.duplicates;
-    sum.late += other.late;
-    sum.quarantined += other.quarantined;
-}

@@ -23,10 +23,10 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
+use wardline_archive::Table;
 use wardline_archive::place::Place;
 use wardline_archive::read::{ArchiveReader, KEYRING};
 use wardline_archive::tail::{Snapshot, Tail, TailBounds, snapshot};
-use wardline_archive::{Coverage, Table};
 use wardline_proto::TenantId;
 use wardline_store::Store;
 use wardline_store::catalog::FileRow;
@@ -214,20 +214,14 @@ impl Planned {
     /// Says how complete what it rests on is; none for a statement that reads nothing that can be incomplete.
     pub(crate) async fn note(&self) -> anyhow::Result<Option<String>> {
         let Known { reader, tail, tenant, wards, asking } = &*self.known;
-        let (mut sum, mut is_counted) = (Coverage::default(), true);
         let asked = asking.asked();
         if asked.is_empty() {
             return Ok(None);
         }
         let sees = |_tenant: &str, device: &str| wards.as_ref().is_none_or(|wards| wards.is_here(device));
-        for asked in &asked {
-            let tenant = tenant.as_ref().map(TenantId::as_str);
-            match reader.coverage(tenant, asked, tail, sees).await? {
-                Some(found) => note::add(&mut sum, &found),
-                None => is_counted = false,
-            }
-        }
-        Ok(Some(note::line(is_counted.then_some(&sum), tail)))
+        let tenant = tenant.as_ref().map(TenantId::as_str);
+        let found = reader.coverage(tenant, &asked, tail, sees).await?;
+        Ok(Some(note::line(found.as_ref(), tail)))
     }
 
     /// Starts it so that it can be ended at any time.

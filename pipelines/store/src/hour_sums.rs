@@ -51,11 +51,21 @@ impl Catalog {
         Ok(HourSums { next_offset, rows: rows.iter().map(hour_sum).collect::<Result<_, _>>()? })
     }
 
-    /// Returns the encoded positions that were seen of each stream: of a tenant, or of all.
-    pub async fn seen(&self, tenant: Option<&str>) -> Result<Vec<(StreamId, Vec<u8>)>, StoreError> {
-        let select =
-            "SELECT tenant, device, epoch, lane, seen FROM archive_stream WHERE $1 = '' OR tenant = $1";
-        let rows = self.store().db().all(select, args![tenant.unwrap_or("")]).await?;
+    /// Returns the encoded positions that were seen of each stream that has an hour from a time on: of a tenant, or
+    /// of all.
+    pub async fn seen(
+        &self,
+        tenant: Option<&str>,
+        from_us: i64,
+    ) -> Result<Vec<(StreamId, Vec<u8>)>, StoreError> {
+        let select = "SELECT tenant, device, epoch, lane, seen FROM archive_stream \
+                      WHERE ($1 = '' OR tenant = $1) AND EXISTS (SELECT 1 FROM archive_hour \
+                      WHERE archive_hour.tenant = archive_stream.tenant \
+                      AND archive_hour.device = archive_stream.device \
+                      AND archive_hour.epoch = archive_stream.epoch \
+                      AND archive_hour.lane = archive_stream.lane \
+                      AND archive_hour.hour_us >= $2)";
+        let rows = self.store().db().all(select, args![tenant.unwrap_or(""), from_us]).await?;
         rows.iter().map(|row| Ok((stream_id(row)?, row.bytes("seen")?))).collect()
     }
 }

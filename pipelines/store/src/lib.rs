@@ -19,7 +19,7 @@ pub mod cluster;
 mod db;
 pub mod erasure;
 pub mod holds;
-mod hour_sums;
+pub mod hour_sums;
 pub mod hours;
 mod origin;
 pub mod outbox;

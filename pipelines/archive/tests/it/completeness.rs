@@ -6,6 +6,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{TimestampMicrosecondType, UInt64Type};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
+use std::slice::from_ref;
 use std::time::Duration;
 use wardline_archive::tail::Tail;
 use wardline_archive::{ArchiveOptions, Asked, Coverage, HourReport, Table};
@@ -193,12 +194,14 @@ async fn what_may_be_missing_of_a_time_is_told_though_the_next_frame_came_hours_
             let named: u64 = missing(from, to).await.iter().map(|hole| hole.end() - hole.start() + 1).sum();
             let lanes = BTreeSet::from([i32::from(Lane::Numerics)]);
             let asked = Asked { devices: None, lanes, times_us: (of(from), of(to + 1) - 1) };
-            let found = rig.reader().coverage(Some("demo"), &asked, &Tail::default(), |_, _| true).await;
+            let found =
+                rig.reader().coverage(Some("demo"), from_ref(&asked), &Tail::default(), |_, _| true).await;
             let found = found.unwrap().unwrap();
             assert_eq!(found.missing, named, "hours {from} to {to}");
             assert_eq!(found.expected, found.received + named, "hours {from} to {to}");
             assert!(found.streams > 0 || found == Coverage::default(), "hours {from} to {to}: {found:?}");
-            let none = rig.reader().coverage(Some("demo"), &asked, &Tail::default(), |_, _| false).await;
+            let none =
+                rig.reader().coverage(Some("demo"), from_ref(&asked), &Tail::default(), |_, _| false).await;
             assert_eq!(none.unwrap(), Some(Coverage::default()), "another's holes are not told");
         }
     }

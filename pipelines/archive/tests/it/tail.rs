@@ -4,12 +4,16 @@ use crate::rig::{NOW_US, Rig, files_below, frame, readings, samples};
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
+use prost::Message;
 use std::collections::BTreeSet;
+use std::slice::from_ref;
 use std::time::Duration;
 use wardline_archive::tail::{Snapshot, TailBounds, TailState, snapshot};
 use wardline_archive::{Asked, Table};
 use wardline_proto::TenantId;
-use wardline_proto::v1::{Lane, PayloadFormat};
+use wardline_proto::v1::{Frame, Lane, PayloadFormat};
+
+const HOUR_US: i64 = 3_600_000_000;
 
 /// Waits until what was appended is durable.
 async fn durable(rig: &Rig) {
@@ -65,8 +69,12 @@ async fn the_tail_is_judged_as_the_archive_will_judge_it() {
 
     let asked =
         Asked { devices: None, lanes: [Lane::Numerics.into()].into(), times_us: (i64::MIN, i64::MAX) };
-    let before =
-        rig.reader().coverage(Some("demo"), &asked, &found.tail, |_, _| true).await.unwrap().unwrap();
+    let before = rig
+        .reader()
+        .coverage(Some("demo"), from_ref(&asked), &found.tail, |_, _| true)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((before.expected, before.missing, before.received), (7, 2, 5));
     assert_eq!((before.quarantined, before.duplicates, before.late), (2, 2, 1));
     rig.archive().await;
@@ -74,12 +82,23 @@ async fn the_tail_is_judged_as_the_archive_will_judge_it() {
     let mut all = archived(&rig, &after);
     all.sort_unstable();
     assert_eq!((all, behind(&after)), (vec![1, 2, 4, 5, 7], vec![]));
-    let counted = rig.reader().coverage(Some("demo"), &asked, &after.tail, |_, _| true).await.unwrap();
+    let counted =
+        rig.reader().coverage(Some("demo"), from_ref(&asked), &after.tail, |_, _| true).await.unwrap();
     assert_eq!(counted, Some(before), "a commit changes where rows are and not what came");
     let later = Asked { times_us: (NOW_US + 3_600_000_000, i64::MAX), ..asked.clone() };
-    let none = rig.reader().coverage(Some("demo"), &later, &after.tail, |_, _| true).await.unwrap().unwrap();
+    let none = rig
+        .reader()
+        .coverage(Some("demo"), from_ref(&later), &after.tail, |_, _| true)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((none.expected, none.streams), (0, 0));
-    let none = rig.reader().coverage(Some("demo"), &asked, &after.tail, |_, _| false).await.unwrap().unwrap();
+    let none = rig
+        .reader()
+        .coverage(Some("demo"), from_ref(&asked), &after.tail, |_, _| false)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(none.expected, 0, "of whose rows are not seen nothing is counted");
 }
 
@@ -108,6 +127,50 @@ async fn a_tail_that_is_too_long_is_cut_at_its_new_end_and_says_so() {
         );
         assert!(found.tail.end < rig.journal.durable_end().get());
     }
+}
+
+/// A frame that was sent in another hour.
+fn sent(seq: u64, hours_ago: i64) -> Vec<u8> {
+    let mut sent = Frame::decode(&*frame(seq, &readings(&[1.0]))).unwrap();
+    sent.sent_at_us -= hours_ago * HOUR_US;
+    sent.encode_to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_tail_misses_counts_in_its_own_hours_and_nothing_counts_twice() {
+    let rig = Rig::new().await;
+    for (seq, hours_ago) in [(1, 3), (3, 3), (4, 1)] {
+        rig.publish(sent(seq, hours_ago), PayloadFormat::Frame);
+    }
+    rig.archive().await;
+    let hour = (NOW_US - 1000).div_euclid(HOUR_US) * HOUR_US;
+    let asked = |lane: Lane, times_us| Asked { devices: None, lanes: [lane.into()].into(), times_us };
+    let (before, now) = ((hour - 3 * HOUR_US, hour - 2 * HOUR_US - 1), (hour, hour + HOUR_US - 1));
+    let count = async |found: &Snapshot, asked: &[Asked]| {
+        let counted = rig.reader().coverage(Some("demo"), asked, &found.tail, |_, _| true).await;
+        counted.unwrap().unwrap()
+    };
+    let missing =
+        async |found: &Snapshot, times_us| count(found, &[asked(Lane::Numerics, times_us)]).await.missing;
+    rig.publish(sent(7, 0), PayloadFormat::Frame);
+    durable(&rig).await;
+    let found = look(&rig, Some("demo"), TailBounds::default()).await;
+    assert_eq!((missing(&found, before).await, missing(&found, now).await), (1, 2));
+    rig.publish(sent(2, 0), PayloadFormat::Frame);
+    rig.publish(b"\xff".to_vec(), PayloadFormat::Frame);
+    durable(&rig).await;
+    let found = look(&rig, Some("demo"), TailBounds::default()).await;
+    assert_eq!((missing(&found, before).await, missing(&found, now).await), (0, 2), "what was missing came");
+    // Of two tables and different times, what came outside any stream counts once, and each stream in its own hours.
+    let both = [asked(Lane::Numerics, before), asked(Lane::Waveforms, now)];
+    let counted = count(&found, &both).await;
+    assert_eq!((counted.received, counted.missing, counted.quarantined), (2, 0, 1));
+    let twice = [asked(Lane::Numerics, now), asked(Lane::Numerics, now)];
+    assert_eq!(count(&found, &twice).await, count(&found, &twice[..1]).await);
+    rig.archive().await;
+    let after = look(&rig, Some("demo"), TailBounds::default()).await;
+    assert_eq!((missing(&after, before).await, missing(&after, now).await), (0, 2));
+    assert_eq!(count(&after, &both).await, counted, "a commit changes where rows are and not what came");
 }
 
 #[tokio::test(flavor = "multi_thread")]
