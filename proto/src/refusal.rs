@@ -179,6 +179,8 @@ codes! {
     Moved = "WL-SRV-002", 0x9C;
     /// Another process holds what a migration of the database needs.
     MigrationHeld = "WL-SRV-003", 0;
+    /// Bus: a record of a later version; it waits for a program that reads it.
+    BusLater = "WL-BUS-008", 0;
     /// Agent: the claim token cannot be read.
     EdgeClaim = "WL-EDGE-001", 0;
     /// Agent: the gateway is of another authority than the claim's.

@@ -189,6 +189,8 @@ fn serve(folder: &Path, user: Option<&str>, postgres: &Path) -> Result<Child, St
     command.arg("-D").arg(folder.join("data")).arg("-k").arg(folder);
     // Durable as in production: what the tests measure and kill is the real thing.
     command.args(["-c", "listen_addresses=", "-p", PORT, "-c", "logging_collector=off"]);
+    // Each process of a tier has connections of its own, and several tiers share a server.
+    command.args(["-c", "max_connections=400"]);
     let log = std::fs::File::create(folder.join("log")).map_err(|error| error.to_string())?;
     let server = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
     server.map_err(|error| format!("postgres: {error}"))
