@@ -15,6 +15,7 @@ use crate::record::{FrontId, Number};
 use bytes::{BufMut, Bytes};
 use wardline_journal::{Class, Entry, KeyError, Offset, Sealer};
 use wardline_proto::PartitionId;
+use wardline_proto::refusal::Refusal;
 
 const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 12;
@@ -25,8 +26,8 @@ pub enum BodyError {
     /// It does not open: forged, moved, or of a key that is not here.
     #[error("body does not open: {0}")]
     Sealed(#[from] KeyError),
-    /// What was sealed is no body that this version knows.
-    #[error("body of an unknown form")]
+    /// What was sealed is no body that this version knows: it waits for a worker that reads it.
+    #[error("{}: a body of a later version", Refusal::BusLater.code())]
     Form,
 }
 

@@ -21,6 +21,7 @@ use crate::limits::BODY_BYTES_MAX;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::fmt;
 use wardline_proto::PartitionId;
+use wardline_proto::refusal::Refusal;
 
 /// Bytes before the body.
 pub const HEADER_BYTES: usize = 40;
@@ -140,9 +141,12 @@ pub enum Malformed {
     /// Shorter than a header, or not as long as the header says.
     #[error("length")]
     Length,
-    /// Another format, or a version that is not known here.
+    /// Another format.
     #[error("magic")]
     Magic,
+    /// A version of ours that is not known here: it waits for a worker that reads it.
+    #[error("{}: of a later version", Refusal::BusLater.code())]
+    Later,
     /// A field outside its range.
     #[error("field {0}")]
     Field(&'static str),
@@ -178,7 +182,8 @@ impl Record {
     pub fn decode(bytes: &Bytes) -> Result<Self, Malformed> {
         let header: &[u8; HEADER_BYTES] = bytes.first_chunk().ok_or(Malformed::Length)?;
         if header[..4] != *MAGIC {
-            return Err(Malformed::Magic);
+            let is_later = header[..3] == MAGIC[..3] && header[3] > MAGIC[3];
+            return Err(if is_later { Malformed::Later } else { Malformed::Magic });
         }
         let length = u32::from_le_bytes(field(header, 32)) as usize;
         if length > BODY_BYTES_MAX || bytes.len() != HEADER_BYTES + length {

@@ -7,8 +7,10 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
-use wardline_bus::flow::Checkpoint;
-use wardline_bus::{Belt, Bus, BusOptions, Content, Feed, Outgoing, Record, body};
+use wardline_bus::flow::{Checkpoint, Resend};
+use wardline_bus::{
+    Belt, Bus, BusOptions, Content, Engine, Feed, FeedStats, Outgoing, Published, Record, body,
+};
 use wardline_journal::{Class, Entry, KeyPurpose, Keyring, Offset, Sealer, Source};
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -19,6 +21,8 @@ struct Line {
     bus: Bus,
     belt: Belt,
     sealer: Arc<Sealer>,
+    stats: Arc<FeedStats>,
+    wished: mpsc::Receiver<Resend>,
     _stop: watch::Sender<bool>,
 }
 
@@ -30,11 +34,18 @@ impl Line {
         let bus = bus(Arc::new(memory.clone()), options);
         let checkpoint = Checkpoint::new(partition(0));
         let belt = Belt::new(Offset::ZERO, &checkpoint);
-        let (wishes, _wished) = mpsc::channel(8);
+        let (wishes, wished) = mpsc::channel(8);
         let feed = Feed::new(&bus, &checkpoint, belt.clone(), sealer.clone(), wishes).unwrap();
-        let (stop, stopped) = watch::channel(false);
+        let ((stop, stopped), stats) = (watch::channel(false), feed.stats());
         tokio::spawn(feed.run(stopped));
-        Self { memory, bus, belt, sealer, _stop: stop }
+        Self { memory, bus, belt, sealer, stats, wished, _stop: stop }
+    }
+
+    /// Publishes bytes as they are.
+    async fn put(&self, bytes: Bytes, name: &str) {
+        let client = self.memory.connect().await.unwrap();
+        let name = name.to_owned();
+        client.publish(partition(0), &[Published { bytes, name }]).await.unwrap().remove(0).unwrap();
     }
 
     async fn publish(&self, n: u64) {
@@ -115,4 +126,26 @@ async fn a_front_that_is_away_holds_the_time_of_a_partition_for_a_while_only() {
     assert!(begun.elapsed() > LIMIT, "and not at once: {:?}", begun.elapsed());
     line.publish(2).await;
     line.delivered(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_of_a_later_version_wait_for_a_worker_that_reads_them() {
+    let mut line = Line::start(Memory::new(1), brisk());
+    line.publish(1).await;
+    line.delivered(1).await;
+    // Another header, and a known header over a body that is not known.
+    line.put(Bytes::from_static(b"WLB2 and whatever comes with it"), "later header").await;
+    let aad = [&b"bus"[..], FRONT.bytes(), &0u16.to_le_bytes(), &2u64.to_le_bytes()].concat();
+    let later = line.sealer.seal(&aad, b"\x02 and whatever comes with it").unwrap();
+    let record = |n| Record { front: FRONT, partition: partition(0), n: number(n), content: Content::Mark };
+    let unread = Record { content: Content::Body(later.into()), ..record(2) };
+    line.put(unread.encode().unwrap(), "later body").await;
+    line.publish(3).await;
+    let wish = line.wished.recv().await.unwrap();
+    assert_eq!((wish.first, wish.last), (number(2), number(2)), "it is kept by the front, and asked for");
+    assert_eq!(line.stats.counts()[3], 2, "unopened");
+    assert_eq!(line.belt.waiting(), 1, "nothing was passed over: 3 waits for 2");
+    // A worker that reads it begins where this one stands.
+    line.publish(2).await;
+    line.delivered(3).await;
 }

@@ -6,6 +6,7 @@ mod crash;
 mod faults;
 mod golden;
 mod keys;
+mod later;
 mod model;
 mod nonces;
 mod pacing;
