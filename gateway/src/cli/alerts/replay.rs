@@ -117,7 +117,7 @@ async fn orders(data_dir: &Path) -> anyhow::Result<Orders> {
     Ok(orders?)
 }
 
-/// Feeds what came in a range, day by day and in the order of the journal. Returns when the last record came.
+/// Feeds what came in a range, day by day and in the order in which it came. Returns when the last record came.
 fn replay(
     reader: &ArchiveReader,
     files: Vec<FileRow>,
@@ -136,8 +136,10 @@ fn replay(
             rows.extend(measured_rows(reader, file)?);
         }
         rows.retain(|row| (from_us..to_us).contains(&row.ingested_at_us));
-        rows.sort_by_key(|row| row.journal_offset);
-        for publish in rows.chunk_by(|a, b| a.journal_offset == b.journal_offset) {
+        // Each partition of a cluster has offsets of its own: what came is in order by its time, and one publish is
+        // what one device sent.
+        rows.sort_by(|a, b| of_publish(a).cmp(&of_publish(b)));
+        for publish in rows.chunk_by(|a, b| of_publish(a) == of_publish(b)) {
             if let Some(seen) = observation(publish) {
                 last_us = last_us.max(seen.ingested_at_us);
                 whatif.observe(&seen);
@@ -145,6 +147,10 @@ fn replay(
         }
     }
     Ok(last_us)
+}
+
+fn of_publish(row: &Measured) -> (i64, u64, &str, &str) {
+    (row.ingested_at_us, row.journal_offset, &row.tenant, &row.device)
 }
 
 /// Puts the rows of one publish together again.
