@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Reads Wardline's archive with PyArrow and the keyring.
 
-    pip install pyarrow cryptography
+    pip install pyarrow cryptography    # and psycopg[binary], when wardline.toml names a PostgreSQL
     python read_archive.py --data-dir DIR --table numerics --newest 5
 
 The files lie in the data directory, or in the bucket that its wardline.toml names. Each file is encrypted Parquet with key-tools material. PyArrow's CryptoFactory asks `KeyringClient` below to unwrap
@@ -111,13 +111,28 @@ def place(data_dir: Path) -> tuple[pfs.FileSystem, str]:
     ), bucket["url"].removeprefix("s3://").rstrip("/")
 
 
+def server(data_dir: Path) -> str | None:
+    """Returns the URL of the database when it is a PostgreSQL: of the environment, or of the settings."""
+    store = settings(data_dir).get("store", {})
+    url = os.environ.get("WARDLINE_STORE_URL") or store.get("url")
+    return url or ((data_dir / store["url_file"]).read_text().strip() if "url_file" in store else None)
+
+
 def files(data_dir: Path, table: str) -> list[str]:
     """Lists the committed files of a table: what the catalog does not name is no part of the archive."""
+    query = "SELECT path FROM archive_file WHERE table_name = {} ORDER BY offset_first"
+    if url := server(data_dir):
+        import psycopg
+
+        try:
+            with psycopg.connect(url, options="-c default_transaction_read_only=on") as catalog:
+                return [path for (path,) in catalog.execute(query.format("%s"), (table,))]
+        except psycopg.Error as error:
+            raise OSError(f"the database: {error}") from error
     database = f"{(data_dir / 'wardline.db').resolve().as_uri()}?mode=rw"
     with sqlite3.connect(database, uri=True) as catalog:
         catalog.execute("PRAGMA query_only = ON")
-        query = "SELECT path FROM archive_file WHERE table_name = ? ORDER BY offset_first"
-        return [path for (path,) in catalog.execute(query, (table,))]
+        return [path for (path,) in catalog.execute(query.format("?"), (table,))]
 
 
 def read(data_dir: Path, table: str, keyring: Path, columns: list[str] | None = None) -> pa.Table | None:
