@@ -53,7 +53,11 @@ pub(crate) struct Chaos {
 
 impl Chaos {
     fn start(store: Option<TestSeaweed>) -> anyhow::Result<Self> {
-        let mut tier = Tier::new(store.as_ref(), "")?;
+        let tier = Tier::new(store.as_ref(), "")?;
+        Self::on(tier, store)
+    }
+
+    pub(crate) fn on(mut tier: Tier, store: Option<TestSeaweed>) -> anyhow::Result<Self> {
         let fronts = [tier.node_on_wires("front,api")?, tier.node("front,api")?];
         let workers = vec![tier.node_on_wires("archive,alert")?, tier.node("archive,alert")?];
         tier.ready()?;
@@ -82,7 +86,7 @@ impl Chaos {
     }
 
     /// Raises alarms at the second front, which is never killed.
-    fn raise(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn raise(&mut self) -> anyhow::Result<()> {
         let port = self.tier.nodes[self.fronts[1]].mqtt;
         let device = self.raised / RAISED_MAX;
         let certs = self.alarmed.get(usize::try_from(device)?).context("too many alarms")?;
@@ -177,7 +181,7 @@ fn busy(fronts: &[usize]) -> anyhow::Result<BTreeSet<u16>> {
 }
 
 /// Strikes each in turn, prints the table, and holds the whole to what was acknowledged.
-fn strike_all(mut chaos: Chaos, faults: &[Fault]) -> anyhow::Result<()> {
+pub(crate) fn strike_all(mut chaos: Chaos, faults: &[Fault]) -> anyhow::Result<()> {
     println!("2 fronts, 2 workers of each role, 3 servers of JetStream, PostgreSQL, {PARTITIONS} partitions");
     println!(
         "| fault | acknowledged and archived | doubled | alarms, one alert each | doubled | other alerts so far | \

@@ -3,7 +3,7 @@
 use crate::archive::block_on;
 use crate::chaos::Chaos;
 use crate::ledger::read_ledger;
-use crate::process::eventually;
+use crate::process::{binary, eventually};
 use anyhow::{Context, ensure};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -50,11 +50,13 @@ pub(crate) enum Fault {
     BusDisks,
     /// `kill -9` of the object store, back after 4 s. Has a suite of its own, with the archive in a bucket.
     ObjectStore,
+    /// Every process becomes one of this release, workers first. Has a test of its own, from a release of before.
+    Upgrade,
 }
 
 use Fault::{
     Bus, BusDisks, BusLeader, ClockJump, Database, Front, FrontCut, FrontMoved, Join, Nothing, ObjectStore,
-    Rolling, SlowDisk, Worker, WorkerCut, Zombie,
+    Rolling, SlowDisk, Upgrade, Worker, WorkerCut, Zombie,
 };
 
 /// Those that the suite runs always.
@@ -111,6 +113,17 @@ impl Chaos {
             Rolling => {
                 let nodes = self.fronts.into_iter().chain(self.workers.clone());
                 nodes.into_iter().try_for_each(|node| self.tier.restart(node))?;
+            }
+            Upgrade => {
+                let nodes = self.workers.clone().into_iter().chain(self.fronts);
+                let new = binary("wardline")?;
+                nodes.into_iter().try_for_each(|node| {
+                    self.tier.change(node, new.clone())?;
+                    // Both releases side by side, under load.
+                    sleep(SHORT);
+                    self.raise()
+                })?;
+                self.tier.stand.program = new;
             }
             FrontMoved => self.tier.attach_elsewhere(front)?,
             BusLeader | Bus | BusDisks => self.strike_bus(fault)?,

@@ -32,8 +32,12 @@ mod sink;
 #[allow(dead_code, reason = "shared with the suite of one machine")]
 mod stand;
 mod tier;
+#[path = "../e2e/tiered.rs"]
+#[allow(dead_code, reason = "shared with the suite of one machine")]
+mod tiered;
 mod topic;
 mod trim;
+mod upgrade;
 #[path = "../e2e/ward.rs"]
 #[allow(dead_code, reason = "shared with the suite of one machine")]
 mod ward;

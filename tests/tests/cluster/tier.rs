@@ -31,6 +31,7 @@ pub(crate) struct Node {
     pub(crate) grpc: u16,
     est: u16,
     is_shimmed: bool,
+    program: PathBuf,
     process: Option<Process>,
 }
 
@@ -55,6 +56,11 @@ pub(crate) struct Tier {
 impl Tier {
     /// Starts the bus and the database, and makes the common folder. No node runs.
     pub(crate) fn new(archive: Option<&TestSeaweed>, more: &str) -> anyhow::Result<Self> {
+        Self::of(binary("wardline")?, archive, more)
+    }
+
+    /// The same with nodes of another release.
+    pub(crate) fn of(program: PathBuf, archive: Option<&TestSeaweed>, more: &str) -> anyhow::Result<Self> {
         let nats = Nats::start();
         let postgres = TestPostgres::start().map_err(anyhow::Error::msg)?;
         let url = postgres.database("wardline").map_err(anyhow::Error::msg)?;
@@ -67,7 +73,7 @@ impl Tier {
             ))
         };
         let bucket = archive.map(bucket).transpose()?.unwrap_or_default();
-        let stand = Stand::with(&format!("{bucket}[store]\nurl = \"{url}\"\n"))?;
+        let stand = Stand::of(program, &format!("{bucket}[store]\nurl = \"{url}\"\n"))?;
         let (to_bus, to_database) = (Wire::default(), Wire::default());
         let topic = format!("tier-{}-{}", std::process::id(), now_us());
         let settings = |servers: &[String], url: &str| {
@@ -164,6 +170,7 @@ impl Tier {
             grpc,
             est,
             is_shimmed: false,
+            program: self.stand.program.clone(),
             process: None,
         });
         self.spawn(self.nodes.len() - 1)?;
@@ -174,7 +181,7 @@ impl Tier {
     pub(crate) fn spawn(&mut self, index: usize) -> anyhow::Result<()> {
         let node = &mut self.nodes[index];
         let address = |port: u16| format!("127.0.0.1:{port}");
-        let mut command = Command::new(binary("wardline")?);
+        let mut command = Command::new(&node.program);
         command.env("WARDLINE_LOG", "info").arg("serve").arg("--data-dir").arg(&node.folder);
         command.args(["--roles", node.roles, "--mqtt", &address(node.mqtt), "--grpc", &address(node.grpc)]);
         command.args(["--http", &address(node.http), "--est", &address(node.est)]);
@@ -222,6 +229,12 @@ impl Tier {
         self.nodes[index].process.take().context("not started")?.stop(STOP)?;
         self.spawn(index)?;
         self.ready()
+    }
+
+    /// Stops a node in order and starts it again with the program of another release.
+    pub(crate) fn change(&mut self, index: usize, program: PathBuf) -> anyhow::Result<()> {
+        self.nodes[index].program = program;
+        self.restart(index)
     }
 
     /// Tells the shim of a node how slow its disk is and how far ahead its clock. A node gets it by an orderly restart.

@@ -14,7 +14,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use wardline_proto::v1::Body;
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
-use wardline_store::Store;
 use wardline_store::registry::{Change, NewBinding};
 
 const ARCHIVE: Duration = Duration::from_secs(60);
@@ -24,7 +23,7 @@ const MINUTE_US: i64 = 60_000_000;
 const FRAMES: u64 = 30;
 
 async fn bind(stand: &Stand, subject: &str, from_us: i64) -> anyhow::Result<()> {
-    let store = Store::open_existing(&stand.data().join("wardline.db")).await?;
+    let store = stand.store()?.open_existing().await?;
     let device = DeviceKey { tenant: TenantId::new(TENANT)?, device: DeviceId::new("mon-1")? };
     let binding = NewBinding { device, subject: subject.into(), from_us, until_us: None };
     store.bind(&Change::new("os:test@here", now_us()), &binding).await?;
@@ -35,7 +34,7 @@ async fn bind(stand: &Stand, subject: &str, from_us: i64) -> anyhow::Result<()> 
 /// Alerts of the tenant in the database, seen or not.
 fn alerts(stand: &Stand) -> anyhow::Result<usize> {
     block_on(async {
-        let store = Store::open_read_only(&stand.data().join("wardline.db")).await?;
+        let store = stand.store()?.open_read_only().await?;
         let alerts = store.alerts(&TenantId::new(TENANT)?, true, None, 1000).await?.len();
         store.close().await;
         Ok(alerts)

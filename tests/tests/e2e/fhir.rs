@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use wardline::operate;
+use wardline_archive::place::Place;
 use wardline_archive::{ArchiveMetrics, ArchiveOptions, ArchiveService};
 use wardline_fhir::alert::{Sender, detected_issue, pcd04};
 use wardline_fhir::device::{Registered, device};
@@ -32,7 +33,7 @@ use wardline_proto::v1::{
     Priority, Publish,
 };
 use wardline_proto::{DeviceId, DeviceKey, Identity, TenantId};
-use wardline_store::Store;
+
 use wardline_store::registry::{Duties, Role, Sites};
 
 /// Days of the archive whose export is killed, and frames and readings of each.
@@ -232,8 +233,10 @@ async fn archive(data: &Path) -> anyhow::Result<()> {
     let journal = data.join("journal");
     let storage = Arc::new(DiskStorage::new(journal.clone()));
     let journal = Journal::open(JournalOptions::for_dir(journal), storage, keyring.clone())?;
-    let store = Store::open(&data.join("wardline.db")).await?;
-    let options = ArchiveOptions::for_dir(data.join("archive"));
+    let place = Place::of(data)?;
+    let store = place.store().open().await?;
+    let options =
+        ArchiveOptions { bucket: place.bucket().cloned(), ..ArchiveOptions::for_dir(data.join("archive")) };
     let service = ArchiveService::new(
         options,
         journal.clone(),

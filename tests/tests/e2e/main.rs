@@ -15,6 +15,10 @@ mod keys;
 mod kill;
 mod ledger;
 mod metrics;
+#[cfg(feature = "cluster")]
+#[path = "../../../pipelines/bus/tests/it/nats.rs"]
+#[allow(dead_code, reason = "shared with the suite of the bus")]
+mod nats;
 mod news2;
 mod onboarding;
 mod overrides;
@@ -34,6 +38,7 @@ mod silence;
 mod sink;
 mod stand;
 mod strip;
+mod tiered;
 mod trust;
 mod ward;
 mod webhook;

@@ -16,7 +16,6 @@ use wardline::operate;
 use wardline_proto::frame::delta_encode;
 use wardline_proto::v1::{Body, Lane, WaveformBlock};
 use wardline_proto::{DeviceId, DeviceKey, Identity, TenantId};
-use wardline_store::Store;
 use wardline_store::registry::{Change, Duties, NewBinding, NewDevice, Role, Sites};
 
 const ELSEWHERE: &str = "elsewhere";
@@ -138,7 +137,7 @@ async fn publish(
             from_us: start_us - 1,
             until_us: None,
         };
-        let store = Store::open_existing(&stand.data().join("wardline.db")).await?;
+        let store = stand.store()?.open_existing().await?;
         let change = Change::new("os:nurse@ward", now_us());
         store.bind(&change, &binding).await?;
         let device = NewDevice { site: ICU.into(), ..NewDevice::bare(key(tenant, device)?) };

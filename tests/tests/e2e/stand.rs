@@ -2,6 +2,7 @@
 
 use crate::process::{Process, binary, eventually, run};
 use crate::rows::{self, Position};
+use crate::tiered::{self, Tier};
 use anyhow::Context;
 use arrow_array::RecordBatch;
 use std::collections::BTreeSet;
@@ -10,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
+use wardline_archive::place::Place;
+use wardline_store::StoreUrl;
 
 /// The tenant of every test.
 pub(crate) const TENANT: &str = "st-mary";
@@ -24,6 +27,10 @@ const STOP: Duration = Duration::from_secs(60);
 pub(crate) struct Stand {
     folder: TempDir,
     gateway: Option<Process>,
+    /// In place of the one process, when the suite runs so.
+    tier: Option<Tier>,
+    /// What is started.
+    pub(crate) program: PathBuf,
     /// How loud everything is.
     pub(crate) level: &'static str,
     /// Port of the MQTT front.
@@ -44,12 +51,24 @@ impl Stand {
 
     /// The same, with more settings.
     pub(crate) fn with(settings: &str) -> anyhow::Result<Self> {
-        let [mqtt, grpc, http, est] = free_ports()?;
-        let stand =
-            Self { folder: tempfile::tempdir()?, gateway: None, level: "info", mqtt, grpc, http, est };
+        Self::of(binary("wardline")?, settings)
+    }
+
+    /// The same, made by the program of another release.
+    pub(crate) fn of(program: PathBuf, settings: &str) -> anyhow::Result<Self> {
+        let [mut mqtt, mut grpc, mut http, mut est] = free_ports()?;
+        let folder = tempfile::tempdir()?;
+        let wanted = tiered::is_wanted().then(|| Tier::new(folder.path(), settings));
+        let tier = wanted.transpose()?;
+        if let Some(tier) = &tier {
+            [mqtt, grpc, http, est] = [tier.mqtt, tier.grpc, tier.http, tier.est];
+        }
+        let more = tier.as_ref().map_or("", |tier| tier.settings.as_str());
         let bootstrap = format!("[bootstrap]\nfronts = [\"localhost:{mqtt}\"]\n");
+        let settings = format!("{SETTINGS}{settings}{bootstrap}{more}");
+        let stand = Self { folder, gateway: None, tier, program, level: "info", mqtt, grpc, http, est };
         std::fs::create_dir(stand.data())?;
-        std::fs::write(stand.data().join("wardline.toml"), format!("{SETTINGS}{settings}{bootstrap}"))?;
+        std::fs::write(stand.data().join("wardline.toml"), settings)?;
         run(stand.wardline()?.arg("init").arg("--data-dir").arg(stand.data()))?;
         Ok(stand)
     }
@@ -69,10 +88,13 @@ impl Stand {
         self.path("certs")
     }
 
+    /// Says where the database is: in the data folder, or where its settings say.
+    pub(crate) fn store(&self) -> anyhow::Result<StoreUrl> {
+        Ok(Place::of(&self.data())?.store().clone())
+    }
+
     fn wardline(&self) -> anyhow::Result<Command> {
-        let mut command = Command::new(binary("wardline")?);
-        command.env("WARDLINE_LOG", self.level);
-        Ok(command)
+        Ok(wardline(&self.program, self.level))
     }
 
     /// Returns a registry command to the running gateway with the operator's certificate.
@@ -105,6 +127,9 @@ impl Stand {
 
     /// Tells the gateway to load its certificates again.
     pub(crate) fn hangup(&self) -> anyhow::Result<()> {
+        if let Some(tier) = &self.tier {
+            return tier.poke("-HUP");
+        }
         self.gateway.as_ref().context("not started")?.poke("-HUP")
     }
 
@@ -134,6 +159,10 @@ impl Stand {
 
     /// Starts the gateway without waiting.
     pub(crate) fn spawn(&mut self) -> anyhow::Result<()> {
+        let (level, log) = (self.level, self.path("gateway.log"));
+        if let Some(tier) = &mut self.tier {
+            return tier.spawn(|| wardline(&self.program, level), &log);
+        }
         let address = |port: u16| format!("127.0.0.1:{port}");
         let mut command = self.wardline()?;
         command.arg("serve").arg("--data-dir").arg(self.data());
@@ -147,6 +176,9 @@ impl Stand {
 
     /// Waits until the gateway serves; fails at once when it has ended.
     pub(crate) fn ready(&mut self) -> anyhow::Result<()> {
+        if let Some(tier) = &mut self.tier {
+            return tier.ready();
+        }
         let http = self.http;
         let gateway = self.gateway.as_mut().context("not started")?;
         let ready = eventually("/readyz", START, || {
@@ -171,11 +203,17 @@ impl Stand {
 
     /// Kills the gateway as a crash would.
     pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
+        if let Some(tier) = &mut self.tier {
+            return tier.kill();
+        }
         self.gateway.take().context("not started")?.kill()
     }
 
     /// Stops the gateway in order.
     pub(crate) fn stop(&mut self) -> anyhow::Result<()> {
+        if let Some(tier) = &mut self.tier {
+            return tier.stop(STOP);
+        }
         self.gateway.take().context("not started")?.stop(STOP)
     }
 
@@ -201,6 +239,22 @@ impl Stand {
             anyhow::ensure!(missing == 0, "{missing} of {} are missing", wanted.len());
             Ok(Some(wanted.intersection(&bad).count()))
         })
+    }
+}
+
+fn wardline(program: &Path, level: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env("WARDLINE_LOG", level);
+    command
+}
+
+impl Drop for Stand {
+    /// With `WARDLINE_E2E_LOGS` set to a folder, the log is kept there by the name of the test.
+    fn drop(&mut self) {
+        let Some(kept) = std::env::var_os("WARDLINE_E2E_LOGS").map(PathBuf::from) else { return };
+        let name = std::thread::current().name().unwrap_or("test").replace("::", "-");
+        let to = kept.join(format!("{name}-{}.log", self.mqtt));
+        let _there_may_be_none = std::fs::copy(self.path("gateway.log"), to);
     }
 }
 

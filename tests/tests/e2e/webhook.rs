@@ -10,7 +10,6 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::Duration;
 use wardline_proto::TenantId;
-use wardline_store::Store;
 use wardline_store::alert_ledger::{DeliveryFilter, DeliveryRow};
 
 const ALARMS: u64 = 40;
@@ -20,7 +19,7 @@ const FAULTS: [&str; 3] = ["500", "hang", "503"];
 
 fn ledger(stand: &Stand) -> anyhow::Result<Vec<DeliveryRow>> {
     block_on(async {
-        let store = Store::open_read_only(&stand.data().join("wardline.db")).await?;
+        let store = stand.store()?.open_read_only().await?;
         let filter = DeliveryFilter { listener: "webhook:paging".into(), ..DeliveryFilter::default() };
         Ok(store.deliveries(&TenantId::new(TENANT)?, &filter, 1000).await?)
     })

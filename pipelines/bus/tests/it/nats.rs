@@ -1,5 +1,12 @@
 //! A JetStream of three real servers on the loopback, each with a folder of its own.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test whose servers do not start has failed"
+)]
+
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -51,6 +58,13 @@ impl Nats {
     /// Returns the addresses that a client is given.
     pub(crate) fn servers(&self) -> Vec<String> {
         self.nodes.iter().map(|node| format!("nats://127.0.0.1:{}", node.port)).collect()
+    }
+
+    #[allow(dead_code, reason = "of suites that share the servers of a run")]
+    /// Returns what stays when this is never dropped: processes and a folder.
+    pub(crate) fn left_behind(&self) -> (Vec<u32>, PathBuf) {
+        let running = self.nodes.iter().filter_map(|node| Some(node.server.as_ref()?.id()));
+        (running.collect(), self.folder.path().to_owned())
     }
 
     /// Starts a server that is not running, on what its folder holds.
