@@ -136,6 +136,8 @@ pub(crate) fn devices_needed(command: &Command) -> usize {
         | Command::Query(_)
         | Command::Scale(_)
         | Command::Reference(_) => 0,
+        #[cfg(feature = "cluster")]
+        Command::Tier(_) | Command::Scaling(_) => 0,
     }
 }
 

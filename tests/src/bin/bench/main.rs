@@ -3,6 +3,7 @@
 //! ```text
 //! bench [throughput|crash|connections|revocation|alarms|subscribers|scale|all] [--quick] [--rounds N] ...
 //! bench archive-size|archive-write|query [--patients N] ...
+//! bench tier|scaling                                      (built with the feature cluster)
 //! ```
 //! One client drives every server with the same QoS 1 publishes over mutual TLS 1.3. Each server is a process of its
 //! own; its CPU time is read from `/proc`. Progress goes to standard error, tables to standard output. Wardline is
@@ -24,6 +25,8 @@ mod stats;
 mod subscribers;
 mod table;
 mod throughput;
+#[cfg(feature = "cluster")]
+mod tier;
 
 use clap::Parser;
 use options::{Bench, Command};
@@ -57,6 +60,10 @@ fn run(bench: Bench) -> anyhow::Result<()> {
         Command::ArchiveSize(options) => runtime.block_on(archive::size(&bench.setup, options)),
         Command::ArchiveWrite(options) => runtime.block_on(archive::write(&bench.setup, options)),
         Command::Query(options) => runtime.block_on(archive::query(&bench.setup, options)),
+        #[cfg(feature = "cluster")]
+        Command::Tier(options) => runtime.block_on(tier::policies(options)),
+        #[cfg(feature = "cluster")]
+        Command::Scaling(options) => runtime.block_on(tier::scaling(options)),
         _ => runtime.block_on(measure(&bench)),
     }
 }
@@ -83,6 +90,8 @@ async fn measure(bench: &Bench) -> anyhow::Result<()> {
         | Command::Query(_)
         | Command::Scale(_)
         | Command::Reference(_) => {}
+        #[cfg(feature = "cluster")]
+        Command::Tier(_) | Command::Scaling(_) => {}
     }
     Ok(())
 }

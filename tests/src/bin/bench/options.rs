@@ -68,6 +68,12 @@ pub(crate) enum Command {
     Query(ArchiveQuery),
     /// Nodes, reconnects and failures at up to a million devices: a model of the measured figures. Not part of `all`.
     Scale(Box<Scale>),
+    /// Acknowledgements by policy, over JetStream and Fluvio. Not part of `all`.
+    #[cfg(feature = "cluster")]
+    Tier(crate::tier::TierOptions),
+    /// One and two fronts and workers, and partitions that move. Not part of `all`.
+    #[cfg(feature = "cluster")]
+    Scaling(crate::tier::Scaling),
     /// The first three.
     All(All),
     /// A bare TLS server, started by the measurement itself.
@@ -100,6 +106,10 @@ impl Command {
             Self::ArchiveWrite(options) => options.quick(),
             Self::Query(options) => options.quick(),
             Self::Scale(_) | Self::Reference(_) => {}
+            #[cfg(feature = "cluster")]
+            Self::Tier(options) => options.quick(),
+            #[cfg(feature = "cluster")]
+            Self::Scaling(options) => options.quick(),
         }
         self
     }

@@ -1,0 +1,158 @@
+//! One and two fronts, one and two workers, each on a core of its own; and how long a partition pauses when it moves.
+
+use super::ground::{Engine, Ground, LOCAL, Node};
+use super::nats::Nats;
+use super::options::Scaling;
+use super::policy::publish;
+use crate::options::Shape;
+use crate::stats::Rounds;
+use crate::table::{number, times};
+use hdrhistogram::Histogram;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use wardline_store::Store;
+
+const CONNECTIONS: usize = 40;
+const WINDOW: u16 = 20;
+const LOOK: Duration = Duration::from_millis(25);
+/// How long a worker stays, and how long it is away.
+const STAY: Duration = Duration::from_secs(6);
+const ARCHIVED: Duration = Duration::from_secs(300);
+
+/// Measures and prints.
+pub(crate) async fn run(options: &Scaling) -> anyhow::Result<()> {
+    let mut ground = Ground::new(Engine::Jetstream(Nats::start()), CONNECTIONS).await?;
+    println!("{}; JetStream x3, PostgreSQL and the load on the same cores", super::load());
+    fronts(&mut ground, options).await?;
+    workers(&mut ground, options).await?;
+    moves(&mut ground, options).await?;
+    println!("{}", super::load());
+    Ok(())
+}
+
+async fn fronts(ground: &mut Ground, options: &Scaling) -> anyhow::Result<()> {
+    let nodes = [ground.node("front", Some(0))?, ground.node("front", Some(1))?];
+    let (mut one, mut two) = (Rounds::default(), Rounds::default());
+    for _ in 0..options.scaling_rounds {
+        one.push(over(&nodes[..1], ground, options.publishes).await?);
+        two.push(over(&nodes, ground, options.publishes).await?);
+    }
+    say("fronts: acknowledged frames a second", &one, &two);
+    nodes.into_iter().try_for_each(Node::stop)
+}
+
+/// Publishes over all of some fronts at once; returns acknowledgements a second.
+async fn over(fronts: &[Node], ground: &Ground, publishes: usize) -> anyhow::Result<f64> {
+    let connections = CONNECTIONS / fronts.len();
+    let shape = Shape { connections, window: WINDOW, per_second: None };
+    let clients = ground.clients(LOCAL).chunks(connections);
+    let begun = Instant::now();
+    let each = fronts.iter().zip(clients).map(|(front, clients)| {
+        let publishes = publishes / fronts.len();
+        publish(front.mqtt, clients, shape, publishes)
+    });
+    let mut acked = 0;
+    // All on one thread, as the devices of one front are.
+    for report in futures(each).await {
+        acked += report?.acked;
+    }
+    Ok(acked as f64 / begun.elapsed().as_secs_f64())
+}
+
+/// Waits for at most two at once.
+async fn futures<T>(each: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut each: Vec<_> = each.collect();
+    match (each.pop(), each.pop()) {
+        (Some(first), Some(second)) => {
+            let (first, second) = tokio::join!(first, second);
+            vec![first, second]
+        }
+        (Some(only), None) => vec![only.await],
+        _none => Vec::new(),
+    }
+}
+
+async fn workers(ground: &mut Ground, options: &Scaling) -> anyhow::Result<()> {
+    let store = ground.store().await?;
+    let front = ground.node("front", None)?;
+    let (mut one, mut two) = (Rounds::default(), Rounds::default());
+    for _ in 0..options.scaling_rounds {
+        for count in [1, 2] {
+            over(std::slice::from_ref(&front), ground, options.publishes).await?;
+            let before = worked(&store).await?;
+            let wanted = before + options.publishes as u64;
+            let cores = (0..count).map(|core| ground.node("archive", Some(core)));
+            let nodes = cores.collect::<Result<Vec<_>, _>>()?;
+            let begun = Instant::now();
+            while worked(&store).await? < wanted && begun.elapsed() < ARCHIVED {
+                tokio::time::sleep(LOOK).await;
+            }
+            let done = worked(&store).await?.saturating_sub(before) as f64;
+            let rounds = if count == 1 { &mut one } else { &mut two };
+            rounds.push(done / begun.elapsed().as_secs_f64());
+            nodes.into_iter().try_for_each(Node::stop)?;
+        }
+    }
+    store.close().await;
+    say("archive workers: frames a second of a backlog, with the start of the leases", &one, &two);
+    front.stop()
+}
+
+async fn worked(store: &Store) -> anyhow::Result<u64> {
+    Ok(store.leases("archive").await?.iter().map(|lease| lease.next_offset).sum())
+}
+
+/// A worker joins and leaves while frames come: how long a partition that changes hands commits nothing.
+async fn moves(ground: &mut Ground, options: &Scaling) -> anyhow::Result<()> {
+    let store = ground.store().await?;
+    let front = ground.node("front", None)?;
+    let _stays = ground.node("archive", None)?;
+    let [mut steady, mut moved] = [Histogram::<u64>::new(3)?, Histogram::new(3)?];
+    let mut known = BTreeMap::<u16, (u64, String, Instant, bool)>::new();
+    let mut guest = None;
+    for turn in 0..options.moves * 2 {
+        guest = match guest.take() {
+            Some(node) => Node::stop(node).map(|()| None)?,
+            None => Some(ground.node("archive", None)?),
+        };
+        let until = Instant::now() + STAY;
+        while Instant::now() < until {
+            // A trickle to every partition between two looks.
+            let shape = Shape { connections: CONNECTIONS, window: 1, per_second: None };
+            publish(front.mqtt, ground.clients(LOCAL), shape, CONNECTIONS).await?;
+            for lease in store.leases("archive").await? {
+                let now = (lease.next_offset, lease.holder.clone(), Instant::now(), false);
+                let (offset, holder, at, is_moving) = known.entry(lease.partition).or_insert(now);
+                *is_moving |= *holder != lease.holder;
+                if lease.next_offset != *offset {
+                    let pause = at.elapsed().as_millis() as u64;
+                    if *is_moving { &mut moved } else { &mut steady }.record(pause)?;
+                    (*offset, *at, *is_moving) = (lease.next_offset, Instant::now(), false);
+                }
+                *holder = lease.holder;
+            }
+        }
+        eprintln!("turn {}: {} moves seen", turn + 1, moved.len());
+    }
+    for (what, seen) in [("no partition moved", &steady), ("a partition moved", &moved)] {
+        let at = |part| number(seen.value_at_quantile(part) as f64 / 1000.0);
+        println!(
+            "from commit to commit where {what}: {} times, p50 {} s, p99 {} s, longest {} s",
+            seen.len(),
+            at(0.5),
+            at(0.99),
+            at(1.0)
+        );
+    }
+    store.close().await;
+    front.stop()
+}
+
+fn say(what: &str, one: &Rounds, two: &Rounds) {
+    println!(
+        "{what}: one {}, two {}, ratio {} (median of the rounds)",
+        number(one.median()),
+        number(two.median()),
+        times(two.over(one).median())
+    );
+}
