@@ -200,7 +200,8 @@ fn a_gateway_of_a_backup_gets_back_once_what_agents_keep() -> anyhow::Result<()>
     lost_once(&stand)?;
     let asked = stand.trail()?.iter().filter(|event| event["action"] == "resend_asked").count();
     ensure!(asked == 3, "{asked} requests in the audit trail");
-    (agent_1.stop(STOP)?, agent_2.stop(STOP)?);
+    agent_1.stop(STOP)?;
+    agent_2.stop(STOP)?;
     stand.stop()?;
     println!("{:?} in all", began.elapsed());
     stand.verify()
