@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.flight as flight
 import pyarrow.ipc
+from fhir_client import Client as Fhir
 
 SQL = "type.googleapis.com/arrow.flight.protocol.sql."
 ENDLESS = "SELECT a.value FROM generate_series(1, 1000000000000) a WHERE a.value % 1000 = 0"
@@ -221,14 +222,45 @@ def a_statement_ends_when_its_caller_says_so(options) -> None:
     assert isinstance(refused, Exception) and "WL-ID-007" in str(refused), refused
 
 
+def who_has_no_place_left_is_refused_every_call(options) -> None:
+    clinician = Client(options, "clinician")
+    tables = clinician.flight.get_flight_info(command("CommandGetTables", field(5, 1)))
+    info = clinician.info("SELECT 1")
+    taken = [clinician.flight.do_get(clinician.info(ENDLESS).endpoints[0].ticket) for _ in range(2)]
+    calls = {
+        "GetFlightInfo": lambda: clinician.info("SELECT 1"),
+        "GetTables": lambda: clinician.flight.do_get(tables.endpoints[0].ticket).read_all(),
+        "DoGet": lambda: clinician.flight.do_get(info.endpoints[0].ticket).read_all(),
+    }
+    for name, call in calls.items():
+        refused = clinician.told(call)
+        assert isinstance(refused, Exception) and "WL-QRY-006" in str(refused), (name, refused)
+    fhir = Fhir(options.certs / "clinician", options.fhir_port)
+    asynchronous = {"Prefer": "respond-async"}
+    for path in ["/Observation?code=150456", "/Observation/no-such", "/Observation?_id=no-such", "/$export"]:
+        status, _, body = fhir.ask("GET", path, headers=asynchronous if "export" in path else {})
+        assert status == 429 and b"WL-QRY-006" in body, (path, status, body[:300])
+    # Another caller has places of its own.
+    assert Client(options, "analyst").rows("SELECT 1 AS one").to_pylist() == [{"one": 1}]
+    for stream in taken:
+        stream.cancel()
+    deadline = time.monotonic() + 10
+    while isinstance(clinician.told(clinician.info, "SELECT 1"), Exception):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    print(f"{len(calls)} calls of Flight and 4 of FHIR take a place, and were refused without one")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--certs", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--fhir-port", type=int, required=True)
     parser.add_argument("--subject", required=True)
     options = parser.parse_args()
     names_leave_by_no_call(options)
     a_statement_ends_when_its_caller_says_so(options)
+    who_has_no_place_left_is_refused_every_call(options)
     return 0
 
 

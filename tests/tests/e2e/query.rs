@@ -223,6 +223,7 @@ fn each_role_reads_what_it_is_granted_and_a_reading_is_seen_within_two_seconds()
 
     let mut raw = python::script("tests/python/flight_raw.py", None)?;
     raw.arg("--certs").arg(&certs).args(["--port", &port.to_string(), "--subject", SUBJECT]);
+    raw.args(["--fhir-port", &ward.fhir.to_string()]);
     println!("{}", run(&mut raw).map_err(|error| error.context(server.tail()))?);
 
     let acks = ward.stand.path("acks");

@@ -24,8 +24,7 @@ pub(crate) async fn search(site: &Site, asked: &Asked, query: &str) -> Result<Va
     if let Some(ids) = search.ids.clone() {
         return by_ids(site, asked, query, &search, ids).await;
     }
-    let slot = site.slot(asked)?;
-    let session = site.session(asked).await?;
+    let (slot, session) = site.session(asked).await?;
     let want = want(site, asked, &session, &search).await?;
     let from = match &search.page.cursor {
         Some(cursor) => Some(site.cursors.open(&question(asked, &search), cursor).ok_or_else(stale)?),
@@ -55,8 +54,9 @@ pub(crate) async fn search(site: &Site, asked: &Asked, query: &str) -> Result<Va
 
 /// Answers a read.
 pub(crate) async fn read(site: &Site, asked: &Asked, id: &str) -> Result<Value, FhirError> {
-    let session = site.session(asked).await?;
+    let (slot, session) = site.session(asked).await?;
     site.reads(asked, &format!("GET Observation/{id}"), &["numerics", "waveforms"]).await?;
+    drop(slot);
     let found = find(site, asked, &session, id).await?;
     found.ok_or_else(|| FhirError::NotFound(format!("Observation/{id}")))
 }
@@ -74,8 +74,9 @@ async fn by_ids(
         let problem = format!("stands alone, with at most {IDS_MAX} ids");
         return Err(Unusable { parameter: "_id".into(), problem }.into());
     }
-    let session = site.session(asked).await?;
+    let (slot, session) = site.session(asked).await?;
     site.reads(asked, &format!("GET Observation?{query}"), &["numerics", "waveforms"]).await?;
+    drop(slot);
     let mut resources = Vec::new();
     for id in ids {
         resources.extend(find(site, asked, &session, &id).await?);

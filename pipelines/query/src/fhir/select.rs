@@ -138,9 +138,11 @@ fn behind(place: &Place) -> [Expr; 2] {
 }
 
 impl Site {
-    /// Opens a snapshot for a caller.
-    pub(crate) async fn session(&self, asked: &Asked) -> Result<Session, QueryError> {
-        self.session_of(&asked.caller.tenant, asked.sites.as_ref(), Reach::Durable).await
+    /// Opens a snapshot for a caller, in a place that is the caller's until it is dropped.
+    pub(crate) async fn session(&self, asked: &Asked) -> Result<(Slot, Session), QueryError> {
+        let slot = self.slot(asked)?;
+        let session = self.session_of(&asked.caller.tenant, asked.sites.as_ref(), Reach::Durable).await?;
+        Ok((slot, session))
     }
 
     /// Opens a snapshot of a tenant's rows: all, or those that some sites see.

@@ -7,7 +7,7 @@ use super::cancel::{self, Running};
 use super::grants::Grant;
 use super::info::sql_info;
 use super::pump::{Bounds, note, plan, pump};
-use super::slots::Slots;
+use super::slots::{Slot, Slots};
 use super::statement::{Prepared, prepare};
 use crate::error::QueryError;
 use crate::mask::Mask;
@@ -81,6 +81,11 @@ impl QueryService {
             tracing::error!(refusal = %error.refusal(), "a refusal could not be audited");
         }
         status(error)
+    }
+
+    /// Takes a place to plan or run something in: before anything is read for it.
+    fn slot(&self, caller: &Caller) -> Result<Slot, Status> {
+        self.0.slots.take(caller.uri()).map_err(|error| self.refused(caller, &error))
     }
 
     /// Plans a statement, to be run or only to be told of.
@@ -192,6 +197,7 @@ impl FlightSqlService for QueryService {
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
         let (caller, grant) = self.admit(&request)?;
+        let _slot = self.slot(&caller)?;
         let prepared = self.prepare(&caller, grant, (&query.query, Reach::Columns)).await?;
         let ticket = cancel::ticket(&query.query).ok_or_else(|| Status::internal("no randomness"))?;
         info(prepared.rows.schema().as_arrow(), ticket.as_any(), request.into_inner())
@@ -205,7 +211,7 @@ impl FlightSqlService for QueryService {
         let (caller, grant) = self.admit(&request)?;
         let (name, sql) = cancel::read(&ticket)
             .ok_or_else(|| status(&QueryError::Statement("the ticket holds no statement".into())))?;
-        let slot = self.0.slots.take(caller.uri()).map_err(|error| self.refused(&caller, &error))?;
+        let slot = self.slot(&caller)?;
         let run = self.0.running.start(caller.uri(), name);
         let (schema, planned) = tokio::select! {
             started = self.start(&caller, grant, sql) => started?,
@@ -301,6 +307,7 @@ impl FlightSqlService for QueryService {
         request: Request<Ticket>,
     ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
         let (caller, grant) = self.admit(&request)?;
+        let _slot = self.slot(&caller)?;
         let mut builder = query.into_builder();
         for table in grant.tables() {
             let empty = format!("SELECT * FROM {table}");
