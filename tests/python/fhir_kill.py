@@ -22,9 +22,9 @@ flight, fhir = port(), port()
 client = Client(args.certs / "clinician", fhir)
 
 
-def start():
+def start(log=None):
     command = [args.binary, "serve", "--data-dir", args.data_dir, "--listen", f"127.0.0.1:{flight}", "--fhir-listen", f"127.0.0.1:{fhir}"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
     assert "fhir" in server.stdout.readline()
     return server
 
@@ -58,4 +58,31 @@ for path in pathlib.Path(args.data_dir, "fhir-exports").rglob("*-*"):
         assert not any(word in path.read_bytes() for word in (b"mon-1", b"Observation", b"valueQuantity")), path
 server.terminate()
 server.wait()
+
+# A file that is merged away while its part is read: the part is begun again, over what there is then. When that reads
+# no better the export fails, and says so.
+victim = sorted(pathlib.Path(args.data_dir, "archive", "numerics").rglob("*.parquet"))[0]
+aside = pathlib.Path(args.data_dir, "aside")
+log = pathlib.Path(args.data_dir, "export.log")
+with log.open("w") as to:
+    server = start(to)
+for is_back in [True, False]:
+    before = log.read_text().count("begun again")
+    victim.rename(aside)
+    job = client.export("?_type=Observation")
+    while log.read_text().count("begun again") == before:
+        time.sleep(0.01)
+    if is_back:
+        aside.rename(victim)
+    while (answer := client.ask("GET", job))[0] == 202:
+        time.sleep(0.01)
+    if is_back:
+        assert answer[0] == 200 and len(client.lines(json.loads(answer[2]))) == args.rows, answer
+    else:
+        aside.rename(victim)
+        assert answer[0] == 500 and b"WL-FHIR-005" in answer[2], answer
+        assert log.read_text().count("begun again") == before + 1, "once"
+server.terminate()
+server.wait()
+print("a part is begun again once")
 print(f"{kills} kills, {within} of them between two parts; {len(ids)} rows, each once (seed {args.seed})")

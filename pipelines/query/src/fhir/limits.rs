@@ -49,3 +49,5 @@ pub(crate) const EXPORT_CHUNK_BYTES: usize = 256 * 1024;
 pub(crate) const EXPORT_SEALED_BYTES_MAX: usize = 64 << 20;
 
 const _: () = assert!(EXPORTS_PER_CALLER_MAX <= EXPORTS_MAX && EXPORT_CHUNK_BYTES < EXPORT_SEALED_BYTES_MAX);
+/// A part that failed while it was read is begun again after this.
+pub(crate) const EXPORT_AGAIN_AFTER: Duration = Duration::from_secs(1);

@@ -1,7 +1,7 @@
 //! The work of exports: one at a time, oldest first, part by part.
 
 use super::super::devices;
-use super::super::limits::{EXPORT_BYTES_MAX, EXPORT_PART_MAX};
+use super::super::limits::{EXPORT_AGAIN_AFTER, EXPORT_BYTES_MAX, EXPORT_PART_MAX};
 use super::super::naming::Naming;
 use super::super::select::{Session, Want};
 use super::super::{Asked, Site};
@@ -17,6 +17,7 @@ use std::io;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 use wardline_archive::place::Place;
 use wardline_archive::read::ArchiveReader;
 use wardline_archive::{ArchiveError, Day, Table};
@@ -148,7 +149,7 @@ async fn step(site: &Arc<Site>, job: Job) {
     let (id, mut after) = (job.id.clone(), job.clone());
     match job.parts.get(job.done).cloned() {
         None => after.state = State::Done,
-        Some(part) => match do_part(site, &job, &part).await {
+        Some(part) => match do_part_or_again(site, &job, &part).await {
             Ok(files) => {
                 after.files.extend(files);
                 after.done += 1;
@@ -172,6 +173,19 @@ async fn step(site: &Arc<Site>, job: Job) {
         }
         *known = after;
     });
+}
+
+/// Does a part; once more when it fails while it reads. A file that was merged into another is kept for readers that
+/// listed it, but not for as long as a part may take: a new listing names the other.
+async fn do_part_or_again(site: &Site, job: &Job, part: &Part) -> Result<Vec<Finished>, WorkError> {
+    match do_part(site, job, part).await {
+        Err(WorkError::Query(QueryError::Failed(why))) => {
+            tracing::warn!(export = job.id, why, "a part of an export is begun again");
+            sleep(EXPORT_AGAIN_AFTER).await;
+            do_part(site, job, part).await
+        }
+        done => done,
+    }
 }
 
 async fn do_part(site: &Site, job: &Job, part: &Part) -> Result<Vec<Finished>, WorkError> {
