@@ -4,9 +4,12 @@
 //! replaced while it reads is still there (see the grace of merged files), and streams are read after files are
 //! listed, so that what is committed meanwhile is no discrepancy.
 
+mod discrepancy;
 mod frames;
 mod hours;
 mod shredded;
+
+pub use discrepancy::Discrepancy;
 
 use self::{frames::Frames, hours::Told, shredded::Shredded};
 use crate::dedup::Intervals;
@@ -17,114 +20,11 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, TimestampMicrosecondType, UInt64Type};
 use arrow_array::{Array, RecordBatch};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use wardline_journal::KeyError;
 use wardline_store::catalog::{FileRow, StreamRow};
 
 /// Discrepancies that are listed; more are counted.
 pub const DISCREPANCIES_MAX: usize = 10_000;
-
-/// One thing that does not agree.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Discrepancy {
-    /// A committed file is not there.
-    Missing(String),
-    /// A file's bytes are not those that were committed.
-    Changed(String),
-    /// A file does not decrypt or decode; why.
-    Unreadable(String, String),
-    /// A file has other rows than the catalog says: path, found, committed.
-    Rows(String, u64, u64),
-    /// A file's times lie outside the catalog's range.
-    Times(String),
-    /// A file holds rows of another tenant than its own.
-    Tenant(String),
-    /// A row stands where the catalog has seen no frame: path, stream, position.
-    Unseen(String, String, u64),
-    /// A frame is in two files: path of the second, stream, position.
-    Twice(String, String, u64),
-    /// A file has rows of other offsets of the journal than the catalog says, or of none that was committed.
-    Offsets(String),
-    /// A stream's positions do not agree with its counts: stream, how.
-    Intervals(String, String),
-    /// Other frames of a stream are in files than were archived: stream, found, archived.
-    Frames(String, u64, u64),
-    /// Completeness is not what it is about; what and where.
-    Completeness(String),
-    /// A catalog row does not read.
-    Catalog(String),
-    /// A file of a tenant whose keys were destroyed does not decrypt, as it must not.
-    Shredded(String),
-    /// A file holds rows of an erasure whose files were all rewritten: path, rows.
-    Unerased(String, u64),
-    /// A file that no commit names. A running gateway may be writing it.
-    Stray(String),
-}
-
-impl Discrepancy {
-    /// Returns its stable code: the word that its line begins with.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Missing(_) => "missing",
-            Self::Changed(_) => "changed",
-            Self::Unreadable(..) => "unreadable",
-            Self::Rows(..) => "rows",
-            Self::Times(_) => "times",
-            Self::Tenant(_) => "tenant",
-            Self::Unseen(..) => "unseen",
-            Self::Twice(..) => "twice",
-            Self::Offsets(_) => "offsets",
-            Self::Intervals(..) => "intervals",
-            Self::Frames(..) => "frames",
-            Self::Completeness(_) => "completeness",
-            Self::Catalog(_) => "catalog",
-            Self::Shredded(_) => "shredded",
-            Self::Unerased(..) => "unerased",
-            Self::Stray(_) => "stray",
-        }
-    }
-
-    /// Says whether it means damage. A stray file does not: what no commit names is no part of the archive. Nor does
-    /// one that was made unreadable on purpose.
-    pub fn is_damage(&self) -> bool {
-        !matches!(self, Self::Stray(_) | Self::Shredded(_))
-    }
-}
-
-impl fmt::Display for Discrepancy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing(path) => write!(f, "missing: {path} is committed and not there"),
-            Self::Changed(path) => write!(f, "changed: {path} is not the file that was committed"),
-            Self::Unreadable(path, why) => write!(f, "unreadable: {path}: {why}"),
-            Self::Rows(path, found, committed) => {
-                write!(f, "rows: {path} has {found}, the catalog says {committed}")
-            }
-            Self::Times(path) => write!(f, "times: {path} has rows outside the catalog's range"),
-            Self::Tenant(path) => write!(f, "tenant: {path} has rows of another tenant"),
-            Self::Unseen(path, stream, seq) => {
-                write!(f, "unseen: {path} has a row of {stream} seq {seq}, which the catalog has not seen")
-            }
-            Self::Twice(path, stream, seq) => {
-                write!(f, "twice: {path} has {stream} seq {seq}, which another file has too")
-            }
-            Self::Offsets(path) => {
-                write!(f, "offsets: {path} has rows of other places of the journal than were committed")
-            }
-            Self::Intervals(stream, how) => write!(f, "intervals: of {stream} {how}"),
-            Self::Frames(stream, found, archived) => {
-                write!(f, "frames: {found} of {stream} are in files, {archived} were archived")
-            }
-            Self::Completeness(what) => write!(f, "completeness: {what}"),
-            Self::Catalog(what) => write!(f, "catalog: {what} does not read"),
-            Self::Shredded(path) => write!(f, "shredded: {path} is of a tenant whose keys were destroyed"),
-            Self::Unerased(path, rows) => write!(f, "unerased: {path} has {rows} rows that were erased"),
-            Self::Stray(path) => {
-                write!(f, "stray: {path} is in no commit (a running gateway may be writing it)")
-            }
-        }
-    }
-}
 
 /// What a walk found.
 #[derive(Debug, Clone, Default)]
@@ -273,7 +173,14 @@ impl Verifier {
         if let Some(error) = self.ended {
             return Err(error);
         }
-        self.compare().await?;
+        // What was replaced since the start, and removed after its grace, is not missing: its rows are in a file that was
+        // not listed.
+        let now: BTreeSet<_> = self.reader.files(None).await?.into_iter().map(|file| file.path).collect();
+        let is_moved =
+            |found: &Discrepancy| matches!(found, Discrepancy::Missing(path) if !now.contains(path));
+        let moved = self.found.discrepancies.iter().any(is_moved);
+        self.compare(!moved).await?;
+        self.found.discrepancies.retain(|found| !is_moved(found));
         let present = self.reader.place().list().await?;
         // What was committed or retired since the start is known too.
         self.known.extend(self.reader.files(None).await?.into_iter().map(|file| file.path));
@@ -284,14 +191,16 @@ impl Verifier {
         Ok(self.found)
     }
 
-    /// Compares what was found in files with what is known of each stream. One that goes on meanwhile is left alone.
-    async fn compare(&mut self) -> Result<(), ArchiveError> {
+    /// Compares what was found in files with what is known of each stream. One that goes on meanwhile is left alone; of
+    /// rows that were not in all listed files nothing is known.
+    async fn compare(&mut self, is_all: bool) -> Result<(), ArchiveError> {
         let whole = !self.found.discrepancies.iter().any(Discrepancy::is_damage) && self.found.unlisted == 0;
         for (name, row) in std::mem::take(&mut self.streams) {
             let now = self.reader.catalog.stream(&row.id).await?;
             let Some(seen) = self.seen.get(&name).filter(|_| now.as_ref() == Some(&row)) else { continue };
             let (told, found) = (&self.told, &mut self.found);
-            told.compare(&self.reader.catalog, (&name, &row, seen), &mut |what| found.say(what)).await?;
+            let mut say = |what| found.say(what);
+            told.compare(&self.reader.catalog, (&name, &row, seen), is_all, &mut say).await?;
             // Of a file that does not read nothing was found; what was erased is in no file, or half a frame of it.
             let reads = whole && !self.shredded.is_of(&row.id.tenant);
             let is_less = reads && row.erased == 0 && self.reader.erased().is_empty();

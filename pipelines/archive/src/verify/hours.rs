@@ -44,11 +44,12 @@ impl Told {
         }
     }
 
-    /// Compares a stream's hours with the stream, and with what was archived of them.
+    /// Compares a stream's hours with the stream, and with what was archived of them when all of that was read.
     pub(super) async fn compare(
         &self,
         catalog: &Catalog,
         (name, row, seen): (&StreamName, &StreamRow, &Intervals),
+        is_all: bool,
         say: &mut impl FnMut(Discrepancy),
     ) -> Result<(), ArchiveError> {
         let hours = catalog.hours(&row.id, i64::MIN, i64::MAX).await?;
@@ -62,7 +63,7 @@ impl Told {
         }
         for (report, hour) in reports.iter().zip(&hours) {
             // Otherwise it has changed since, and is archived again.
-            if hour.told.is_empty() || hour.told != report.digest() {
+            if !is_all || hour.told.is_empty() || hour.told != report.digest() {
                 continue;
             }
             let Counts { archived, quarantined, duplicates, late, .. } = report.counts;

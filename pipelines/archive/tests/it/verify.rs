@@ -1,11 +1,13 @@
 //! A clean archive verifies; each kind of damage is named.
 
 use crate::rig::{Rig, on_both, readings};
-use wardline_archive::Table;
+use std::time::Duration;
 use wardline_archive::verify::{Discrepancy, Verification, Verifier};
+use wardline_archive::{ArchiveOptions, Table};
 
 on_both! {
     a_whole_archive_is_clean_and_its_hole_is_known,
+    a_file_that_is_merged_away_during_the_walk_is_not_missing,
     each_damage_is_named,
 }
 
@@ -33,6 +35,37 @@ async fn a_whole_archive_is_clean_and_its_hole_is_known(rig: Rig) {
     assert!(found.is_clean(), "{:?}", found.discrepancies);
     assert_eq!((found.discrepancies.len(), found.holes), (0, 1));
     assert!(found.rows >= 4 && found.streams >= 1 && found.files >= 4, "{found:?}");
+}
+
+/// A walk that lasts longer than the grace: its files are merged away before it comes to them.
+async fn a_file_that_is_merged_away_during_the_walk_is_not_missing(rig: Rig) {
+    archive(&rig).await;
+    let mut verifier = Verifier::start(rig.reader()).await.unwrap();
+    let listed = rig.reader().files(None).await.unwrap();
+    let eager = ArchiveOptions {
+        compact_interval: Some(Duration::ZERO),
+        compact_files_min: 2,
+        retired_grace: Duration::ZERO,
+        ..rig.options()
+    };
+    let running = rig.run(eager);
+    for _ in 0..10 {
+        running.handle.flush_to(rig.end()).await.unwrap();
+    }
+    running.stop().await.unwrap();
+    let gone: Vec<_> = listed.iter().filter(|file| rig.stored(&file.path).is_none()).collect();
+    let of = |table: Table| gone.iter().filter(|file| file.table == table.name()).count();
+    assert!(of(Table::Numerics) > 0, "{gone:?}");
+    let missing = numerics(&rig, 0).await;
+    while verifier.step() {}
+    let found = verifier.finish().await.unwrap();
+    assert_eq!(found.discrepancies, [], "{} of {} files were merged away", gone.len(), listed.len());
+    assert_eq!(found.files as usize, listed.len());
+    // One that is gone and committed is missing all the same.
+    let mut verifier = Verifier::start(rig.reader()).await.unwrap();
+    rig.tamper(&missing, None).await;
+    while verifier.step() {}
+    assert_eq!(verifier.finish().await.unwrap().discrepancies, [Discrepancy::Missing(missing)]);
 }
 
 async fn each_damage_is_named(rig: Rig) {
