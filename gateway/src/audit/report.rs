@@ -13,6 +13,9 @@ pub struct Report {
     pub nodes: Vec<NodeReport>,
     /// Events from before there were chains.
     pub unchained: u64,
+    /// Events in files that are as they were committed, and sealed under keys that were destroyed: they keep their places
+    /// in the chains, and nobody can read them.
+    pub sealed: u64,
     /// Files that were read.
     pub archived_files: usize,
     /// Events that were read from the journal, not being archived yet.
@@ -177,6 +180,7 @@ impl Report {
             "ok": self.is_whole(),
             "nodes": self.nodes,
             "unchained": self.unchained,
+            "sealed": self.sealed,
             "archived_files": self.archived_files,
             "journal_events": self.journal_events,
             "journal": self.tail.to_string(),
@@ -212,6 +216,9 @@ impl fmt::Display for Report {
         )?;
         if self.unchained > 0 {
             writeln!(f, "{} events from before there were chains are not covered", self.unchained)?;
+        }
+        if self.sealed > 0 {
+            writeln!(f, "{} events are sealed under a destroyed key: their places are held", self.sealed)?;
         }
         for finding in &self.findings {
             writeln!(f, "WL-AUD-003 {finding}")?;

@@ -12,6 +12,7 @@ use tokio::task::spawn_blocking;
 use wardline_archive::ArchiveError;
 use wardline_archive::Table;
 use wardline_archive::read::{ArchiveReader, AuditRow, audit_rows};
+use wardline_archive::verify::Shredded;
 use wardline_journal::{Class, DiskStorage, Keyring, Offset, OpenError, scan};
 use wardline_proto::v1::JournalRecord;
 use wardline_proto::v1::journal_record::Kind;
@@ -39,6 +40,8 @@ pub enum Tail {
 pub struct Trail {
     reader: ArchiveReader,
     position: u64,
+    /// Which files are under keys that were destroyed.
+    shredded: Shredded,
     /// How far the catalog says that each chain is archived.
     pub heads: Vec<AuditHead>,
     /// Files of the table `audit`, in the order of the journal.
@@ -55,6 +58,7 @@ impl Trail {
         let data = DataDir::new(data_dir);
         let reader = ArchiveReader::open(data_dir).await?;
         let keyring = Arc::new(Keyring::open(&data.keyring()).map_err(ArchiveError::from)?);
+        let shredded = Shredded::of(&reader).await?;
         let mut listings = 0;
         loop {
             listings += 1;
@@ -69,7 +73,8 @@ impl Trail {
             files.retain(|file| file.offset_first < position);
             // The journals are on the machines of the nodes; what is in them alone is not part of this trail.
             if elsewhere.is_some() {
-                return Ok(Self { reader, position, heads, files, newest: Vec::new(), tail: Tail::None });
+                let (newest, tail) = (Vec::new(), Tail::None);
+                return Ok(Self { reader, position, shredded, heads, files, newest, tail });
             }
             let (storage, keys) = (DiskStorage::new(data.journal()), keyring.clone());
             let read = spawn_blocking(move || read_tail(&storage, &keys, position)).await;
@@ -80,7 +85,7 @@ impl Trail {
                     (Vec::new(), Tail::Unreadable("the journal is trimmed faster than it is read".into()))
                 }
             };
-            return Ok(Self { reader, position, heads, files, newest, tail });
+            return Ok(Self { reader, position, shredded, heads, files, newest, tail });
         }
     }
 
@@ -89,12 +94,16 @@ impl Trail {
         Ok(self.reader.files(Some(Table::Audit)).await?.iter().all(|file| file.path != path))
     }
 
-    /// Reads the events of one archived file. Blocks.
-    pub fn events_of(&self, file: &FileRow) -> Result<Vec<AuditRow>, ArchiveError> {
-        let mut rows = audit_rows(&self.reader, file)?;
+    /// Reads the events of one archived file; none when it is the committed one, and sealed under a key that was
+    /// destroyed. Blocks.
+    pub fn events_of(&self, file: &FileRow) -> Result<Option<Vec<AuditRow>>, ArchiveError> {
+        let mut rows = match audit_rows(&self.reader, file) {
+            Err(ArchiveError::Parquet(_)) if self.shredded.has(file) => return Ok(None),
+            rows => rows?,
+        };
         // A file that was merged since the listing may hold events that were read from the journal.
         rows.retain(|row| row.journal_offset < self.position);
-        Ok(rows)
+        Ok(Some(rows))
     }
 }
 

@@ -22,7 +22,8 @@ pub fn verify(trail: &Trail, mut progress: impl FnMut(u64)) -> Result<Report, Ar
     for files in groups(&trail.files) {
         for file in files {
             match trail.events_of(file) {
-                Ok(rows) => group.extend(rows),
+                Ok(Some(rows)) => group.extend(rows),
+                Ok(None) => checker.sealed += file.rows,
                 Err(ArchiveError::FileChanged(path)) => checker.find("", What::FileChanged { path }),
                 Err(ArchiveError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => {
                     checker.find("", What::FileGone { path: file.path.clone() });
@@ -97,6 +98,8 @@ struct Checker {
     findings_total: u64,
     taken: u64,
     unchained: u64,
+    /// Events in files that are as they were committed, and sealed under keys that were destroyed.
+    sealed: u64,
 }
 
 impl Checker {
@@ -110,6 +113,7 @@ impl Checker {
             findings_total: 0,
             taken: 0,
             unchained: 0,
+            sealed: 0,
         }
     }
 
@@ -190,8 +194,8 @@ impl Checker {
         };
         for file in &trail.files {
             match trail.events_of(file) {
-                Ok(rows) => claim(&rows),
-                Err(ArchiveError::FileChanged(_) | ArchiveError::Io(_)) => {}
+                Ok(Some(rows)) => claim(&rows),
+                Ok(None) | Err(ArchiveError::FileChanged(_) | ArchiveError::Io(_)) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -203,19 +207,23 @@ impl Checker {
     }
 
     fn finish(mut self, trail: &Trail) -> Report {
-        let mut nodes = Vec::new();
+        let (mut nodes, mut holes) = (Vec::new(), Vec::new());
         for (node, mut chain) in std::mem::take(&mut self.chains) {
             let last = chain.report.last_n;
             if let Some(head) = chain.archived.filter(|head| head.n > last) {
                 chain.holes.insert(last + 1, head.n);
             }
-            for (first, last) in chain.holes {
-                self.find(&node, What::Missing { first, last });
-            }
+            holes.extend(chain.holes.into_iter().map(|(first, last)| (node.clone(), first, last)));
             nodes.push(NodeReport { node, ..chain.report });
+        }
+        // Numbers that nobody reads any more are those of events under destroyed keys, if there are no more of them.
+        let absent: u64 = holes.iter().map(|(_, first, last)| last - first + 1).sum();
+        if absent > self.sealed {
+            holes.into_iter().for_each(|(node, first, last)| self.find(&node, What::Missing { first, last }));
         }
         Report {
             nodes,
+            sealed: self.sealed,
             unchained: self.unchained,
             archived_files: trail.files.len(),
             journal_events: trail.newest.len(),

@@ -128,7 +128,8 @@ async fn event_of(data_dir: &Path, digest: &str) -> anyhow::Result<Option<AuditE
         for file in trail.files.iter().rev() {
             let is_it =
                 |event: &AuditEvent| event.action == "erasure_certified" && event.target.ends_with(&digest);
-            if let Some(row) = trail.events_of(file)?.into_iter().find(|row| is_it(&row.event)) {
+            let rows = trail.events_of(file)?.unwrap_or_default();
+            if let Some(row) = rows.into_iter().find(|row| is_it(&row.event)) {
                 return Ok(Some(row.event));
             }
         }

@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use wardline_archive::read::{AuditRow, audit_read};
 use wardline_proto::v1::AuditEvent;
+use wardline_store::catalog::FileRow;
 
 /// Listings that are verified when files of the one before were merged and removed meanwhile.
 const LISTINGS_MAX: u32 = 3;
@@ -156,11 +157,14 @@ impl ListCommand {
         let trail = trail.with_context(|| format!("{place} holds no audit trail that opens"))?;
         audit_read(&self.data_dir, "audit_listed", &self.filters()).await?;
         let json = self.json;
-        let rows = tokio::task::spawn_blocking(move || self.newest(&trail)).await??;
+        let (rows, sealed) = tokio::task::spawn_blocking(move || self.newest(&trail)).await??;
+        for file in &sealed {
+            println!("{}", if json { sealed_json(file).to_string() } else { sealed_line(file) });
+        }
         for row in &rows {
             if json { println!("{}", event_json(row)) } else { println!("{}", event_line(&row.event)) }
         }
-        if rows.is_empty() && !json {
+        if rows.is_empty() && sealed.is_empty() && !json {
             println!("no such event");
         }
         Ok(ExitCode::SUCCESS)
@@ -174,8 +178,10 @@ impl ListCommand {
         given.chain([format!("limit {}", self.limit)]).collect::<Vec<_>>().join(" ")
     }
 
-    /// Returns the newest matching events, newest last. Reads files from the newest back, as many as it takes.
-    fn newest(&self, trail: &Trail) -> anyhow::Result<Vec<AuditRow>> {
+    /// Returns the newest matching events, newest last, and files among them that nobody reads any more. Reads files from
+    /// the newest back, as many as it takes.
+    fn newest(&self, trail: &Trail) -> anyhow::Result<(Vec<AuditRow>, Vec<FileRow>)> {
+        let mut sealed = Vec::new();
         let mut rows: Vec<AuditRow> =
             trail.newest.iter().filter(|row| self.matches(&row.event)).cloned().collect();
         let mut files: Vec<_> = trail.files.iter().collect();
@@ -192,11 +198,15 @@ impl ListCommand {
             if self.since.is_some_and(|since| file.time_max_us < since) {
                 continue;
             }
-            rows.extend(trail.events_of(file)?.into_iter().filter(|row| self.matches(&row.event)));
+            match trail.events_of(file)? {
+                Some(events) => rows.extend(events.into_iter().filter(|row| self.matches(&row.event))),
+                None => sealed.push(file.clone()),
+            }
         }
         rows.sort_by_key(|row| row.journal_offset);
         rows.drain(..rows.len().saturating_sub(self.limit));
-        Ok(rows)
+        sealed.reverse();
+        Ok((rows, sealed))
     }
 
     fn matches(&self, event: &AuditEvent) -> bool {
@@ -217,6 +227,21 @@ fn event_line(event: &AuditEvent) -> String {
         text(&event.actor),
         text(&event.target),
     )
+}
+
+/// Says what is known of events under a destroyed key: how many, whose, and when.
+fn sealed_line(file: &FileRow) -> String {
+    let (first, last) = (time_text(file.time_min_us), time_text(file.time_max_us));
+    format!("{first} {} events of {}, until {last}: sealed under a destroyed key", file.rows, file.tenant)
+}
+
+fn sealed_json(file: &FileRow) -> serde_json::Value {
+    json!({
+        "sealed_under_destroyed_key": file.rows,
+        "tenant": file.tenant,
+        "at": time_text(file.time_min_us),
+        "until": time_text(file.time_max_us),
+    })
 }
 
 fn event_json(row: &AuditRow) -> serde_json::Value {

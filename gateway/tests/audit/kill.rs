@@ -63,7 +63,7 @@ async fn events(gateway: &Gateway) -> Vec<AuditEvent> {
     let trail = Trail::open(gateway.dir.path()).await.unwrap();
     let mut rows = trail.newest.clone();
     for file in &trail.files {
-        rows.extend(trail.events_of(file).unwrap());
+        rows.extend(trail.events_of(file).unwrap().unwrap());
     }
     rows.into_iter().map(|row| row.event).collect()
 }

@@ -10,8 +10,9 @@ mod hours;
 mod shredded;
 
 pub use discrepancy::Discrepancy;
+pub use shredded::Shredded;
 
-use self::{frames::Frames, hours::Told, shredded::Shredded};
+use self::{frames::Frames, hours::Told};
 use crate::dedup::Intervals;
 use crate::error::ArchiveError;
 use crate::read::ArchiveReader;
@@ -114,7 +115,7 @@ impl Verifier {
                 seen.insert(name, intervals);
             }
         }
-        let shredded = Shredded::of(&reader.catalog).await?;
+        let shredded = Shredded::of(&reader).await?;
         let known = files.iter().map(|file| file.path.clone()).chain(retired).collect();
         // Read last: what was committed meanwhile is behind no file that was listed.
         let next_offset = match reader.catalog.is_cluster().await? {

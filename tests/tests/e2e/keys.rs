@@ -134,6 +134,17 @@ fn shred(stand: &Stand, outputs: &mut Vec<String>) -> anyhow::Result<()> {
     outputs.push(told);
     let verified = run(&mut stand.on_data(&["archive", "verify"])?)?;
     ensure!(verified.contains("shredded: ") && verified.trim_end().ends_with("clean"), "{verified}");
+    // The trail goes on: what was sealed under the keys keeps its places, and what is the installation's is read.
+    let listed = run(&mut stand.on_data(&["audit", "list"])?)?;
+    let sealed = format!(" events of {TENANT}, until ");
+    ensure!(listed.contains(&sealed) && listed.contains("sealed under a destroyed key"), "{listed}");
+    ensure!(listed.contains("serve_started"), "{listed}");
+    let proven = run(&mut stand.on_data(&["audit", "verify"])?)?;
+    ensure!(
+        proven.contains("sealed under a destroyed key") && proven.contains("the audit trail is whole"),
+        "{proven}"
+    );
+    outputs.extend([listed, proven]);
     Ok(())
 }
 

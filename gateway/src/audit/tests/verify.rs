@@ -4,7 +4,7 @@ use super::events;
 use crate::audit::chain::{Head, hash_of};
 use crate::audit::trail::{Tail, Trail};
 use crate::audit::verify::verify;
-use crate::audit::{NodeId, Report};
+use crate::audit::{NodeId, Report, What};
 use bytes::Bytes;
 use prost::Message;
 use sqlx::Connection;
@@ -14,10 +14,11 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use wardline_archive::{ArchiveMetrics, ArchiveOptions, ArchiveService};
 use wardline_journal::{Class, DiskStorage, Journal, JournalOptions, Keyring, Offset, Record};
-use wardline_proto::PartitionId;
 use wardline_proto::v1::journal_record::Kind;
 use wardline_proto::v1::{AuditEvent, JournalRecord};
+use wardline_proto::{PartitionId, TenantId};
 use wardline_store::Store;
+use wardline_store::registry::Change;
 
 const NODE: &str = "00112233445566778899aabbccddeeff";
 const EVENTS: u64 = 12;
@@ -167,6 +168,36 @@ async fn what_was_done_to_an_event_is_found_by_name() {
         for archived in [0, 7, written.len()] {
             assert_eq!(findings(&written, archived).await, expected, "{name}, {archived} archived");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_under_a_destroyed_key_hold_their_places_and_no_others() {
+    let lost = |n: u64| chain().into_iter().filter(|event| event.n != n).collect::<Vec<_>>();
+    for (written, expected) in
+        [(chain(), vec![]), (lost(5), vec!["1 missing", "4..5 missing", "7 missing", "10 missing"])]
+    {
+        let data = Data::new().await;
+        data.append(&written).await;
+        data.archive(written.len() as u64).await;
+        let (change, tenant) =
+            (Change::new("os:test@here", 1_792_300_000_000_100), TenantId::new("t1").unwrap());
+        assert!(data.store.begin_shred(&change, &tenant).await.unwrap());
+        let keys = data.keyring.shred(&tenant).unwrap();
+        let keys: Vec<_> = keys.iter().map(|key| key.as_str().to_owned()).collect();
+        data.store.finish_shred(&change, &tenant, &keys).await.unwrap();
+        let report = data.verify().await;
+        let found =
+            report.findings.iter().map(|finding| finding.to_string().replace(&format!("node {NODE}: "), ""));
+        assert_eq!(found.collect::<Vec<_>>(), expected);
+        assert_eq!((report.sealed, report.nodes[0].events), (4, written.len() as u64 - 4));
+        // Bytes that are not those that were committed are found without a key.
+        let trail = Trail::open(data.dir.path()).await.unwrap();
+        let file = trail.files.iter().find(|file| file.tenant == "t1").unwrap();
+        std::fs::write(data.dir.path().join("archive").join(&file.path), b"other").unwrap();
+        let report = data.verify().await;
+        let changed = What::FileChanged { path: file.path.clone() };
+        assert!(report.findings.iter().any(|finding| finding.what == changed), "{report}");
     }
 }
 
