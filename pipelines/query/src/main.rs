@@ -7,6 +7,7 @@ mod error;
 mod fhir;
 mod footers;
 mod functions;
+mod growth;
 mod lookups;
 mod mask;
 mod note;
@@ -49,18 +50,27 @@ enum Command {
     Serve(serve::ServeArgs),
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_env("WARDLINE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let done = match (cli.command, cli.ask) {
-        (Some(Command::Serve(args)), _) => serve::run(args).await.map(|()| ExitCode::SUCCESS),
-        (None, Some(args)) => ask::run(args).await,
-        (None, None) => Err(anyhow::anyhow!("a statement, or serve; --help tells more")),
-    };
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().thread_stack_size(growth::STACK_BYTES).build();
+    // On a thread of its own too: the main thread's stack is what the system gives.
+    let done = runtime.map_err(Into::into).and_then(|runtime| {
+        let running = runtime.spawn(run(cli));
+        runtime.block_on(running).map_err(anyhow::Error::from)?
+    });
     done.unwrap_or_else(|error| {
         eprintln!("wardline-query: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match (cli.command, cli.ask) {
+        (Some(Command::Serve(args)), _) => serve::run(args).await.map(|()| ExitCode::SUCCESS),
+        (None, Some(args)) => ask::run(args).await,
+        (None, None) => Err(anyhow::anyhow!("a statement, or serve; --help tells more")),
+    }
 }

@@ -1,6 +1,7 @@
 //! A session over one listing of the catalog, and the rows behind it.
 
 use crate::footers::{Footers, FootersUnder};
+use crate::growth;
 use crate::lookups::Lookups;
 use crate::mask::Mask;
 use crate::note::{self, Asking};
@@ -157,6 +158,9 @@ pub(crate) async fn open(data_dir: &Path, scope: &Scope) -> anyhow::Result<Opene
         for (table, provider) in tables.into_iter().filter(|(table, _)| scope.grants(table.name())) {
             session.register_table(table.name(), provider)?;
         }
+    }
+    if scope.memory_bytes_max.is_some() {
+        growth::withhold(&session);
     }
     let known = Arc::new(Known { reader, tail, tenant: scope.tenant.clone(), wards, asking });
     Ok(Opened { session, lookups, known })

@@ -226,6 +226,10 @@ fn each_role_reads_what_it_is_granted_and_a_reading_is_seen_within_two_seconds()
     raw.args(["--fhir-port", &ward.fhir.to_string()]);
     println!("{}", run(&mut raw).map_err(|error| error.context(server.tail()))?);
 
+    let mut memory = python::script("tests/python/memory.py", None)?;
+    memory.arg("--certs").arg(&certs).args(["--port", &port.to_string(), "--pid", &server.id().to_string()]);
+    println!("{}", run(&mut memory).map_err(|error| error.context(server.tail()))?);
+
     let acks = ward.stand.path("acks");
     let publisher = std::thread::scope(|threads| {
         let publishing = threads.spawn(|| block_on(publish_one_by_one(&ward, &acks)));

@@ -3,6 +3,7 @@
 use super::grants::Grant;
 use super::limits::{MEMORY_BYTES_MAX, STATEMENT_BYTES_MAX};
 use crate::error::QueryError;
+use crate::growth;
 use crate::mask::Mask;
 use crate::snapshot::{self, Opened, Reach, Scope, Shared};
 use datafusion::common::SchemaError;
@@ -36,6 +37,7 @@ pub(crate) async fn prepare(
             "the statement is longer than {STATEMENT_BYTES_MAX} bytes"
         )));
     }
+    growth::check_steps(sql)?;
     let scope = Scope {
         tenant: Some(caller.tenant.clone()),
         sites: (grant == Grant::Identified).then(|| (*caller.sites).clone()),
@@ -61,6 +63,7 @@ pub(crate) async fn prepare(
     }
     let plan = state.statement_to_plan(statement).await.map_err(|error| of_plan(grant, &error))?;
     snapshot::read_only().verify_plan(&plan).map_err(|_more| QueryError::NotRead)?;
+    growth::check(&plan)?;
     let tables: BTreeSet<String> = tables.iter().map(|table| table.table().to_owned()).collect();
     Ok(Prepared { opened, rows: DataFrame::new(state, plan), tables: tables.into_iter().collect() })
 }

@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""Statements of few words that would take any amount of memory: each refused, and the server's memory as it was.
+
+The server is measured: the peak of its resident memory, begun anew before each statement.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from flight_sql import ask, connect, flight  # noqa: E402
+
+MIB = 1 << 20
+LONG = "a" * 60_000
+WITHHELD = [
+    "repeat('x', 2000000000)",
+    "length(repeat(device, 500000000))",
+    "lpad('x', 2000000000)",
+    "rpad(device, 500000000, 'x')",
+    "range(0, 1000000000)",
+    "generate_series(0, 1000000000)",
+    "array_repeat(value, 1000000000)",
+    "list_repeat([1, 2], 1000000000)",
+    "array_resize([1], 1000000000, 2)",
+    "list_resize([value], 1000000000, 2)",
+    f"replace('{LONG[:30000]}', 'a', '{LONG[:30000]}')",
+    f"array_to_string(string_to_array('{LONG[:30000]}', NULL), '{LONG[:30000]}')",
+    f"array_join(string_to_array('{LONG[:30000]}', NULL), '{LONG[:30000]}')",
+    "array_replace_all([[1], [2]], [1], [1, 2])",
+    f"array_transform(string_to_array('{LONG}', NULL), x -> '{LONG[:1000]}')",
+]
+
+
+def nested(what: str, times: int) -> str:
+    sql = "SELECT device AS x FROM vitals"
+    for _ in range(times):
+        sql = f"SELECT {what} AS x FROM ({sql})"
+    return f"SELECT length(x) FROM ({sql})"
+
+
+OTHERS = [
+    f"SELECT concat({', '.join(['device'] * 17)}) FROM vitals",
+    f"SELECT {' || '.join(['device'] * 10)} FROM vitals",
+    nested("x || x", 9),
+    nested("x || x", 30),
+    nested("upper(x)", 200),
+    f"SELECT {' + '.join(['value'] * 10000)} FROM vitals",
+    f"SELECT value FROM vitals WHERE {' OR '.join(['value > 1'] * 4000)}",
+    " UNION ALL ".join(["SELECT 1"] * 2000),
+    f"SELECT value{'::double' * 5000} FROM vitals",
+]
+ANSWERED = [
+    ("SELECT device || ' ' || mdc_ref_id AS x FROM vitals", 480),
+    ("SELECT unnest(make_array(value, value)) AS x FROM vitals", 960),
+    ("SELECT value, lag(value) OVER (PARTITION BY device ORDER BY event_time) AS x FROM vitals", 480),
+    ("SELECT a.value FROM vitals a JOIN latest b ON a.device = b.device AND a.mdc_code = b.mdc_code", 480),
+    ("SELECT array_agg(value) AS x FROM vitals GROUP BY device, mdc_code", 4),
+    ("SELECT value FROM generate_series(1, 100000)", 100000),
+    ("SELECT count(*) FROM ecg", 1),
+    (nested("upper(x)", 30), 480),
+    (nested("x || x", 7), 480),
+    (f"SELECT {' + '.join(['value'] * 900)} FROM vitals", 480),
+    (f"SELECT value FROM vitals WHERE {' OR '.join(['value > -1'] * 600)}", 480),
+    (" UNION ALL ".join(["SELECT 1"] * 300), 300),
+    (f"SELECT value FROM vitals WHERE device NOT IN ({', '.join(repr(str(n)) for n in range(5000))})", 480),
+]
+
+
+def measured(options, name: str) -> int:
+    lines = Path(f"/proc/{options.pid}/status").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith(name))
+    return int(line.split()[1]) * 1024
+
+
+def peak(options, connection, sql: str) -> tuple[str, int]:
+    """What a statement is told, and by how much the server's memory rose at most."""
+    Path(f"/proc/{options.pid}/clear_refs").write_text("5")
+    before = measured(options, "VmRSS")
+    try:
+        told = f"{ask(connection, sql).num_rows} rows"
+    except flight.Error as error:
+        told = str(error)
+    return told, measured(options, "VmHWM") - before
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--certs", type=Path, required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--pid", type=int, required=True)
+    options = parser.parse_args()
+    with connect(options, "analyst") as connection:
+        for sql, rows in ANSWERED:
+            answer = ask(connection, sql)
+            assert answer.num_rows == rows, (sql, answer.num_rows)
+        for call in WITHHELD:
+            told, rose = peak(options, connection, f"SELECT {call} FROM vitals")
+            words = "" if "x -> " in call else "is not here: what it makes takes memory"
+            assert "WL-QRY-001" in told and words in told, (call[:80], told[:300])
+            assert rose < 100 * MIB, (call[:80], rose)
+            print(f"refused, {rose / MIB:.0f} MiB: {call[:60]}")
+        for sql in OTHERS:
+            told, rose = peak(options, connection, sql)
+            print(f"refused, {rose / MIB:.0f} MiB: {sql[:60]}")
+            assert "WL-QRY-001" in told, (sql[:200], told[:300])
+            assert rose < 100 * MIB, (sql[:200], rose / MIB)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
