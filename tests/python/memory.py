@@ -58,10 +58,10 @@ ANSWERED = [
     ("SELECT array_agg(value) AS x FROM vitals GROUP BY device, mdc_code", 4),
     ("SELECT value FROM generate_series(1, 100000)", 100000),
     ("SELECT count(*) FROM ecg", 1),
-    (nested("upper(x)", 30), 480),
+    (nested("upper(x)", 15), 480),
     (nested("x || x", 7), 480),
     (f"SELECT {' + '.join(['value'] * 900)} FROM vitals", 480),
-    (f"SELECT value FROM vitals WHERE {' OR '.join(['value > -1'] * 600)}", 480),
+    (f"SELECT value FROM vitals WHERE {' OR '.join(['value > -1'] * 400)}", 480),
     (" UNION ALL ".join(["SELECT 1"] * 300), 300),
     (f"SELECT value FROM vitals WHERE device NOT IN ({', '.join(repr(str(n)) for n in range(5000))})", 480),
 ]

@@ -1,6 +1,6 @@
 //! Keys are renewed without a word to the data, and destroyed with it.
 
-use crate::rig::{Rig, files_below, key, readings};
+use crate::rig::{NOW_US, Rig, files_below, key, readings};
 use std::time::Duration;
 use wardline_archive::verify::{Discrepancy, Verifier};
 use wardline_archive::{ArchiveError, ArchiveOptions, Table};
@@ -54,7 +54,7 @@ async fn a_shredded_tenant_is_unreadable_and_the_archive_goes_on() {
         rig.archive().await;
     }
     let tenant = key().tenant;
-    rig.store.begin_shred(&Change::new("os:test@here", 1), &tenant).await.unwrap();
+    rig.store.begin_shred(&Change::new("os:test@here", NOW_US), &tenant).await.unwrap();
     assert_eq!(another(&rig).shred(&tenant).unwrap().len(), 3);
     let reader = rig.reader();
     for file in reader.files(Some(Table::Numerics)).await.unwrap() {

@@ -17,6 +17,7 @@ pub(crate) mod service;
 pub(crate) mod slots;
 mod statement;
 
+use crate::growth::STACK_BYTES;
 use crate::snapshot::Shared;
 use crate::{fhir, pseudonyms};
 use anyhow::Context;
@@ -90,7 +91,11 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let (config, refused) = (tls.clone(), access.certificate_refused("query"));
     let metrics = TlsListenerMetrics::default();
     let port = TlsListener::new(tcp, Arc::new(move || config.grpc()), TlsBounds::default(), metrics, refused);
-    let engine = runtime::Builder::new_multi_thread().thread_name("statements").enable_all().build()?;
+    let engine = runtime::Builder::new_multi_thread()
+        .thread_name("statements")
+        .thread_stack_size(STACK_BYTES)
+        .enable_all()
+        .build()?;
     let parts = Parts {
         data_dir: args.data_dir,
         access: access.clone(),
