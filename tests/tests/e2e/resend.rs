@@ -177,9 +177,8 @@ fn a_gateway_of_a_backup_gets_back_once_what_agents_keep() -> anyhow::Result<()>
     ensure!(code == 1 && told.contains("asked for by request"), "{told}");
     eventually("some of it came", WAIT, || {
         let came = times(&stand, "numerics", "mon-1")?.len() as u64 - BEFORE - AFTER;
-        Ok((came > 0).then(|| {
-            println!("{:?}: the agent is killed when {came} of {LOST} are back", began.elapsed())
-        }))
+        Ok((came > 0)
+            .then(|| println!("{:?}: the agent is killed when {came} of {LOST} are back", began.elapsed())))
     })?;
     agent_1.kill()?;
     let came = times(&stand, "numerics", "mon-1")?.len() as u64 - BEFORE - AFTER;
