@@ -24,6 +24,8 @@ pub struct HourReport {
     pub counts: Counts,
     /// Positions that never came.
     pub missing: Vec<RangeInclusive<u64>>,
+    /// The least position that took its place in the hour; none when that is not known.
+    pub(crate) first: Option<u64>,
 }
 
 impl HourReport {
@@ -51,7 +53,7 @@ pub(crate) fn report(seen: &Intervals, hours: &[HourRow]) -> Result<Vec<HourRepo
         .iter()
         .map(|hour| Intervals::decode(&hour.seen).ok_or(ArchiveError::StreamState))
         .collect::<Result<_, _>>()?;
-    let mut reports: Vec<HourReport> = hours.iter().map(empty).collect();
+    let mut reports: Vec<HourReport> = hours.iter().zip(&sets).map(|(hour, set)| empty(hour, set)).collect();
     for hole in seen.missing() {
         let after = hole.end() + 1;
         let at = sets.iter().position(|set| set.contains(after));
@@ -65,13 +67,15 @@ pub(crate) fn report(seen: &Intervals, hours: &[HourRow]) -> Result<Vec<HourRepo
     Ok(reports)
 }
 
-/// Keeps what a range of time is about: the hours that begin in it, and of the first hour behind it the first hole, which
-/// may have begun in it. That hour's counts are none of the range.
+/// Keeps what a range of time is about: the hours that begin in it, and of the first hour behind it the hole before its
+/// first frame, which may have begun in the range. That hour's counts are none of the range.
 pub(crate) fn about(reports: Vec<HourReport>, (from_us, to_us): (i64, i64)) -> About {
     let of_stream = reports.into_iter().filter(|hour| hour.hour_us >= from_us);
     let (within, behind): (Vec<_>, Vec<_>) = of_stream.partition(|hour| hour.hour_us <= to_us);
     let behind = behind.into_iter().min_by_key(|hour| hour.hour_us).map(|mut hour| {
+        let first = hour.first;
         hour.missing.truncate(1);
+        hour.missing.retain(|hole| first.is_none_or(|first| *hole.end() < first));
         hour
     });
     About { within, behind }
@@ -101,7 +105,7 @@ pub(crate) fn have_no_room(hours: &[HourRow]) -> Result<bool, ArchiveError> {
     hours.iter().try_fold(false, |found, hour| Ok(found || hour.placed > set(hour)?.len()))
 }
 
-fn empty(hour: &HourRow) -> HourReport {
+fn empty(hour: &HourRow, set: &Intervals) -> HourReport {
     let counts = Counts {
         archived: hour.archived,
         quarantined: hour.quarantined,
@@ -115,6 +119,8 @@ fn empty(hour: &HourRow) -> HourReport {
         expected: hour.placed,
         counts,
         missing: Vec::new(),
+        // What found no room in the set may have come before all that did.
+        first: set.first().filter(|_| hour.placed <= set.len()),
     }
 }
 

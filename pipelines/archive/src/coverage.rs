@@ -213,6 +213,7 @@ fn by_hour(reports: Vec<HourReport>) -> Vec<HourReport> {
             Some(last) => {
                 last.missing.extend(report.missing);
                 last.missing.sort_by_key(|hole| *hole.start());
+                last.first = last.first.zip(report.first).map(|(one, other)| one.min(other));
             }
             None => hours.push(report),
         }

@@ -49,6 +49,11 @@ impl Intervals {
         self.ranges.iter().map(|(first, last)| *first..=*last)
     }
 
+    /// Returns the least position.
+    pub fn first(&self) -> Option<u64> {
+        self.ranges.first().map(|(first, _)| *first)
+    }
+
     /// Returns the greatest position.
     pub fn last(&self) -> Option<u64> {
         self.ranges.last().map(|(_, last)| *last)
