@@ -223,7 +223,8 @@ fn a_rolling_restart_refuses_nothing_and_tells_every_alarm_once() -> anyhow::Res
     );
     told_within("before", (&raised, &heard), (0, begun_us));
     let during = told_within("during", (&raised, &heard), (begun_us, over_us));
-    ensure!(during > 20, "too few alarms to mean anything: {during}");
+    // A quiet machine restarts them all in some seconds: an alarm of each agent at least.
+    ensure!(during >= 2 * BEDS, "too few alarms to mean anything: {during}");
     ensure!(frames == acked && doubled == 0 && quarantined == 0, "{quarantined} quarantined");
     let twice = twice.lock().unwrap_or_else(PoisonError::into_inner).clone();
     ensure!(twice.is_empty(), "told twice: {twice:?}");
