@@ -7,7 +7,7 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use support::{Device, Gateway, Pki, numeric, options, start, until};
+use support::{Pki, connected, numeric, options, start, until};
 use tempfile::tempdir;
 use tokio::net::TcpListener;
 use wardline_proto::v1::Lane;
@@ -23,11 +23,7 @@ fn ran() -> Duration {
 
 #[tokio::test]
 async fn a_connected_agent_goes_on_sending_and_does_not_spin() {
-    let (pki, dir) = (Pki::new(), tempdir().unwrap());
-    let gateway = Gateway::start(&pki).await;
-    let agent = start(options(&pki.device("m-1"), dir.path(), gateway.addr.port())).await;
-    let mut device = Device::new(7);
-    device.connect(agent.link_addr()).await;
+    let (_kept, gateway, agent, mut device) = connected().await;
     device.send(numeric(1.0)).await;
     until("the first frame", || gateway.acked(Lane::Numerics) == [1]).await;
     drop(agent);

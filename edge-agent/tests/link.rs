@@ -6,18 +6,14 @@ mod support;
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use support::{Device, Gateway, PATIENCE, Pki, alarm, numeric, options, start, until, waveform};
+use support::{Device, Gateway, PATIENCE, Pki, alarm, connected, numeric, options, start, until, waveform};
 use tempfile::tempdir;
 use wardline_edge::{LaneIndex, LinkAddr};
 use wardline_proto::v1::{Body, Lane};
 
 #[tokio::test]
 async fn a_damaged_message_is_not_acknowledged_nor_is_what_follows_it() {
-    let (pki, dir) = (Pki::new(), tempdir().unwrap());
-    let gateway = Gateway::start(&pki).await;
-    let agent = start(options(&pki.device("m-1"), dir.path(), gateway.addr.port())).await;
-    let mut device = Device::new(7);
-    device.connect(agent.link_addr()).await;
+    let (_kept, gateway, agent, mut device) = connected().await;
     device.send(numeric(1.0)).await;
     device.wait_acked().await;
     device.send_raw(b"\x05noise\0").await;

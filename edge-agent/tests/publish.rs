@@ -6,7 +6,9 @@ mod support;
 
 use rumqttc::v5::mqttbytes::v5::{DisconnectReasonCode, PubAckReason};
 use std::time::Duration;
-use support::{Device, Gateway, PATIENCE, Pki, Reaction, alarm, numeric, options, start, until, waveform};
+use support::{
+    Device, Gateway, PATIENCE, Pki, Reaction, alarm, connected, numeric, options, start, until, waveform,
+};
 use tempfile::tempdir;
 use wardline_edge::LaneIndex;
 use wardline_proto::v1::Lane;
@@ -15,11 +17,7 @@ const READINGS: u64 = 60;
 
 #[tokio::test]
 async fn frames_arrive_numbered_on_their_topics_and_leave_the_spool() {
-    let (pki, dir) = (Pki::new(), tempdir().unwrap());
-    let gateway = Gateway::start(&pki).await;
-    let agent = start(options(&pki.device("m-1"), dir.path(), gateway.addr.port())).await;
-    let mut device = Device::new(7);
-    device.connect(agent.link_addr()).await;
+    let (_kept, gateway, agent, mut device) = connected().await;
     for value in 1..=3 {
         device.send(numeric(f64::from(value))).await;
     }

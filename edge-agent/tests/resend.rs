@@ -8,7 +8,7 @@ use bytes::Bytes;
 use prost::Message;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use support::{Device, Gateway, Pki, Reaction, alarm, numeric, options, start, until};
+use support::{Device, Gateway, Pki, Reaction, alarm, connected, numeric, options, start, until};
 use tempfile::tempdir;
 use wardline_proto::v1::{Command, DeviceEvent, Lane, Resend, ResendDone, SeqRange, command};
 
@@ -44,11 +44,7 @@ fn times(gateway: &Gateway, lane: Lane) -> BTreeMap<u64, usize> {
 
 #[tokio::test]
 async fn what_is_asked_for_comes_again_byte_for_byte_and_behind_what_is_live() {
-    let (pki, dir) = (Pki::new(), tempdir().unwrap());
-    let gateway = Gateway::start(&pki).await;
-    let agent = start(options(&pki.device("m-1"), dir.path(), gateway.addr.port())).await;
-    let mut device = Device::new(7);
-    device.connect(agent.link_addr()).await;
+    let (_kept, gateway, agent, mut device) = connected().await;
     for number in 0..FRAMES {
         device.send(numeric(number as f64)).await;
     }
@@ -82,11 +78,7 @@ async fn what_is_asked_for_comes_again_byte_for_byte_and_behind_what_is_live() {
 
 #[tokio::test]
 async fn what_cannot_be_sent_is_told_and_what_makes_no_sense_changes_nothing() {
-    let (pki, dir) = (Pki::new(), tempdir().unwrap());
-    let gateway = Gateway::start(&pki).await;
-    let agent = start(options(&pki.device("m-1"), dir.path(), gateway.addr.port())).await;
-    let mut device = Device::new(7);
-    device.connect(agent.link_addr()).await;
+    let ((dir, _pki), gateway, agent, mut device) = connected().await;
     device.send(numeric(1.0)).await;
     until("it is acknowledged", || gateway.acked(Lane::Numerics) == [1]).await;
     let epoch = gateway.received()[0].epoch;

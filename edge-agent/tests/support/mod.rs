@@ -67,6 +67,17 @@ pub async fn start(options: AgentOptions) -> AgentHandle {
     Agent::start(options).await.unwrap()
 }
 
+/// Starts a gateway, an agent that calls it, and a device on its link; first comes what has to outlive them: the spool's
+/// folder and the certificates.
+pub async fn connected() -> ((tempfile::TempDir, Pki), Gateway, AgentHandle, Device) {
+    let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
+    let gateway = Gateway::start(&pki).await;
+    let agent = start(options(&pki.device("m-1"), dir.path(), gateway.addr.port())).await;
+    let mut device = Device::new(7);
+    device.connect(agent.link_addr()).await;
+    ((dir, pki), gateway, agent, device)
+}
+
 /// Waits until `done`, or fails after [`PATIENCE`].
 pub async fn until(what: &str, mut done: impl FnMut() -> bool) {
     let due = tokio::time::Instant::now() + PATIENCE;

@@ -280,16 +280,19 @@ mod tests {
         assert_eq!(parts(&body), 0);
     }
 
-    #[test]
-    fn a_range_ends_before_its_end() {
-        let range = |from_us, until_us| ErasedRange {
+    fn range(from_us: i64, until_us: i64) -> ErasedRange {
+        ErasedRange {
             erasure_id: "e".into(),
             tenant: "t".into(),
             device: "d".into(),
             from_us,
             until_us,
             is_rewritten: false,
-        };
+        }
+    }
+
+    #[test]
+    fn a_range_ends_before_its_end() {
         let erased = Erased::new(&[range(10, 20)]);
         let takes = |at_us| erased.erasure_of("t", "d", at_us).is_some();
         assert_eq!([9, 10, 19, 20].map(takes), [false, true, true, false]);
@@ -317,14 +320,6 @@ mod tests {
 
     #[test]
     fn what_was_pruned_once_stays_pruned_when_another_list_comes() {
-        let range = |from_us, until_us| ErasedRange {
-            erasure_id: "e".into(),
-            tenant: "t".into(),
-            device: "d".into(),
-            from_us,
-            until_us,
-            is_rewritten: false,
-        };
         let said = |content: &Content| match content {
             Content::Publish(arrived) => (arrived.is_touched, arrived.erased),
             _ => panic!("no publish"),

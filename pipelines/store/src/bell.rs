@@ -111,13 +111,12 @@ async fn listen(place: PgPlace, bells: Weak<Bells>) {
             () = place.pool.close_event() => return,
             heard = hear(&place, &bells) => heard,
         };
-        if let Err(error) = heard
-            && !std::mem::replace(&mut failing, true)
+        if let Err(error) = &heard
+            && !failing
         {
             tracing::warn!(%error, "changes are not told of; they are looked for all the same");
-        } else {
-            failing = false;
         }
+        failing = heard.is_err();
         tokio::select! {
             () = place.pool.close_event() => return,
             () = sleep(AGAIN) => {}

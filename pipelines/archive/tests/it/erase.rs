@@ -63,6 +63,17 @@ pub(crate) fn eager(rig: &Rig) -> ArchiveOptions {
     }
 }
 
+/// An archive that held one reading of Ada, who is erased.
+pub(crate) async fn forgotten() -> Rig {
+    let rig = Rig::new().await;
+    wear(&rig).await;
+    rig.frame(1, &at(-100, &[91.0]));
+    rig.archive().await;
+    rig.store.ask_erasure(&change(), &tenant(), "p-ada", false).await.unwrap();
+    rewrite(&rig).await;
+    rig
+}
+
 /// Runs a worker until every erasure is rewritten.
 pub(crate) async fn rewrite(rig: &Rig) {
     let running = rig.run(eager(rig));
@@ -185,12 +196,7 @@ async fn of_two_patients_on_one_device_one_is_erased_and_the_other_keeps_every_v
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_late_of_an_erased_time_is_counted_and_never_a_row() {
-    let rig = Rig::new().await;
-    wear(&rig).await;
-    rig.frame(1, &at(-100, &[91.0]));
-    rig.archive().await;
-    rig.store.ask_erasure(&change(), &tenant(), "p-ada", false).await.unwrap();
-    rewrite(&rig).await;
+    let rig = forgotten().await;
     // A spool that was cut off: one frame of Ada, one over the turn, one of Bob; Ada's comes twice.
     rig.frame(2, &at(-90, &[92.0]));
     rig.frame(3, &at(-1, &[93.0, 53.0]));

@@ -1,6 +1,6 @@
 //! Erasures among what goes on beside them: other erasures, frames that come late, a hold, another tenant's damage.
 
-use crate::erase::{at, change, eager, rewrite, tenant, values, wear};
+use crate::erase::{at, change, eager, forgotten, rewrite, tenant, values, wear};
 use crate::rig::{NOW_US, Rig, frame, key, quarantine};
 use crate::verify::verify;
 use prost::Message;
@@ -111,12 +111,7 @@ async fn walk(mut scan: Scan) -> Proof {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_erasure_is_proven_while_the_tenant_sends_and_its_files_are_merged() {
-    let rig = Rig::new().await;
-    wear(&rig).await;
-    rig.frame(1, &at(-100, &[91.0]));
-    rig.archive().await;
-    rig.store.ask_erasure(&change(), &tenant(), "p-ada", false).await.unwrap();
-    rewrite(&rig).await;
+    let rig = forgotten().await;
     let erasure = rig.store.erasures(None).await.unwrap().remove(0);
     let mut seq = 2;
     let mut send = async |running: &crate::rig::Running, frames: u64| {
@@ -166,14 +161,20 @@ pub(crate) fn publish(rig: &Rig, key: &DeviceKey, seq: u64, body: &Body) {
     let _of_no_device = rig.journal.append(record).unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn one_tenants_damage_neither_stops_anothers_erasure_nor_is_told_of_there() {
-    let rig = Rig::new().await;
-    wear(&rig).await;
+/// Lets another tenant's patient wear a device of the same name.
+async fn eve(rig: &Rig) -> DeviceKey {
     let other = DeviceKey { tenant: TenantId::new("other").unwrap(), ..key() };
     rig.store.register_device(&change(), &NewDevice::bare(other.clone())).await.unwrap();
     let binding = NewBinding { device: other.clone(), subject: "p-eve".into(), from_us: 1, until_us: None };
     rig.store.bind(&change(), &binding).await.unwrap();
+    other
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_tenants_damage_neither_stops_anothers_erasure_nor_is_told_of_there() {
+    let rig = Rig::new().await;
+    wear(&rig).await;
+    let other = eve(&rig).await;
     rig.frame(1, &at(-100, &[91.0]));
     publish(&rig, &other, 1, &at(-100, &[81.0]));
     rig.archive().await;
@@ -196,12 +197,7 @@ async fn one_tenants_damage_neither_stops_anothers_erasure_nor_is_told_of_there(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_late_under_a_legal_hold_is_kept_and_kept_from_readers() {
-    let rig = Rig::new().await;
-    wear(&rig).await;
-    rig.frame(1, &at(-100, &[91.0]));
-    rig.archive().await;
-    rig.store.ask_erasure(&change(), &tenant(), "p-ada", false).await.unwrap();
-    rewrite(&rig).await;
+    let rig = forgotten().await;
     rig.store.set_hold(&change(), &tenant(), "case 17").await.unwrap();
     rig.frame(2, &at(-90, &[92.0]));
     rig.frame(3, &at(-1, &[93.0, 53.0]));
@@ -256,10 +252,7 @@ async fn a_hold_that_is_released_while_its_list_is_in_hand_ends_no_erasure() {
 async fn a_hold_is_heard_of_while_another_tenants_erasure_does_not_go_on() {
     let rig = Rig::new().await;
     wear(&rig).await;
-    let other = DeviceKey { tenant: TenantId::new("other").unwrap(), ..key() };
-    rig.store.register_device(&change(), &NewDevice::bare(other.clone())).await.unwrap();
-    let binding = NewBinding { device: other.clone(), subject: "p-eve".into(), from_us: 1, until_us: None };
-    rig.store.bind(&change(), &binding).await.unwrap();
+    let other = eve(&rig).await;
     rig.frame(1, &at(-100, &[91.0]));
     rig.archive().await;
     rig.store.ask_erasure(&change(), &other.tenant, "p-eve", false).await.unwrap();
@@ -285,12 +278,7 @@ async fn a_hold_is_heard_of_while_another_tenants_erasure_does_not_go_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_erased_once_makes_no_commit_more_frequent() {
-    let rig = Rig::new().await;
-    wear(&rig).await;
-    rig.frame(1, &at(-100, &[91.0]));
-    rig.archive().await;
-    rig.store.ask_erasure(&change(), &tenant(), "p-ada", false).await.unwrap();
-    rewrite(&rig).await;
+    let rig = forgotten().await;
     let running = rig.run(ArchiveOptions { flush_interval: Duration::from_secs(600), ..eager(&rig) });
     rig.frame(2, &at(7, &[93.0]));
     tokio::time::sleep(Duration::from_millis(500)).await;
