@@ -75,7 +75,8 @@ pub(crate) struct RunArgs {
     /// Bytes that may wait; above 80 % new waveforms are dropped, above 90 % new numerics [default: 268435456].
     #[arg(long, value_name = "BYTES")]
     pub(crate) spool_bytes_max: Option<String>,
-    /// Hours that a frame stays after its acknowledgement, for a gateway that lost it; 0 keeps none [default: 24].
+    /// Hours that a frame stays after its acknowledgement, for a gateway that lost it; counted from when it was taken
+    /// once the agent was started again; 0 keeps none [default: 24].
     #[arg(long, value_name = "H")]
     pub(crate) keep_acked_hours: Option<String>,
     /// Bytes that such frames may take, at most a quarter of what may wait [default: 67108864].

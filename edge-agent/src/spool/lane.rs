@@ -4,10 +4,13 @@ use super::kept::{LaneRoom, Sealed};
 use super::{SpoolError, SpoolOptions};
 use crate::lanes::{LANES, LaneIndex};
 use bytes::Bytes;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use wardline_journal::format::{segment_base, segment_name};
 use wardline_journal::{
-    AppendError, Class, Journal, JournalOptions, KeyProvider, Offset, ReadError, Reader, Record,
+    AppendError, Class, Journal, JournalOptions, KeyProvider, Offset, OpenError, ReadError, Reader, Record,
+    Storage,
 };
 use wardline_proto::PartitionId;
 use wardline_proto::frame::encode_body;
@@ -28,6 +31,8 @@ const ROOM_SEGMENTS: u64 = 4;
 
 const _: () = assert!(BATCH_BYTES_MAX > 2 * wardline_proto::limits::LINK_MESSAGE_BYTES_MAX - 1024);
 const _: () = assert!(SMALL_SEGMENT_BYTES > 4 * BATCH_BYTES_MAX as u64);
+// With a spare ahead no log is squeezed: a queue that was full for a moment costs nothing that is kept.
+const _: () = assert!(SMALL_SEGMENT_BYTES / 4 * 3 > 3 * BATCH_BYTES_MAX as u64 + 8 * 1024);
 
 /// One lane's items of a link message, encoded.
 #[derive(Debug, Clone)]
@@ -63,20 +68,34 @@ pub(crate) struct LaneLog {
     pub(super) journal: Journal,
     /// Most bytes of files that kept records may bring it to.
     kept_up_to: u64,
+    /// With less room than this it refuses, or will at the next batch.
+    squeezed_below: u64,
 }
 
 impl LaneLog {
     pub(super) fn open(
         spool: &SpoolOptions,
         lane: LaneIndex,
-        keys: Arc<dyn KeyProvider>,
+        keys: &Arc<dyn KeyProvider>,
+        settled: u64,
     ) -> Result<Self, SpoolError> {
         let dir = spool.dir.join(lane.name());
         let options = options(&dir, lane, spool.bytes_max);
         let kept_up_to = options.total_bytes_max - ROOM_SEGMENTS * options.segment_bytes;
-        let journal = Journal::open(options, (spool.storage)(&dir), keys)
-            .map_err(|error| SpoolError::Open { lane: lane.name(), error })?;
-        Ok(Self { lane, journal, kept_up_to })
+        // A quarter of a segment's room is closed to telemetry.
+        let squeezed_below = options.segment_bytes / 4 + 2 * BATCH_BYTES_MAX as u64;
+        let storage = (spool.storage)(&dir);
+        let journal = loop {
+            let error = match Journal::open(options.clone(), Arc::clone(&storage), Arc::clone(keys)) {
+                Ok(journal) => break journal,
+                Err(error) => error,
+            };
+            if !give_up(&*storage, &error, settled)? {
+                return Err(SpoolError::Open { lane: lane.name(), error });
+            }
+            tracing::warn!(%error, lane = lane.name(), "kept records rot; they and what is older are dropped");
+        };
+        Ok(Self { lane, journal, kept_up_to, squeezed_below })
     }
 
     /// Appends a frame; returns its offset.
@@ -105,6 +124,10 @@ impl LaneLog {
         Ok(ticket.offset().get())
     }
 
+    pub(super) fn name(&self) -> &'static str {
+        self.lane.name()
+    }
+
     pub(super) fn start(&self) -> u64 {
         self.journal.start().get()
     }
@@ -117,13 +140,17 @@ impl LaneLog {
         self.journal.reader(Offset::new(from))
     }
 
-    /// Says what of the log below `watermark` may be dropped. `refused_before` is how often the log had refused for
-    /// want of room at the last look.
-    pub(super) fn room(&self, watermark: u64, refused_before: &mut u64) -> LaneRoom {
+    /// Says whether the log has refused for want of room since the last look, when it had done so `refused_before` times.
+    pub(super) fn is_squeezed(&self, refused_before: &mut u64) -> bool {
         let stats = self.journal.stats();
         let is_refused = stats.refused_full > std::mem::replace(refused_before, stats.refused_full);
-        let is_squeezed = is_refused && stats.room_bytes < 2 * BATCH_BYTES_MAX as u64;
-        let over = if is_squeezed { u64::MAX } else { stats.bytes.saturating_sub(self.kept_up_to) };
+        is_refused && stats.room_bytes < self.squeezed_below
+    }
+
+    /// Says what of the log below `watermark` may be dropped: all of it when some log is squeezed.
+    pub(super) fn room(&self, watermark: u64, is_squeezed: bool) -> LaneRoom {
+        let bytes = self.journal.stats().bytes;
+        let over = if is_squeezed { u64::MAX } else { bytes.saturating_sub(self.kept_up_to) };
         let sealed = self.journal.sealed_below(Offset::new(watermark)).into_iter();
         LaneRoom { sealed: sealed.map(|(end, bytes)| Sealed { end: end.get(), bytes }).collect(), over }
     }
@@ -136,6 +163,25 @@ impl LaneLog {
             Err(error) => Err(SpoolError::Io(error.0)),
         }
     }
+}
+
+/// Removes the segment of which an open complains, and those before it, when the gateway has all of them: what is kept
+/// may go at any time, and must not keep what was never sent from going. `false` when it is not so. The newest record,
+/// which says what the device has given, is in a segment behind.
+fn give_up(storage: &dyn Storage, error: &OpenError, settled: u64) -> io::Result<bool> {
+    let OpenError::Corrupt { segment, .. } = error else { return Ok(false) };
+    let Some(rotten) = segment_base(segment) else { return Ok(false) };
+    let mut bases: Vec<_> = storage.list()?.iter().filter_map(|file| segment_base(&file.name)).collect();
+    bases.sort_unstable();
+    let behind = bases.partition_point(|base| *base <= rotten);
+    if bases.get(behind).is_none_or(|next| next.get() >= settled) {
+        return Ok(false);
+    }
+    for base in &bases[..behind] {
+        storage.remove(&segment_name(*base))?;
+    }
+    storage.sync_dir()?;
+    Ok(true)
 }
 
 fn options(dir: &Path, lane: LaneIndex, bytes_max: u64) -> JournalOptions {

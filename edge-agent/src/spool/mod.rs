@@ -21,6 +21,8 @@
 //! **Invariant:** nothing here is dropped without a record of it (LIM-1), and nothing is readable at rest (SEC-3).
 //! A tombstone takes the place, and so the seq, of a frame that policy dropped.
 
+#[cfg(test)]
+mod disk_tests;
 mod durable_file;
 mod kept;
 mod lane;
@@ -293,28 +295,38 @@ impl Spool {
         let _previous = self.held_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
-    /// Saves the watermarks when they moved, then drops what lies below them and is not kept. Blocks on IO.
+    /// Saves the watermarks when they moved, and drops what lies below them and is not kept. Blocks on IO. A disk that
+    /// is too full for the one still lets go of the other, or it would stay full; the error comes after all was tried.
     pub(crate) fn save_progress(&self) -> Result<(), SpoolError> {
         let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
         let marks = LaneIndex::ALL.map(|lane| self.settled_below(lane));
+        let mut done = Ok(());
         if saved.marks != marks {
-            watermark::save(&self.dir, self.epoch, &marks)?;
-            saved.marks = marks;
+            match watermark::save(&self.dir, self.epoch, &marks) {
+                Ok(()) => saved.marks = marks,
+                Err(error) => done = Err(error.into()),
+            }
         }
+        // Also what is settled and could not be saved: where a log begins says as much.
         let Saved { kept, refused, .. } = &mut *saved;
         let now_us = now_us();
+        // All have one disk: what one wants, all give.
+        let mut is_squeezed = false;
+        for (log, refused) in self.lanes.iter().zip(refused) {
+            is_squeezed |= log.is_squeezed(refused);
+        }
         let mut rooms: [LaneRoom; LANES] = Default::default();
         for (lane, log) in self.lanes.iter().enumerate() {
             kept.note(lane, marks[lane], now_us);
-            rooms[lane] = log.room(marks[lane], &mut refused[lane]);
+            rooms[lane] = log.room(marks[lane], is_squeezed);
         }
         let floors = kept.floors(&marks, &rooms, now_us);
         for (log, floor) in self.lanes.iter().zip(floors) {
             if floor > log.start() {
-                log.drop_below(floor)?;
+                done = log.drop_below(floor).and(done);
             }
         }
-        Ok(())
+        done
     }
 
     /// Keeps a frame that the gateway refused for good. Blocks until it is durable.

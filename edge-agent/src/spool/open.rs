@@ -43,8 +43,8 @@ impl Spool {
         keyring.ensure(KeyPurpose::Journal, None)?;
         let keys: Arc<dyn KeyProvider> = Arc::new(keyring);
 
-        let lanes = open_lanes(options, &keys)?;
         let saved = watermark::load(&dir, meta.epoch()).unwrap_or_default();
+        let lanes = open_lanes(options, &keys, &saved)?;
         let mut intake = Intake::default();
         let mut settled = watermark::Watermarks::default();
         let mut held_bytes = 0;
@@ -77,29 +77,51 @@ impl Spool {
     }
 }
 
-fn open_lanes(options: &SpoolOptions, keys: &Arc<dyn KeyProvider>) -> Result<[LaneLog; LANES], SpoolError> {
+fn open_lanes(
+    options: &SpoolOptions,
+    keys: &Arc<dyn KeyProvider>,
+    settled: &watermark::Watermarks,
+) -> Result<[LaneLog; LANES], SpoolError> {
     let mut lanes = Vec::with_capacity(LANES);
     for lane in LaneIndex::ALL {
-        lanes.push(LaneLog::open(options, lane, Arc::clone(keys))?);
+        lanes.push(LaneLog::open(options, lane, keys, settled[lane.get()])?);
     }
     lanes.try_into().map_err(|_| SpoolError::Failed)
 }
 
 /// Reads all of a log. `kept` is told of settled records, when each was taken: it is not known any more when each was
-/// acknowledged.
+/// acknowledged. One that cannot be read is passed over: the gateway has it. But for the newest: it says what the device
+/// has given.
 fn scan(log: &LaneLog, settled: u64, mut kept: impl FnMut(u64, i64)) -> Result<Found, SpoolError> {
     let (mut found, now_us) = (Found::default(), now_us());
+    let needed = settled.min(log.durable_end().saturating_sub(1));
+    let mut told = false;
+    let mut pass = |offset: u64, error: SpoolError| {
+        if offset >= needed {
+            return Err(error);
+        }
+        if !std::mem::replace(&mut told, true) {
+            tracing::warn!(%error, lane = log.name(), offset, "kept records cannot be read; they are passed over");
+        }
+        Ok(())
+    };
     let mut reader = log.reader(log.start())?;
     loop {
-        let batch = reader.next_batch(SCAN_BYTES)?;
-        if batch.is_empty() {
-            return Ok(found);
-        }
+        let batch = match reader.next_batch(SCAN_BYTES) {
+            Ok(batch) if batch.is_empty() => return Ok(found),
+            Ok(batch) => batch,
+            Err(error) => {
+                pass(reader.position().get(), error.into())?;
+                reader = log.reader(needed)?;
+                continue;
+            }
+        };
         for entry in batch {
             let offset = entry.offset.get();
-            let taken_at_us = found.take(entry, settled)?;
-            if offset < settled {
-                kept(offset + 1, taken_at_us.min(now_us));
+            match found.take(entry, settled) {
+                Ok(taken_at_us) if offset < settled => kept(offset + 1, taken_at_us.min(now_us)),
+                Ok(_unsettled) => {}
+                Err(error) => pass(offset, error)?,
             }
         }
     }

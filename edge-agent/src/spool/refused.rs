@@ -38,17 +38,19 @@ impl RefusedLog {
         frame: &[u8],
         partition: PartitionId,
     ) -> Result<(), SpoolError> {
-        let mut slot = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        if slot.is_none() {
-            *slot = Some(self.open(&spool.join(FOLDER))?);
-        }
-        let Some(journal) = slot.as_ref() else { return Err(SpoolError::Failed) };
         let mut payload = BytesMut::with_capacity(2 + frame.len());
         payload.put_u8(lane.get() as u8);
         payload.put_u8(reason);
         payload.put_slice(frame);
-        let ticket = append(journal, payload.freeze(), partition)?;
+        let mut slot = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        let journal = match slot.take() {
+            Some(journal) => journal,
+            None => self.open(&spool.join(FOLDER))?,
+        };
+        let ticket = append(&journal, payload.freeze(), partition)?;
         ticket.wait(&journal.durable()).map_err(|_| SpoolError::Failed)?;
+        // One that failed takes nothing more: it goes, and the next frame finds it opened anew.
+        *slot = Some(journal);
         Ok(())
     }
 

@@ -4,23 +4,22 @@ use super::*;
 use crate::clock::{ClockOptions, ClockState};
 use bytes::Bytes;
 use std::time::Duration;
-use wardline_journal::fault::FaultStorage;
 use wardline_proto::v1::{Body, DeviceAlarm, DeviceEvent, NumericSeries, WaveformBlock};
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
 
-const MIB: u64 = 1024 * 1024;
+pub(super) const MIB: u64 = 1024 * 1024;
 
-fn key() -> DeviceKey {
+pub(super) fn key() -> DeviceKey {
     DeviceKey { tenant: TenantId::new("demo").unwrap(), device: DeviceId::new("m-1").unwrap() }
 }
 
-fn open(dir: &std::path::Path, bytes_max: u64) -> (Spool, Arc<Counters>) {
+pub(super) fn open(dir: &std::path::Path, bytes_max: u64) -> (Spool, Arc<Counters>) {
     let counters = Arc::new(Counters::default());
     let options = SpoolOptions::on_disk(dir, bytes_max);
     (Spool::open(&options, &key(), Arc::clone(&counters)).unwrap(), counters)
 }
 
-fn put(spool: &Spool, boot_id: u64, seq: u64, body: Body) -> Mark {
+pub(super) fn put(spool: &Spool, boot_id: u64, seq: u64, body: Body) -> Mark {
     let clock = ClockState::new(ClockOptions::default()).of_device();
     let parts = Part::split(body);
     loop {
@@ -33,17 +32,17 @@ fn put(spool: &Spool, boot_id: u64, seq: u64, body: Body) -> Mark {
 }
 
 /// Closes and drops: the lock of a log goes with its last handle.
-fn close(spool: Spool) {
+pub(super) fn close(spool: Spool) {
     spool.close().unwrap();
 }
 
-fn wait(spool: &Spool, mark: &Mark) {
+pub(super) fn wait(spool: &Spool, mark: &Mark) {
     while spool.prove(mark).is_none() {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-fn numerics() -> Body {
+pub(super) fn numerics() -> Body {
     Body {
         numerics: vec![NumericSeries { values: vec![1.0], ..NumericSeries::default() }],
         ..Body::default()
@@ -54,7 +53,7 @@ fn alarm() -> Body {
     Body { alarms: vec![DeviceAlarm::default()], ..Body::default() }
 }
 
-fn waveform(seed: u64) -> Body {
+pub(super) fn waveform(seed: u64) -> Body {
     let mut state = seed | 1;
     let mut step = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -317,16 +316,5 @@ fn what_was_never_sent_outranks_all_that_is_kept() {
     assert!(files <= bound && kept <= bound, "{files} {kept}");
     let bytes = spool.held_bytes.load(Ordering::Relaxed);
     assert!(bytes > 8 * MIB / 10 * 7, "policy gave up, not the disk: {bytes}");
-    close(spool);
-}
-
-#[test]
-fn a_refused_frame_is_kept_as_long_as_the_lanes_take_frames() {
-    let dir = tempfile::tempdir().unwrap();
-    let storage = |_: &std::path::Path| FaultStorage::new(1, 100 * MIB).process();
-    let options = SpoolOptions { storage, ..SpoolOptions::on_disk(dir.path(), 64 * MIB) };
-    let spool = Spool::open(&options, &key(), Arc::new(Counters::default())).unwrap();
-    wait(&spool, &put(&spool, 1, 1, numerics()));
-    spool.keep_refused(LaneIndex::NUMERICS, 0x99, &[7; 4096]).unwrap();
     close(spool);
 }
