@@ -52,6 +52,7 @@ pub(crate) struct Counters {
     pub(crate) duplicates: Count,
     pub(crate) resent: Count,
     pub(crate) not_held: Count,
+    pub(crate) resend_refused: Count,
     pub(crate) refused_lost: Count,
     /// When the oldest frame that is on its way was taken, edge clock; 0 when none is.
     oldest_taken_at_us: AtomicI64,
@@ -80,6 +81,7 @@ impl Counters {
             duplicates: self.duplicates.get(),
             resent: self.resent.get(),
             not_held: self.not_held.get(),
+            resend_refused: self.resend_refused.get(),
             refused_lost: self.refused_lost.get(),
             ack_lag: Duration::from_micros(lag_us.unsigned_abs()),
         }
@@ -142,6 +144,9 @@ pub struct AgentStats {
     /// Frames that the gateway asked for and that are not kept any more.
     #[serde(default)]
     pub not_held: u64,
+    /// Frames that the gateway asked for and refused when they came; they are still kept.
+    #[serde(default)]
+    pub resend_refused: u64,
     /// Refused frames for which the refused log had no room: an event tells of each.
     #[serde(default)]
     pub refused_lost: u64,

@@ -6,6 +6,7 @@ mod support;
 
 use bytes::Bytes;
 use prost::Message;
+use rumqttc::v5::mqttbytes::v5::PubAckReason;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use support::{Device, Gateway, Pki, Reaction, alarm, connected, numeric, options, start, until};
@@ -155,5 +156,33 @@ async fn what_is_not_held_any_more_is_told_as_a_gap_and_a_restart_goes_on() {
     let again: Vec<_> =
         times(&gateway, Lane::Waveforms).into_iter().filter(|(_, n)| *n > 1).map(|(seq, _)| seq).collect();
     assert_eq!(again, (told.not_held + 1..=120).collect::<Vec<_>>());
+    agent.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_refused_when_it_comes_again_is_not_told_as_lost() {
+    let (_kept, gateway, agent, mut device) = connected().await;
+    for number in 0..3 {
+        device.send(numeric(f64::from(number))).await;
+    }
+    until("all is acknowledged", || gateway.acked(Lane::Numerics).len() == 3).await;
+    let epoch = gateway.received()[0].epoch;
+    gateway.script(|one, _count| match (one.lane, one.seq) {
+        (Lane::Numerics, 2) => Reaction::Refuse(PubAckReason::PayloadFormatInvalid),
+        _ => Reaction::Ack,
+    });
+    gateway.command(ask(1, epoch, Lane::Numerics, &[(1, 3)]));
+    device.send(alarm("begin")).await;
+    until("it is done", || !answers(&gateway).is_empty()).await;
+    assert_eq!(answers(&gateway), [done(1, 2, 0, 0)]);
+    assert!(events(&gateway).iter().all(|event| event.spool_gap.is_none()), "nothing is lost");
+    let stats = agent.stats();
+    assert_eq!((stats.resent, stats.not_held, stats.resend_refused, stats.total().refused), (2, 0, 1, 0));
+    // It is still there.
+    gateway.script(|_one, _count| Reaction::Ack);
+    gateway.command(ask(2, epoch, Lane::Numerics, &[(2, 2)]));
+    device.send(alarm("again")).await;
+    until("it is done", || answers(&gateway).len() == 2).await;
+    assert_eq!(answers(&gateway)[1], done(2, 1, 0, 0));
     agent.shutdown().await.unwrap();
 }

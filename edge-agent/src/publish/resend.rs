@@ -59,6 +59,8 @@ struct Job {
     pending: VecDeque<Item>,
     flying: usize,
     told: ResendDone,
+    /// Frames that the gateway refused.
+    refused: u64,
     /// Positions that are not held and not told of, first and last.
     lost: Vec<(u64, u64)>,
     /// When the answer is written.
@@ -131,8 +133,13 @@ impl Resends {
                 job.put_back(flight.item);
                 self.next_at = now + HOLD;
             }
-            // It is in the log of refused frames since it was sent first.
-            Answer::Refused(_) => job.lose(flight.item.first, flight.item.last),
+            // Held here and not taken there: it is not lost. Its place stays a hole that may be asked for again.
+            Answer::Refused(reason) => {
+                let seq = flight.item.first + 1;
+                tracing::warn!(lane = job.lane.name(), seq, reason, "what was asked for again is refused");
+                job.refused += 1;
+                self.counters.resend_refused.add(1);
+            }
         }
     }
 
@@ -152,8 +159,8 @@ impl Resends {
             if job.mark.as_ref().and_then(|mark| self.spool.prove(mark)).is_none() {
                 return;
             }
-            let ResendDone { request, sent, not_held, beyond } = job.told;
-            tracing::info!(request, sent, not_held, beyond, "sent again what was asked for");
+            let (ResendDone { request, sent, not_held, beyond }, refused) = (job.told, job.refused);
+            tracing::info!(request, sent, not_held, beyond, refused, "sent again what was asked for");
             self.counters.not_held.add(not_held);
             if self.done.len() >= DONE_MAX {
                 self.done.pop_front();
@@ -203,7 +210,8 @@ impl Job {
             ranges.clear();
         }
         let (pending, lost) = (VecDeque::new(), Vec::new());
-        Some(Self { asked, lane, ranges, reader: None, pending, flying: 0, told, lost, mark: None })
+        let (reader, mark) = (None, None);
+        Some(Self { asked, lane, ranges, reader, pending, flying: 0, told, refused: 0, lost, mark })
     }
 
     fn is_read(&self) -> bool {
@@ -288,7 +296,7 @@ impl Job {
             let runs = self.lost.len().min(RUNS_MAX);
             let is_last = is_done && runs == self.lost.len();
             let told = self.lost.iter().take(runs).map(|run| lost(self.lane, *run, at_us));
-            let end = is_last.then(|| done(&self.asked, self.told, at_us));
+            let end = is_last.then(|| done(&self.asked, self.told, self.refused, at_us));
             let Some(mark) = put_events(spool, clock, told.chain(end).collect()) else { return };
             self.lost.drain(..runs);
             self.mark = is_last.then_some(mark);
@@ -301,10 +309,10 @@ fn lost(lane: LaneIndex, (first_seq, last_seq): (u64, u64), at_us: i64) -> Devic
     DeviceEvent { at_us, name: "not_held".to_owned(), spool_gap: Some(gap), ..DeviceEvent::default() }
 }
 
-fn done(asked: &Resend, told: ResendDone, at_us: i64) -> DeviceEvent {
+fn done(asked: &Resend, told: ResendDone, refused: u64, at_us: i64) -> DeviceEvent {
     let ResendDone { request, sent, not_held, beyond } = told;
     let detail = format!(
-        "request={request} epoch={} lane={} sent={sent} not_held={not_held} beyond={beyond}",
+        "request={request} epoch={} lane={} sent={sent} not_held={not_held} beyond={beyond} refused={refused}",
         asked.epoch,
         asked.lane().as_str_name()
     );
