@@ -217,7 +217,9 @@ def main() -> None:
     run(BIN / "hadolint", ROOT / "deploy/docker/Dockerfile")
     check_compose()
     check_units()
-    run(os.environ.get("WARDLINE_PROMTOOL", "promtool"), "check", "rules", ROOT / "deploy/prometheus/wardline.rules.yml")
+    promtool = os.environ.get("WARDLINE_PROMTOOL", "promtool")
+    run(promtool, "check", "rules", ROOT / "deploy/prometheus/wardline.rules.yml")
+    run(promtool, "test", "rules", ROOT / "tests/prometheus/wardline.rules.test.yml")
     for values in ({}, FULL, SMALL_TIER, FULL_TIER):
         report = helm.lint(CHART, values, strict=True)
         check(not report["errors"], f"helm lint: {report}")

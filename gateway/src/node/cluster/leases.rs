@@ -61,14 +61,15 @@ impl Leases {
         let mut held = BTreeMap::<u16, Held>::new();
         let mut beat = interval(self.lease / BEATS_PER_LEASE);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut failing, mut blind) = (false, false);
+        let (mut failing, mut blind, mut looked) = (false, false, Instant::now());
         loop {
             tokio::select! {
                 _gone = stop.wait_for(|stop| *stop) => break,
                 _at = beat.tick() => {}
             }
-            if blind {
-                // What waits for the same database does not hang.
+            let stood_still = looked.elapsed() > self.lease;
+            if blind || stood_still {
+                // What waits for the same database does not hang, nor what was stopped together with this.
                 held.values().for_each(|held| held.pulse.note());
             }
             self.tend(&mut held).await;
@@ -81,6 +82,7 @@ impl Leases {
                 _ => {}
             }
             failing = turned.is_err();
+            looked = Instant::now();
         }
         self.leave(held).await;
         Ok(())

@@ -152,14 +152,16 @@ impl Cluster {
             let (_told_for_ever, nothing) = watch::channel(Offset::ZERO);
             let options = WatchdogOptions::default();
             let dog = Watchdog::new(options, feed.clone(), Growth::Told(nothing), metrics.clone(), &rules);
-            Box::pin(pulse.over(async move {
+            Box::pin(async move {
+                let desk = AlertDesk::new(feed.clone());
                 tokio::join!(
-                    AlertDesk::new(feed.clone()).run(stop.clone()),
+                    // The pulse is the desk's alone: it takes a turn four times a second, whatever the others do.
+                    pulse.over(desk.run(stop.clone())),
                     dog.run(stop.clone()),
                     listen(feed, store, silence, stop),
                 );
                 Ok(())
-            }))
+            })
         });
         self.hold(parts, (TaskKind::AlertWatch, WATCH, 1), Some(self.alarm_patience()), work);
     }

@@ -1,4 +1,4 @@
-//! Leases on a real database: work that hangs, and a lease that nobody works under.
+//! Leases on a real database: work that hangs or only seems to, and a lease that nobody works under.
 
 use super::*;
 use std::sync::Mutex;
@@ -90,7 +90,7 @@ async fn a_lease_of_ours_that_nobody_works_under_is_taken_up() {
     let stop = hold(&store, "a", work(&begun, false));
     until("taken up", || !begun.lock().unwrap().is_empty()).await;
     assert!(begun.lock().unwrap()[0].0 > orphan.epoch);
-    // So was the answer to giving it back: work that is told to end leaves nothing behind.
+    // Work that is told to end leaves no lease behind.
     stop.send_replace(true);
     let released = async {
         while !store.leases(ROLE).await.unwrap()[0].holder.is_empty() {
@@ -98,4 +98,32 @@ async fn a_lease_of_ours_that_nobody_works_under_is_taken_up() {
         }
     };
     assert!(timeout(LIMIT, released).await.is_ok());
+}
+
+/// The runtime stands still for longer than the lease and the patience, as a machine does that is paused.
+#[tokio::test(flavor = "current_thread")]
+async fn work_that_stood_still_together_with_everything_is_not_cut_off() {
+    let (store, _folder) = store().await;
+    let begun = Begun::default();
+    let pulse = Arc::new(Mutex::new(None));
+    let (seen, noted) = (begun.clone(), pulse.clone());
+    // It takes a step each time that it is told to, and shows no pulse meanwhile.
+    let work: Work = Arc::new(move |claim, mut stop, pulse| {
+        seen.lock().unwrap().push((claim.epoch, Instant::now()));
+        *noted.lock().unwrap() = Some(pulse);
+        Box::pin(async move {
+            let _told = stop.wait_for(|stop| *stop).await;
+            Ok(())
+        })
+    });
+    let stop = hold(&store, "a", work);
+    until("begun", || !begun.lock().unwrap().is_empty()).await;
+    for _ in 0..3 {
+        std::thread::sleep(PATIENCE.max(LEASE) * 2);
+        // Until the holder has looked.
+        sleep(LEASE / 2).await;
+        pulse.lock().unwrap().as_ref().unwrap().note();
+    }
+    assert_eq!(begun.lock().unwrap().len(), 1, "nothing hung");
+    stop.send_replace(true);
 }

@@ -7,8 +7,9 @@ use super::policy::publish;
 use crate::options::Shape;
 use crate::stats::Rounds;
 use crate::table::{number, times};
+use anyhow::ensure;
 use hdrhistogram::Histogram;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use wardline_store::Store;
 
@@ -18,6 +19,10 @@ const LOOK: Duration = Duration::from_millis(25);
 /// How long a worker stays, and how long it is away.
 const STAY: Duration = Duration::from_secs(6);
 const ARCHIVED: Duration = Duration::from_secs(300);
+/// How long nothing is committed when all is.
+const STILL: Duration = Duration::from_secs(4);
+/// Times the publishes of a round that are there before the workers begin.
+const BACKLOG: usize = 4;
 
 /// Measures and prints.
 pub(crate) async fn run(options: &Scaling) -> anyhow::Result<()> {
@@ -75,27 +80,69 @@ async fn futures<T>(each: impl Iterator<Item = impl Future<Output = T>>) -> Vec<
 async fn workers(ground: &mut Ground, options: &Scaling) -> anyhow::Result<()> {
     let store = ground.store().await?;
     let front = ground.node("front", None)?;
+    // What the fronts' rounds have left goes first, and makes the leases.
+    let first = ground.node("archive", None)?;
+    over(std::slice::from_ref(&front), ground, options.publishes).await?;
+    all_worked(&store).await?;
+    first.stop()?;
     let (mut one, mut two) = (Rounds::default(), Rounds::default());
     for _ in 0..options.scaling_rounds {
         for count in [1, 2] {
-            over(std::slice::from_ref(&front), ground, options.publishes).await?;
             let before = worked(&store).await?;
-            let wanted = before + options.publishes as u64;
+            for _ in 0..BACKLOG {
+                over(std::slice::from_ref(&front), ground, options.publishes).await?;
+            }
             let cores = (0..count).map(|core| ground.node("archive", Some(core)));
             let nodes = cores.collect::<Result<Vec<_>, _>>()?;
-            let begun = Instant::now();
-            while worked(&store).await? < wanted && begun.elapsed() < ARCHIVED {
-                tokio::time::sleep(LOOK).await;
-            }
-            let done = worked(&store).await?.saturating_sub(before) as f64;
+            let per_second = rate(&store, count, before + (options.publishes * BACKLOG / 2) as u64).await?;
+            eprintln!("{count} archive workers: {per_second:.0} frames a second");
             let rounds = if count == 1 { &mut one } else { &mut two };
-            rounds.push(done / begun.elapsed().as_secs_f64());
+            rounds.push(per_second);
+            all_worked(&store).await?;
             nodes.into_iter().try_for_each(Node::stop)?;
         }
     }
     store.close().await;
-    say("archive workers: frames a second of a backlog, with the start of the leases", &one, &two);
+    say("archive workers: frames a second of the first half of a backlog", &one, &two);
     front.stop()
+}
+
+/// Returns how many frames a second are worked on from when each of so many workers has its part of the leases.
+async fn rate(store: &Store, workers: usize, until: u64) -> anyhow::Result<f64> {
+    let started = Instant::now();
+    loop {
+        let leases = store.leases("archive").await?;
+        let holders: BTreeSet<_> = leases.iter().map(|lease| &lease.holder).collect();
+        if holders.len() == workers && !holders.contains(&String::new()) {
+            break;
+        }
+        ensure!(started.elapsed() < ARCHIVED, "the leases were not shared");
+        tokio::time::sleep(LOOK).await;
+    }
+    let (begun, from) = (Instant::now(), worked(store).await?);
+    ensure!(
+        from < until,
+        "the backlog was worked on before the leases were shared: more publishes are needed"
+    );
+    while worked(store).await? < until {
+        ensure!(begun.elapsed() < ARCHIVED, "the backlog was not worked on");
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok((worked(store).await? - from) as f64 / begun.elapsed().as_secs_f64())
+}
+
+/// Waits until no frame is worked on any more.
+async fn all_worked(store: &Store) -> anyhow::Result<()> {
+    let (begun, mut seen, mut at) = (Instant::now(), 0, Instant::now());
+    while at.elapsed() < STILL || seen == 0 {
+        ensure!(begun.elapsed() < ARCHIVED, "the backlog was not worked on");
+        tokio::time::sleep(LOOK).await;
+        let now = worked(store).await?;
+        if now != seen {
+            (seen, at) = (now, Instant::now());
+        }
+    }
+    Ok(())
 }
 
 async fn worked(store: &Store) -> anyhow::Result<u64> {
