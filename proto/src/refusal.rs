@@ -179,6 +179,8 @@ codes! {
     Moved = "WL-SRV-002", 0x9C;
     /// Another process holds what a migration of the database needs.
     MigrationHeld = "WL-SRV-003", 0;
+    /// The database was changed by a later program in a way that this one does not know.
+    SchemaLater = "WL-SRV-004", 0;
     /// Bus: a record of a later version; it waits for a program that reads it.
     BusLater = "WL-BUS-008", 0;
     /// Agent: the claim token cannot be read.

@@ -44,7 +44,7 @@ pub(crate) fn postgres_migrations(migrations: &Migrator) -> Migrator {
     Migrator::with_migrations(translated.collect())
 }
 
-/// Applies the migrations that the database lacks. `waits`: for whoever holds what they need, and in all.
+/// Applies the migrations that the database lacks, in its words. `waits`: for whoever holds what they need, and in all.
 pub(crate) async fn migrate_postgres(
     migrations: &Migrator,
     place: &PgPlace,
@@ -54,7 +54,6 @@ pub(crate) async fn migrate_postgres(
     // The server ends the wait for the lock of migrations by this too.
     let bound = format!("SET lock_timeout = {}", held.as_millis());
     pg::within(place.patience, connection.execute(AssertSqlSafe(bound))).await?;
-    let migrations = postgres_migrations(migrations);
     match timeout(all, migrations.run(&mut connection)).await {
         Err(_elapsed) => Err(StoreError::MigrationHeld),
         Ok(Err(error)) if is_held(&error) => Err(StoreError::MigrationHeld),
@@ -89,6 +88,17 @@ pub(crate) fn error_kind(error: &sqlx::Error) -> ErrorKind {
             if passes { ErrorKind::Retry } else { ErrorKind::Fatal }
         }
         _ => ErrorKind::Fatal,
+    }
+}
+
+/// Says whether a statement named a table that is not there.
+pub(crate) fn has_no_table(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    match error.try_downcast_ref::<PgDatabaseError>() {
+        // undefined_table
+        Some(error) => error.code() == "42P01",
+        // SQLite has no code of its own for it.
+        None => error.message().starts_with("no such table"),
     }
 }
 

@@ -27,17 +27,18 @@ pub mod registry;
 pub mod replay;
 pub mod resend;
 pub mod retired;
+mod schema;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod url;
 
+pub use schema::newest as newest_migration;
 pub use url::StoreUrl;
 
 use bell::Bells;
 use db::{PgPlace, Pool};
 use registry::Reject;
 use sqlx::Executor;
-use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use std::path::Path;
@@ -55,10 +56,6 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a start waits for another process that migrates the database, and for what holds a table.
 const MIGRATION_WAIT: Duration = Duration::from_secs(60);
-/// How long migrations may take before the server counts as gone.
-const MIGRATION_MAX: Duration = Duration::from_secs(3600);
-
-static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// Says what went wrong with the database.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +75,17 @@ pub enum StoreError {
         wardline_proto::refusal::Refusal::MigrationHeld.code()
     )]
     MigrationHeld,
+    /// A later program has changed what this one would use.
+    #[error(
+        "{}: the database asks for a program that knows migration {least}; this one knows up to {newest}",
+        wardline_proto::refusal::Refusal::SchemaLater.code()
+    )]
+    Later {
+        /// What it asks for.
+        least: i64,
+        /// What this program knows.
+        newest: i64,
+    },
     /// A stored value is not one that this version writes.
     #[error("database holds an unexpected value in {0}")]
     Corrupt(&'static str),
@@ -104,7 +112,7 @@ impl StoreError {
             Self::Reject(_) => ErrorKind::Reject,
             Self::Sql(error) => db::error_kind(error),
             Self::MigrationHeld => ErrorKind::Retry,
-            Self::Migrate(_) | Self::Corrupt(_) | Self::Url => ErrorKind::Fatal,
+            Self::Migrate(_) | Self::Later { .. } | Self::Corrupt(_) | Self::Url => ErrorKind::Fatal,
         }
     }
 }
@@ -119,22 +127,17 @@ pub struct Store {
 impl Store {
     /// Opens the database file, creates it when missing, and applies the migrations that it lacks.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        let options = writable(path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
-        let store = Self::sqlite(options).await?;
-        if let Pool::Sqlite { writer, .. } = &store.pool {
-            MIGRATIONS.run(writer).await?;
-        }
-        Ok(store)
+        Self::sqlite(created(path)).await?.migrated(MIGRATION_WAIT).await
     }
 
     /// Opens the database of a gateway that may be running, to write into what is there: nothing is created or migrated.
     pub async fn open_existing(path: &Path) -> Result<Self, StoreError> {
-        Self::sqlite(writable(path)).await
+        Self::sqlite(writable(path)).await?.known().await
     }
 
     /// Opens the database of a gateway that may be running, to read only: nothing is created, migrated or changed.
     pub async fn open_read_only(path: &Path) -> Result<Self, StoreError> {
-        Self::sqlite(existing(path).pragma("query_only", "ON")).await
+        Self::sqlite(existing(path).pragma("query_only", "ON")).await?.known().await
     }
 
     /// Connects to `postgres://...`, or opens `sqlite:PATH`, and applies the migrations that the database lacks.
@@ -148,18 +151,14 @@ impl Store {
     /// The same for a server, with another bound of the wait for whoever else migrates the database.
     #[doc(hidden)]
     pub async fn connect_within(url: &str, migration_wait: Duration) -> Result<Self, StoreError> {
-        let store = Self::postgres(PgPoolOptions::new(), url).await?;
-        if let Pool::Postgres(place) = &store.pool {
-            db::migrate_postgres(&MIGRATIONS, place, (migration_wait, MIGRATION_MAX)).await?;
-        }
-        Ok(store)
+        Self::postgres(PgPoolOptions::new(), url).await?.migrated(migration_wait).await
     }
 
     /// The same, to write into what is there: nothing is created or migrated.
     pub async fn connect_existing(url: &str) -> Result<Self, StoreError> {
         match url.strip_prefix("sqlite:") {
             Some(path) => Self::open_existing(Path::new(path)).await,
-            None => Self::postgres(PgPoolOptions::new(), url).await,
+            None => Self::postgres(PgPoolOptions::new(), url).await?.known().await,
         }
     }
 
@@ -173,7 +172,7 @@ impl Store {
                 async move { connection.execute("SET default_transaction_read_only = on").await.map(drop) },
             )
         });
-        Self::postgres(pool, url).await
+        Self::postgres(pool, url).await?.known().await
     }
 
     async fn sqlite(options: SqliteConnectOptions) -> Result<Self, StoreError> {
@@ -217,6 +216,10 @@ impl Store {
 
 fn existing(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new().filename(path).create_if_missing(false).busy_timeout(BUSY_TIMEOUT)
+}
+
+fn created(path: &Path) -> SqliteConnectOptions {
+    writable(path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal)
 }
 
 fn writable(path: &Path) -> SqliteConnectOptions {

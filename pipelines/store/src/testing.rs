@@ -1,7 +1,7 @@
 //! A real PostgreSQL for tests: a server in a temporary folder, on a socket there.
 
-use crate::db::args;
-use crate::{Store, StoreError};
+use crate::db::{Pool, args};
+use crate::{Store, StoreError, StoreUrl};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -42,6 +42,25 @@ pub fn connections(store: &Store) -> u32 {
         crate::db::Pool::Postgres(place) => place.pool.size(),
         crate::db::Pool::Sqlite { .. } => 0,
     }
+}
+
+/// Opens a database as a release left it whose newest migration was `newest`. What is written then goes by statements
+/// of that release.
+pub async fn open_at(url: &StoreUrl, newest: i64) -> Result<Store, StoreError> {
+    let store = url.unmigrated().await?;
+    let migrations = crate::schema::migrations(store.db());
+    match store.db() {
+        Pool::Sqlite { writer, .. } => migrations.run_to(newest, writer).await?,
+        Pool::Postgres(place) => migrations.run_to(newest, &place.pool).await?,
+    }
+    Ok(store)
+}
+
+/// Notes a migration as applied that no program of today knows.
+pub async fn apply_later(store: &Store, version: i64) -> Result<u64, StoreError> {
+    let insert = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                  SELECT $1, 'later', success, checksum, execution_time FROM _sqlx_migrations WHERE version = 1";
+    store.db().run(insert, args![version]).await
 }
 
 /// A running server. It ends, and all that it kept goes, when it is dropped.

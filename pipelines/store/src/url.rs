@@ -53,6 +53,15 @@ impl StoreUrl {
         }
     }
 
+    /// Opens or connects to it as it is.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) async fn unmigrated(&self) -> Result<Store, StoreError> {
+        match &self.0 {
+            Where::File(path) => Store::sqlite(crate::created(path)).await,
+            Where::Postgres { url, .. } => Store::postgres(sqlx::postgres::PgPoolOptions::new(), url).await,
+        }
+    }
+
     /// Opens or connects to it, to write into what is there: nothing is created or migrated.
     pub async fn open_existing(&self) -> Result<Store, StoreError> {
         match &self.0 {

@@ -23,3 +23,4 @@ mod registry;
 mod replay;
 mod resend;
 mod rig;
+mod versions;
