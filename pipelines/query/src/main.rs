@@ -3,6 +3,7 @@
 //! Each statement opens a snapshot: one listing of the catalog, one session, keys unwrapped for it alone.
 
 mod ask;
+mod each;
 mod error;
 mod fhir;
 mod footers;
@@ -12,6 +13,7 @@ mod lookups;
 mod mask;
 mod note;
 mod output;
+mod provider;
 mod prune;
 mod pseudonyms;
 mod serve;

@@ -5,6 +5,7 @@ use crate::growth;
 use crate::lookups::Lookups;
 use crate::mask::Mask;
 use crate::note::{self, Asking};
+use crate::provider::Provider;
 use crate::table::ArchiveTable;
 use crate::views::{View, ViewTable};
 use crate::wards::{WardTable, Wards};
@@ -140,19 +141,19 @@ pub(crate) async fn open(data_dir: &Path, scope: &Scope) -> anyhow::Result<Opene
         let own = files.iter().filter(seen).filter(|file| file.table == table.name()).cloned().collect();
         let behind = tail.rows.remove(&table).unwrap_or_default();
         let whole = ArchiveTable::new(table, &reader, own, (behind, asking.clone()))?;
-        let whole = Arc::new(whole.with_readers(readers.clone()));
+        let whole = whole.with_readers(readers.clone());
         tables.insert(
             table,
             match &wards {
-                Some(wards) => Arc::new(WardTable::new(whole, wards.clone())),
-                None => whole,
+                Some(wards) => Arc::new(Provider(WardTable::new(whole, wards.clone()))),
+                None => Arc::new(Provider(whole)),
             },
         );
     }
     for view in View::ALL.into_iter().filter(|view| scope.grants(view.name())) {
         let Some(base) = tables.get(&view.table()) else { continue };
         let table = ViewTable::new(view, base.clone(), lookups.clone(), scope.mask.clone())?;
-        session.register_table(view.name(), Arc::new(table))?;
+        session.register_table(view.name(), Arc::new(Provider(table)))?;
     }
     if scope.mask.is_none() {
         for (table, provider) in tables.into_iter().filter(|(table, _)| scope.grants(table.name())) {

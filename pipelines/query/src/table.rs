@@ -4,17 +4,17 @@
 //! and of the files that are opened only the row groups and pages that a filter can be true in are read.
 
 use crate::note::Asking;
+use crate::provider::{Scanned, Wanted};
 use crate::prune::survivors;
 use crate::struck::Strike;
 use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, SchemaRef, TimeUnit};
+use datafusion::catalog::Session;
 use datafusion::catalog::memory::MemorySourceConfig;
-use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::common::{DFSchema, ScalarValue, Statistics};
 use datafusion::config::EncryptionFactoryOptions;
-use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{
     FileGroup, FileScanConfigBuilder, ParquetFileReaderFactory, ParquetSource,
@@ -24,8 +24,8 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::parquet_encryption::EncryptionFactory;
 use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::logical_expr::TableProviderFilterPushDown;
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
 use object_store::path::Path;
@@ -148,27 +148,16 @@ fn statistics(table: Table, schema: &SchemaRef, file: &FileRow) -> Statistics {
 }
 
 #[async_trait]
-impl TableProvider for ArchiveTable {
-    fn schema(&self) -> SchemaRef {
+impl Scanned for ArchiveTable {
+    /// A filter chooses files, row groups and pages; rows are looked at one by one behind the scan.
+    const FILTERS: TableProviderFilterPushDown = TableProviderFilterPushDown::Inexact;
+
+    fn columns(&self) -> SchemaRef {
         self.schema.clone()
     }
 
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    /// A filter chooses files, row groups and pages; rows are looked at one by one behind the scan.
-    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
-    }
-
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
+    async fn scanned(&self, state: &dyn Session, wanted: Wanted<'_>) -> Result<Arc<dyn ExecutionPlan>> {
+        let Wanted { columns, filters, limit } = wanted;
         self.asking.note(self.table, filters);
         let schema = DFSchema::try_from(self.schema.clone())?;
         let mut source = ParquetSource::new(self.schema.clone())
@@ -183,20 +172,19 @@ impl TableProvider for ArchiveTable {
         }
         let open = survivors(state, self.table, &schema, &self.rows, filters)?;
         let files = self.files.iter().zip(open).filter_map(|(file, open)| open.then(|| file.clone()));
-        let strike = Strike::new(self.table, &self.erased, &self.schema, projection)?;
+        let strike = Strike::new(self.table, &self.erased, &self.schema, columns)?;
         // Of rows that are left out a limit would be reached too early.
-        let (projection, limit) =
-            strike.as_ref().map_or((projection, limit), |strike| (Some(&strike.read), None));
+        let (columns, limit) = strike.as_ref().map_or((columns, limit), |strike| (Some(&strike.read), None));
         let groups = FileGroup::new(files.collect()).split_files(state.config().target_partitions());
         let scan = FileScanConfigBuilder::new(self.at.clone(), Arc::new(source))
             .with_file_groups(groups)
-            .with_projection_indices(projection.cloned())?
+            .with_projection_indices(columns.cloned())?
             .with_limit(limit)
             .build();
         let mut scan: Arc<dyn ExecutionPlan> = DataSourceExec::from_data_source(scan);
         if !self.tail.is_empty() {
             let (rows, schema) = (std::slice::from_ref(&self.tail), self.schema.clone());
-            let tail = MemorySourceConfig::try_new_exec(rows, schema, projection.cloned())?;
+            let tail = MemorySourceConfig::try_new_exec(rows, schema, columns.cloned())?;
             scan = UnionExec::try_new(vec![scan, tail])?;
         }
         match strike {

@@ -7,6 +7,7 @@
 use crate::functions::{self, BlockTypes, sample_fields};
 use crate::lookups::Lookups;
 use crate::mask::Mask;
+use crate::provider::{Provider, Scanned, Wanted};
 use crate::slices::SlicedTable;
 use crate::wards::NAMED_MAX;
 use async_trait::async_trait;
@@ -24,10 +25,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use wardline_archive::Table;
+use wardline_proto::limits::BLOCK_US_MAX;
 
-/// The greatest length of a block that a filter on `time` reckons with, microseconds: an hour. No body can hold more
-/// than 64 Ki samples, which is 4 minutes at 250 Hz.
-const BLOCK_US_MAX: i64 = 3_600 * 1_000_000;
 /// Waveforms whose reference id starts so are in `ecg`.
 const ECG_REF_IDS: &str = "MDC_ECG_ELEC_POTL%";
 
@@ -67,7 +66,7 @@ impl View {
     fn times(self) -> &'static [(&'static str, i64)] {
         match self {
             Self::Vitals | Self::Latest => &[("device_time", 0), ("event_time", 0), ("ingest_time", 0)],
-            Self::Ecg => &[("block_time", 0), ("time", BLOCK_US_MAX)],
+            Self::Ecg => &[("block_time", 0), ("time", BLOCK_US_MAX as i64)],
         }
     }
 
@@ -109,7 +108,7 @@ impl ViewTable {
     /// Plans the view over the rows that pass `implied`.
     fn plan(&self, implied: &[Expr]) -> Result<LogicalPlanBuilder> {
         let base: Arc<dyn TableProvider> = match self.view {
-            View::Ecg => Arc::new(SlicedTable(self.base.clone())),
+            View::Ecg => Arc::new(Provider(SlicedTable(self.base.clone()))),
             View::Vitals | View::Latest => self.base.clone(),
         };
         let source = provider_as_source(base);
@@ -291,40 +290,21 @@ fn latest(plan: LogicalPlanBuilder) -> Result<LogicalPlanBuilder> {
 }
 
 #[async_trait]
-impl TableProvider for ViewTable {
-    fn schema(&self) -> SchemaRef {
+impl Scanned for ViewTable {
+    const FILTERS: TableProviderFilterPushDown = TableProviderFilterPushDown::Exact;
+    const KIND: TableType = TableType::View;
+
+    fn columns(&self) -> SchemaRef {
         self.schema.clone()
     }
 
-    fn table_type(&self) -> TableType {
-        TableType::View
-    }
-
-    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        Ok(vec![TableProviderFilterPushDown::Exact; filters.len()])
-    }
-
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let single = filters.iter().flat_map(split_conjunction);
+    async fn scanned(&self, state: &dyn Session, wanted: Wanted<'_>) -> Result<Arc<dyn ExecutionPlan>> {
+        let single = wanted.filters.iter().flat_map(split_conjunction);
         let implied: Vec<_> = single.filter_map(|filter| self.implied(filter)).collect();
-        let mut plan = self.plan(&implied)?;
         // What is stored is compared first: few rows are left to compute something of.
-        let (stored, computed): (Vec<_>, Vec<_>) =
-            filters.iter().flat_map(split_conjunction).partition(|filter| self.is_stored(filter));
-        if let Some(filter) = conjunction(stored.into_iter().chain(computed).cloned()) {
-            plan = plan.filter(filter)?;
-        }
-        if let Some(columns) = projection {
-            let schema = plan.schema().clone();
-            plan = plan
-                .project(columns.iter().map(|at| Expr::Column(Column::from(schema.qualified_field(*at)))))?;
-        }
-        state.create_physical_plan(&plan.limit(0, limit)?.build()?).await
+        let single = wanted.filters.iter().flat_map(split_conjunction);
+        let (stored, computed): (Vec<_>, Vec<_>) = single.cloned().partition(|filter| self.is_stored(filter));
+        let filters = [stored, computed].concat();
+        Wanted { filters: &filters, ..wanted }.over(state, self.plan(&implied)?).await
     }
 }

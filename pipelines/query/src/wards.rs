@@ -4,33 +4,27 @@
 //! archive table + tail -> WardExec: row by row, whose? -> views, statement
 //! ```
 //! **Invariant:** nothing of a statement runs on a row that its caller may not see: no predicate goes below
-//! [`WardExec`], so that not even an error, or the time it takes, tells of one. What is known of files may leave whole
+//! `WardExec`, so that not even an error, or the time it takes, tells of one. What is known of files may leave whole
 //! files, row groups and pages out.
 //!
 //! A patient's rows go with the patient: who wears a device of the site now is seen on the devices of before too, for
 //! the time that they were worn. Sites and bindings are those of the registry when the statement starts.
 
+use crate::each::{Doing, Each, EachExec};
 use crate::functions::{text, value};
 use crate::lookups::Lookups;
+use crate::provider::{Scanned, Wanted};
 use crate::table::ArchiveTable;
 use async_trait::async_trait;
 use datafusion::arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
-use datafusion::catalog::{Session, TableProvider};
+use datafusion::catalog::Session;
 use datafusion::common::{Result, internal_err};
-use datafusion::datasource::TableType;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::execution::TaskContext;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, col, lit};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties,
-};
-use futures::StreamExt;
+use datafusion::physical_plan::ExecutionPlan;
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::Arc;
 use wardline_access::now_us;
 use wardline_proto::TenantId;
@@ -101,41 +95,29 @@ impl Wards {
 /// A table of which only the rows are there that some sites see.
 #[derive(Debug)]
 pub(crate) struct WardTable {
-    base: Arc<ArchiveTable>,
+    base: ArchiveTable,
     wards: Arc<Wards>,
 }
 
 impl WardTable {
     /// Makes one.
-    pub(crate) fn new(base: Arc<ArchiveTable>, wards: Arc<Wards>) -> Self {
+    pub(crate) fn new(base: ArchiveTable, wards: Arc<Wards>) -> Self {
         Self { base, wards }
     }
 }
 
 #[async_trait]
-impl TableProvider for WardTable {
-    fn schema(&self) -> SchemaRef {
-        self.base.schema()
+impl Scanned for WardTable {
+    const FILTERS: TableProviderFilterPushDown = TableProviderFilterPushDown::Inexact;
+
+    fn columns(&self) -> SchemaRef {
+        self.base.columns()
     }
 
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
-    }
-
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        _limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let schema = self.schema();
-        let wanted = projection.cloned().unwrap_or_else(|| (0..schema.fields().len()).collect());
-        let (mut read, keep) = (wanted.clone(), wanted.len());
+    async fn scanned(&self, state: &dyn Session, wanted: Wanted<'_>) -> Result<Arc<dyn ExecutionPlan>> {
+        let schema = self.columns();
+        let mut read = wanted.columns.cloned().unwrap_or_else(|| (0..schema.fields().len()).collect());
+        let keep = read.len();
         // A table without these is nobody's at any site.
         let mut place = |name: &str| {
             let column = schema.index_of(name).ok()?;
@@ -149,10 +131,13 @@ impl TableProvider for WardTable {
         let Some(device) = device else {
             return internal_err!("a table that no site sees");
         };
-        let filters: Vec<_> = filters.iter().cloned().chain(self.wards.named()).collect();
-        let input = self.base.scan(state, Some(&read), &filters, None).await?;
+        let filters: Vec<_> = wanted.filters.iter().cloned().chain(self.wards.named()).collect();
+        let wanted = Wanted { columns: Some(&read), filters: &filters, limit: None };
+        let input = self.base.scanned(state, wanted).await?;
+        let schema = Arc::new(input.schema().project(&(0..keep).collect::<Vec<_>>())?);
         let whose = Whose { device, time: time.zip(offset), keep };
-        Ok(Arc::new(WardExec::new(input, self.wards.clone(), whose)?))
+        let seen = Seen { wards: self.wards.clone(), whose };
+        Ok(Arc::new(EachExec::new(input, schema, Arc::new(seen))))
     }
 }
 
@@ -166,24 +151,19 @@ struct Whose {
 
 /// Leaves out every row that some sites do not see.
 #[derive(Debug)]
-struct WardExec {
-    input: Arc<dyn ExecutionPlan>,
+struct Seen {
     wards: Arc<Wards>,
     whose: Whose,
-    properties: Arc<PlanProperties>,
 }
 
-impl WardExec {
-    fn new(input: Arc<dyn ExecutionPlan>, wards: Arc<Wards>, whose: Whose) -> Result<Self> {
-        let schema = Arc::new(input.schema().project(&(0..whose.keep).collect::<Vec<_>>())?);
-        let parts = input.output_partitioning().partition_count();
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(schema),
-            Partitioning::UnknownPartitioning(parts),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        );
-        Ok(Self { input, wards, whose, properties: Arc::new(properties) })
+impl Each for Seen {
+    fn name(&self) -> &'static str {
+        "WardExec"
+    }
+
+    fn start(&self, _context: &TaskContext) -> Doing {
+        let (wards, whose) = (self.wards.clone(), self.whose);
+        Box::new(move |batch| Ok(vec![seen(&batch, &wards, whose)?]))
     }
 }
 
@@ -204,50 +184,4 @@ fn seen(batch: &RecordBatch, wards: &Wards, whose: Whose) -> Result<RecordBatch>
     let sees: BooleanArray = (0..batch.num_rows()).map(sees).collect();
     let kept = batch.project(&(0..whose.keep).collect::<Vec<_>>())?;
     Ok(filter_record_batch(&kept, &sees)?)
-}
-
-impl DisplayAs for WardExec {
-    fn fmt_as(&self, _kind: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("WardExec")
-    }
-}
-
-impl ExecutionPlan for WardExec {
-    fn name(&self) -> &'static str {
-        "WardExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
-        &self,
-        _each: &mut dyn FnMut(
-            &Arc<dyn PhysicalExpr>,
-        ) -> Result<datafusion::common::tree_node::TreeNodeRecursion>,
-    ) -> Result<datafusion::common::tree_node::TreeNodeRecursion> {
-        Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let (Some(input), true) = (children.pop(), children.is_empty()) else {
-            return internal_err!("WardExec has one child");
-        };
-        Ok(Arc::new(Self::new(input, self.wards.clone(), self.whose)?))
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let rows = self.input.execute(partition, context)?;
-        let (wards, whose) = (self.wards.clone(), self.whose);
-        let rows = rows.map(move |batch| seen(&batch?, &wards, whose));
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
-    }
 }
