@@ -11,11 +11,12 @@ use crate::read::ArchiveReader;
 use crate::tail::Tail;
 use std::collections::{BTreeMap, BTreeSet};
 use wardline_store::catalog::StreamId;
-use wardline_store::hour_sums::HourSum;
+use wardline_store::hour_sums::{HourLook, HourSum};
 
 /// Streams that are counted; an answer about more says that it was not counted.
 const STREAMS_MAX: usize = 50_000;
-/// Streams with holes whose hours are looked at one by one.
+/// Streams with holes whose hours are looked at one by one. Of more that have nothing else in the hours than a hole it is
+/// not known whether they count: an answer about such says that it was not counted.
 const HOLED_MAX: usize = 1_000;
 
 /// Which streams and hours an answer is about.
@@ -42,8 +43,6 @@ impl Asked {
 
 /// First and last begin of an hour.
 type Range = (i64, i64);
-/// Sums of streams, each of the hours in which it counts; and the position that they are of.
-type Sums = (Vec<HourSum>, Option<u64>);
 
 fn together(ranges: impl Iterator<Item = Range>) -> Option<Range> {
     ranges.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)))
@@ -80,8 +79,9 @@ impl Coverage {
 
 impl ArchiveReader {
     /// Counts what an answer rests on that asked for these, of a tenant or of all: a stream that was asked for more than
-    /// once counts once, in the hours of all. `sees` says whose streams the caller sees. None when it is about too many
-    /// streams to be counted.
+    /// once counts once, in the hours of all. `sees` says whose streams the caller sees. All of it is of one moment, with
+    /// the tail as long as nothing was committed since that was read. None when it is about too many streams to be
+    /// counted.
     pub async fn coverage(
         &self,
         tenant: Option<&str>,
@@ -93,21 +93,23 @@ impl ArchiveReader {
             let about = asked.iter().filter(|asked| asked.is_about(id) && sees(&id.tenant, &id.device));
             together(about.map(Asked::hours))
         };
-        let Some((sums, next_offset)) = self.sums(tenant, asked, &mine).await? else { return Ok(None) };
+        let mut look = self.catalog.hour_look().await?;
+        let Some(sums) = sums(&mut look, tenant, asked, &mine).await? else { return Ok(None) };
         let (mut found, mut counted) = (Coverage::default(), BTreeSet::new());
         for row in sums {
             found.add((row.placed, row.archived, row.duplicates), (row.late, row.quarantined));
             counted.insert(row.id);
         }
         // What was committed since the answer's view was taken is counted by the sums already.
-        let behind = next_offset.is_none_or(|position| position <= tail.from).then_some(tail);
+        let behind = look.next_offset().is_none_or(|position| position <= tail.from).then_some(tail);
         for row in behind.into_iter().flat_map(|tail| &tail.hours) {
             if mine(&row.id).is_some_and(|hours| (hours.0..=hours.1).contains(&row.hour_us)) {
                 found.add((row.placed, row.archived, row.duplicates), (row.late, row.quarantined));
                 counted.insert(row.id.clone());
             }
         }
-        let missing = self.missing_of(tenant, asked, (&counted, mine), behind).await?;
+        let missing = missing_of(&mut look, tenant, asked, (&counted, mine), behind).await?;
+        let Some(missing) = missing else { return Ok(None) };
         // What was silent all the time has no other trace in it than a hole that ends behind it.
         counted.extend(missing.iter().filter(|(_, count)| **count > 0).map(|(id, _)| id.clone()));
         found.missing = missing.values().sum();
@@ -115,94 +117,92 @@ impl ArchiveReader {
         found.streams = counted.len() as u64;
         Ok(Some(found))
     }
+}
 
-    /// Adds up each stream in the hours in which it counts; none when there are too many.
-    async fn sums(
-        &self,
-        tenant: Option<&str>,
-        asked: &[Asked],
-        mine: impl Fn(&StreamId) -> Option<Range>,
-    ) -> Result<Option<Sums>, ArchiveError> {
-        let (mut found, mut next_offset) = (Vec::new(), None);
-        let mut ranges: BTreeSet<Range> = together(asked.iter().map(Asked::hours)).into_iter().collect();
-        let mut looked_at = BTreeSet::new();
-        while let Some(range) = ranges.pop_first() {
-            looked_at.insert(range);
-            let sums = self.catalog.hour_sums(tenant, range, STREAMS_MAX + 1).await?;
-            if sums.rows.len() > STREAMS_MAX {
-                return Ok(None);
-            }
-            next_offset = next_offset.max(sums.next_offset);
-            for row in sums.rows {
-                match mine(&row.id) {
-                    Some(hours) if hours == range => found.push(row),
-                    Some(hours) if !looked_at.contains(&hours) => drop(ranges.insert(hours)),
-                    _counted_or_none => {}
-                }
+/// Adds up each stream in the hours in which it counts; none when there are too many.
+async fn sums(
+    look: &mut HourLook,
+    tenant: Option<&str>,
+    asked: &[Asked],
+    mine: impl Fn(&StreamId) -> Option<Range>,
+) -> Result<Option<Vec<HourSum>>, ArchiveError> {
+    let (mut found, mut looked_at) = (Vec::new(), BTreeSet::new());
+    let mut ranges: BTreeSet<Range> = together(asked.iter().map(Asked::hours)).into_iter().collect();
+    while let Some(range) = ranges.pop_first() {
+        looked_at.insert(range);
+        let rows = look.sums(tenant, range, STREAMS_MAX + 1).await?;
+        if rows.len() > STREAMS_MAX {
+            return Ok(None);
+        }
+        for row in rows {
+            match mine(&row.id) {
+                Some(hours) if hours == range => found.push(row),
+                Some(hours) if !looked_at.contains(&hours) => drop(ranges.insert(hours)),
+                _counted_or_none => {}
             }
         }
-        Ok(Some((found, next_offset)))
     }
+    Ok(Some(found))
+}
 
-    /// Counts what is missing of streams in the hours in which they count, with what a tail knows of them: also of those
-    /// that have nothing there but a hole which may have begun there.
-    async fn missing_of(
-        &self,
-        tenant: Option<&str>,
-        asked: &[Asked],
-        (counted, mine): (&BTreeSet<StreamId>, impl Fn(&StreamId) -> Option<Range>),
-        tail: Option<&Tail>,
-    ) -> Result<BTreeMap<StreamId, u64>, ArchiveError> {
-        let Some((from_us, _)) = together(asked.iter().map(Asked::hours)) else { return Ok(BTreeMap::new()) };
-        let mut known = BTreeMap::new();
-        for (id, seen) in self.catalog.seen(tenant, from_us).await? {
-            if let Some(hours) = mine(&id) {
-                known.insert(id, (Intervals::decode(&seen).ok_or(ArchiveError::StreamState)?, hours));
-            }
+/// Counts what is missing of streams in the hours in which they count, with what a tail knows of them: also of those that
+/// have nothing there but a hole which may have begun there. None when these are too many to be looked at.
+async fn missing_of(
+    look: &mut HourLook,
+    tenant: Option<&str>,
+    asked: &[Asked],
+    (counted, mine): (&BTreeSet<StreamId>, impl Fn(&StreamId) -> Option<Range>),
+    tail: Option<&Tail>,
+) -> Result<Option<BTreeMap<StreamId, u64>>, ArchiveError> {
+    let Some((from_us, _)) = together(asked.iter().map(Asked::hours)) else {
+        return Ok(Some(BTreeMap::new()));
+    };
+    let mut known = BTreeMap::new();
+    for (id, seen) in look.seen(tenant, from_us).await? {
+        if let Some(hours) = mine(&id) {
+            known.insert(id, (Intervals::decode(&seen).ok_or(ArchiveError::StreamState)?, hours));
         }
-        for (id, seen) in tail.into_iter().flat_map(|tail| &tail.seen) {
-            if let Some(hours) = mine(id) {
-                known.insert(id.clone(), (seen.clone(), hours));
-            }
-        }
-        let (mut missing, mut looked_at) = (BTreeMap::new(), 0);
-        for (id, (seen, hours)) in known {
-            if !counted.contains(&id) && looked_at >= HOLED_MAX {
-                continue;
-            }
-            let holes: u64 = seen.missing().map(|hole| hole.end() - hole.start() + 1).sum();
-            if holes == 0 {
-                continue;
-            }
-            looked_at += 1;
-            let count = match looked_at > HOLED_MAX {
-                // Not placed in its hour any more, and never left out.
-                true => holes,
-                false => self.missing_in(&id, &seen, hours, tail).await?,
-            };
-            missing.insert(id, count);
-        }
-        Ok(missing)
     }
+    for (id, seen) in tail.into_iter().flat_map(|tail| &tail.seen) {
+        if let Some(hours) = mine(id) {
+            known.insert(id.clone(), (seen.clone(), hours));
+        }
+    }
+    let (mut missing, mut looked_at) = (BTreeMap::new(), 0);
+    for (id, (seen, hours)) in known {
+        let holes: u64 = seen.missing().map(|hole| hole.end() - hole.start() + 1).sum();
+        if holes == 0 {
+            continue;
+        }
+        looked_at += 1;
+        let count = match looked_at > HOLED_MAX {
+            false => missing_in(look, &id, &seen, hours, tail).await?,
+            // Not placed in its hour any more, and never left out.
+            true if counted.contains(&id) => holes,
+            true => return Ok(None),
+        };
+        missing.insert(id, count);
+    }
+    Ok(Some(missing))
+}
 
-    /// Counts what is missing of a stream in some hours.
-    async fn missing_in(
-        &self,
-        id: &StreamId,
-        seen: &Intervals,
-        range: Range,
-        tail: Option<&Tail>,
-    ) -> Result<u64, ArchiveError> {
-        let mut hours = self.catalog.hours(id, range.0, i64::MAX).await?;
-        // A hole before a frame for which its hour had no room is told of the last such hour: of all there are.
-        if have_no_room(&hours)? {
-            hours = self.catalog.hours(id, i64::MIN, i64::MAX).await?;
-        }
-        let behind = tail.into_iter().flat_map(|tail| &tail.hours).filter(|hour| hour.id == *id);
-        hours.extend(behind.cloned());
-        hours.sort_by_key(|hour| hour.hour_us);
-        Ok(about(by_hour(report(seen, &hours)?), range).missing_count())
+/// Counts what is missing of a stream in some hours.
+async fn missing_in(
+    look: &mut HourLook,
+    id: &StreamId,
+    seen: &Intervals,
+    range: Range,
+    tail: Option<&Tail>,
+) -> Result<u64, ArchiveError> {
+    let mut hours = look.hours(id, (range.0, i64::MAX)).await?;
+    // A hole before a frame for which its hour had no room is told of the last such hour: of all there are.
+    if have_no_room(&hours)? {
+        hours = look.hours(id, (i64::MIN, i64::MAX)).await?;
     }
+    let behind = tail.into_iter().flat_map(|tail| &tail.hours).filter(|hour| hour.id == *id);
+    hours.extend(behind.cloned());
+    hours.sort_by_key(|hour| hour.hour_us);
+    Ok(about(by_hour(report(seen, &hours)?), range).missing_count())
 }
 
 /// Puts together what was committed of an hour and what a tail has of it.

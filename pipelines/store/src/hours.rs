@@ -6,7 +6,7 @@ use crate::StoreError;
 use crate::catalog::{Catalog, StreamId};
 use crate::db::{Record, Tx, args, signed};
 
-pub use crate::hour_sums::{HourSum, HourSums};
+pub use crate::hour_sums::{HourLook, HourSum};
 
 /// One hour of one stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +79,17 @@ impl Catalog {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.store().db().all(select, args![until_us, limit]).await?.iter().map(stream_id).collect()
     }
+}
+
+/// Returns the hours of a stream that begin within a range, in order, as a transaction sees them.
+pub(crate) async fn hours_of(
+    tx: &mut Tx,
+    id: &StreamId,
+    (from_us, to_us): (i64, i64),
+) -> Result<Vec<HourRow>, StoreError> {
+    let (epoch, lane) = (signed(id.epoch)?, i64::from(id.lane));
+    let values = args![&id.tenant, &id.device, epoch, lane, from_us, to_us];
+    tx.all(COLUMNS, values).await?.iter().map(hour_row).collect()
 }
 
 /// Writes the counts of an hour in the transaction of a commit.

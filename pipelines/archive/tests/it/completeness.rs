@@ -206,3 +206,27 @@ async fn what_may_be_missing_of_a_time_is_told_though_the_next_frame_came_hours_
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_about_more_holes_than_are_looked_at_says_that_it_is_not_counted() {
+    let rig = Rig::new().await;
+    let of = |hour: i64| FIRST_US + hour * HOUR_US;
+    let lanes = BTreeSet::from([i32::from(Lane::Numerics)]);
+    let asked = Asked { devices: None, lanes, times_us: (of(1), of(3) - 1) };
+    let counted = async || {
+        let reader = rig.reader();
+        reader.coverage(Some("demo"), from_ref(&asked), &Tail::default(), |_, _| true).await.unwrap()
+    };
+    // Streams that have nothing in the hours but a hole that ends behind them.
+    let holed = |epoch: u64| {
+        let mut sent = Frame::decode(&frame(3, &readings(&[97.0]))[..]).unwrap();
+        (sent.epoch, sent.sent_at_us) = (EPOCH + epoch, of(4));
+        rig.publish(sent.encode_to_vec(), PayloadFormat::Frame);
+    };
+    (0..1_000).for_each(holed);
+    rig.archive().await;
+    assert_eq!(counted().await.map(|found| (found.streams, found.missing)), Some((1_000, 2_000)));
+    holed(1_000);
+    rig.archive().await;
+    assert_eq!(counted().await, None, "which of them are left out nobody could tell");
+}

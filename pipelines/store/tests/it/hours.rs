@@ -2,7 +2,7 @@
 
 use crate::rig::on_both;
 use wardline_store::catalog::{Catalog, Commit, StreamId};
-use wardline_store::hours::{HourRow, Told};
+use wardline_store::hours::{HourRow, HourSum, Told};
 
 fn stream(device: &str) -> StreamId {
     StreamId { tenant: "st-mary".into(), device: device.into(), epoch: 7, lane: 2 }
@@ -65,5 +65,28 @@ fn an_hour_is_untold_until_it_is_told_and_again_when_it_changes() {
         let fenced = Commit { lease: lease + 1, hours: vec![hour("d-3", 1, 1)], ..Commit::default() };
         assert!(catalog.commit(&fenced).await.is_err());
         assert!(catalog.hours(&stream("d-3"), 0, 9).await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn what_is_looked_at_is_of_one_moment_whatever_is_committed_meanwhile() {
+    on_both(|store| async move {
+        let catalog = Catalog::new(store);
+        let lease = catalog.take_over(0, 0).await.unwrap().number;
+        let one = Commit { lease, next_offset: 5, hours: vec![hour("d-1", 100, 5)], ..Commit::default() };
+        catalog.commit(&one).await.unwrap();
+        let mut look = catalog.hour_look().await.unwrap();
+        let hours = vec![hour("d-1", 100, 6), hour("d-2", 100, 7)];
+        let more = Commit { lease, from_offset: 5, next_offset: 9, hours, ..Commit::default() };
+        catalog.commit(&more).await.unwrap();
+        let archived = |sums: Vec<HourSum>| sums.iter().map(|sum| sum.archived).collect::<Vec<_>>();
+        let (before, after) = (hour("d-1", 100, 5), hour("d-1", 100, 6));
+        assert_eq!(look.next_offset(), Some(5));
+        assert_eq!(archived(look.sums(None, (0, 200), 9).await.unwrap()), [before.archived]);
+        assert_eq!(look.hours(&stream("d-1"), (0, 200)).await.unwrap(), [before]);
+        let mut look = catalog.hour_look().await.unwrap();
+        assert_eq!(look.next_offset(), Some(9));
+        assert_eq!(look.sums(None, (0, 200), 9).await.unwrap().len(), 2);
+        assert_eq!(look.hours(&stream("d-1"), (0, 200)).await.unwrap(), [after]);
     });
 }
