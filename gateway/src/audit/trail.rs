@@ -58,7 +58,7 @@ impl Trail {
         let data = DataDir::new(data_dir);
         let reader = ArchiveReader::open(data_dir).await?;
         let keyring = Arc::new(Keyring::open(&data.keyring()).map_err(ArchiveError::from)?);
-        let shredded = Shredded::of(&reader).await?;
+        let shredded = reader.shredded_files().await?;
         let mut listings = 0;
         loop {
             listings += 1;

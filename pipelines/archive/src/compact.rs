@@ -18,6 +18,7 @@ use crate::options::ArchiveOptions;
 use crate::read::rows_of;
 use crate::shelf::{Shelf, new_path};
 use crate::table::{Day, Table};
+use crate::verify::Shredded;
 use crate::worker::{Parts, now_us};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, TimestampMicrosecondType, UInt32Type};
@@ -69,10 +70,12 @@ pub(crate) async fn pass(
     left: &mut BTreeSet<String>,
     until: Instant,
 ) -> Result<bool, ArchiveError> {
-    let mut keyless: BTreeSet<String> = parts.catalog.shredded().await?.into_iter().collect();
+    // What came after a tenant's keys were destroyed is under newer ones, and is merged.
+    let (shredded, mut keyless) = (Shredded::of(&parts.catalog).await?, BTreeSet::new());
     loop {
         let mut files = parts.catalog.files(None).await?;
         files.retain(|file| !left.contains(&file.path) && !keyless.contains(&file.tenant));
+        files.retain(|file| !shredded.has(file));
         files.retain(|file| parts.catalog.owns(file.partition));
         let mut goes_on = false;
         for (table, chosen) in worth(&parts.options, files, Day::of_micros(now_us())) {

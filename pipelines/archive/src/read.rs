@@ -34,6 +34,7 @@ use crate::options::ArchiveOptions;
 use crate::place::Place;
 use crate::streams::{Counts, counts_of};
 use crate::table::Table;
+use crate::verify::Shredded;
 use parquet::arrow::arrow_reader::{
     ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
@@ -144,6 +145,11 @@ impl ArchiveReader {
         let of = |done: bool| {
             let of = ranges.iter().filter(move |range| range.is_rewritten == done);
             of.map(|range| range.tenant.clone()).collect::<BTreeSet<_>>()
+    /// Says which files are under keys that were destroyed: to be asked before files are listed.
+    pub async fn shredded_files(&self) -> Result<Shredded, ArchiveError> {
+        Shredded::of(&self.catalog).await
+    }
+
         };
         Ok(&of(true) - &of(false))
     }

@@ -115,7 +115,7 @@ impl Verifier {
                 seen.insert(name, intervals);
             }
         }
-        let shredded = Shredded::of(&reader).await?;
+        let shredded = Shredded::of(&reader.catalog).await?;
         let known = files.iter().map(|file| file.path.clone()).chain(retired).collect();
         // Read last: what was committed meanwhile is behind no file that was listed.
         let next_offset = match reader.catalog.is_cluster().await? {

@@ -1,10 +1,9 @@
 //! Which files are under keys that were destroyed on purpose.
 
 use crate::error::ArchiveError;
-use crate::read::ArchiveReader;
 use crate::table::Day;
 use std::collections::BTreeMap;
-use wardline_store::catalog::FileRow;
+use wardline_store::catalog::{Catalog, FileRow};
 
 /// Tenants whose keys were destroyed, with the last day of which files are under those. What came later is under newer
 /// keys: when it does not read, it is lost.
@@ -13,8 +12,8 @@ pub struct Shredded(BTreeMap<String, String>);
 
 impl Shredded {
     /// Reads which they are: before files are listed.
-    pub async fn of(reader: &ArchiveReader) -> Result<Self, ArchiveError> {
-        let until = reader.catalog.shredded_until().await?;
+    pub async fn of(catalog: &Catalog) -> Result<Self, ArchiveError> {
+        let until = catalog.shredded_until().await?;
         Ok(Self(until.into_iter().map(|(tenant, us)| (tenant, Day::of_micros(us).to_string())).collect()))
     }
 

@@ -78,3 +78,23 @@ async fn a_shredded_tenant_is_unreadable_and_the_archive_goes_on() {
         files.iter().filter_map(|f| reader.read(f).ok()).flatten().map(|b| b.unwrap().num_rows()).sum();
     assert_eq!(readable, 7, "what came after is readable");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_after_a_shredding_is_merged_as_everybodys() {
+    let rig = Rig::new().await;
+    rig.execute("INSERT INTO tenant_shred (tenant, asked_at_us, done_at_us) VALUES ('demo', 1, 2)").await;
+    for seq in 1..=6 {
+        rig.frame(seq, &readings(&[95.0]));
+        rig.run(merging(&rig)).finish(rig.end()).await.unwrap();
+    }
+    let files = rig.reader().files(Some(Table::Numerics)).await.unwrap();
+    assert!(files.len() <= 2, "{} files of six commits", files.len());
+    assert_eq!(rig.count(Table::Numerics).await, 6);
+    // What is under destroyed keys stays as it is.
+    rig.execute("UPDATE tenant_shred SET done_at_us = 1792300000000000").await;
+    for seq in 7..=9 {
+        rig.frame(seq, &readings(&[95.0]));
+        rig.run(merging(&rig)).finish(rig.end()).await.unwrap();
+    }
+    assert_eq!(rig.reader().files(Some(Table::Numerics)).await.unwrap().len(), files.len() + 3);
+}
