@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Statements of few words that would take any amount of memory: each refused, and the server's memory as it was.
+"""Statements of few words that would take any amount of memory: each refused or ended, and the server's memory within its bound.
 
 The server is measured: the peak of its resident memory, begun anew before each statement.
 """
@@ -49,11 +49,36 @@ OTHERS = [
     f"SELECT value FROM vitals WHERE {' OR '.join(['value > 1'] * 4000)}",
     " UNION ALL ".join(["SELECT 1"] * 2000),
     f"SELECT value{'::double' * 5000} FROM vitals",
+    f"SELECT 1 FROM {', '.join(['vitals'] * 2001)}",
+    f"SELECT 1 FROM {', '.join(['(VALUES (1))'] * 700)}",
+    f"SELECT 1 FROM vitals WHERE 1 IN (SELECT 1 FROM {', '.join(chr(39) + 'vitals' + chr(39) for _ in range(2001))})",
+    "SELECT array_agg(value) OVER () FROM vitals",
+    "SELECT array_agg(value) OVER (PARTITION BY device ORDER BY event_time) FROM vitals",
+    "SELECT string_agg(device, ',') OVER (ORDER BY value) FROM vitals",
+    "SELECT count(*) FROM (SELECT array_agg(value) OVER w AS x FROM vitals WINDOW w AS (ORDER BY value)) GROUP BY x",
 ]
+# A statement may keep 1 GiB, and what it keeps is put together once more.
+KEPT_MAX = 2500 * MIB
+ENDLESS = "generate_series(1, 1000000000000)"
+LONG_ROWS = f"(SELECT value, '{LONG[:2000]}' || value AS t FROM {ENDLESS})"
+KEPT = [
+    f"SELECT {', '.join(f'sum(value + {n}) OVER ()' for n in range(60))} FROM {ENDLESS}",
+    f"SELECT t, max(value) OVER () FROM {LONG_ROWS}",
+    f"SELECT t, lag(value, 1000000000) OVER () FROM {LONG_ROWS}",
+    f"SELECT t, lead(value, 1000000000) OVER () FROM {LONG_ROWS}",
+    f"SELECT t, sum(value) OVER (ROWS BETWEEN 1000000000 PRECEDING AND CURRENT ROW) FROM {LONG_ROWS}",
+    f"SELECT max(CASE WHEN value = 1 THEN '{LONG}' ELSE '' END) OVER () FROM generate_series(1, 1000000)",
+]
+IN_ORDER = "PARTITION BY device, mdc_code ORDER BY event_time"
+WINDOWS = [f"{call} OVER ({IN_ORDER})" for call in ["lag(value)", "lead(value, 2)", "row_number()", "rank()", "avg(value)", "sum(value)", "first_value(device)", "lag(device)"]]
+WINDOWS += [f"avg(value) OVER ({IN_ORDER} ROWS BETWEEN 5 PRECEDING AND 5 FOLLOWING)", "value - avg(value) OVER (PARTITION BY device, mdc_code)", "percent_rank() OVER (ORDER BY value)"]
 ANSWERED = [
     ("SELECT device || ' ' || mdc_ref_id AS x FROM vitals", 480),
     ("SELECT unnest(make_array(value, value)) AS x FROM vitals", 960),
     ("SELECT value, lag(value) OVER (PARTITION BY device ORDER BY event_time) AS x FROM vitals", 480),
+    (f"SELECT {', '.join(WINDOWS)} FROM vitals", 480),
+    ("SELECT value FROM generate_series(1, 200000) QUALIFY row_number() OVER () > 199990", 10),
+    ("SELECT a.value FROM vitals a, latest b WHERE a.device = b.device AND a.mdc_code = b.mdc_code", 480),
     ("SELECT a.value FROM vitals a JOIN latest b ON a.device = b.device AND a.mdc_code = b.mdc_code", 480),
     ("SELECT array_agg(value) AS x FROM vitals GROUP BY device, mdc_code", 4),
     ("SELECT value FROM generate_series(1, 100000)", 100000),
@@ -92,6 +117,7 @@ def main() -> int:
     options = parser.parse_args()
     with connect(options, "analyst") as connection:
         for sql, rows in ANSWERED:
+            print(f"{rows} rows: {sql[:60]}", flush=True)
             answer = ask(connection, sql)
             assert answer.num_rows == rows, (sql, answer.num_rows)
         for call in WITHHELD:
@@ -105,6 +131,11 @@ def main() -> int:
             print(f"refused, {rose / MIB:.0f} MiB: {sql[:60]}")
             assert "WL-QRY-001" in told, (sql[:200], told[:300])
             assert rose < 100 * MIB, (sql[:200], rose / MIB)
+        for sql in KEPT:
+            told, rose = peak(options, connection, sql)
+            print(f"ended, {rose / MIB:.0f} MiB: {sql[:40]}")
+            assert "WL-QRY-010" in told, (sql[:200], told[:300])
+            assert rose < KEPT_MAX, (sql[:200], rose / MIB)
     return 0
 
 

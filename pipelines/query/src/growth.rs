@@ -1,22 +1,34 @@
 //! Memory that the engine's pool does not count, and that few words of a statement could ask any amount of.
 //!
-//! The pool counts what sorts, groups and joins keep. What a function makes of a batch it does not. So over the network
-//! functions whose answer is as long as an argument says, or a product of two, are not there ([`WITHHELD`]), and a
-//! statement puts at most [`PARTS_MAX`] texts or lists together. Nor is one planned that has more than [`STEPS_MAX`]
-//! steps, which may all lie within each other.
+//! The pool counts what sorts, groups and joins keep. What a function makes of a batch it does not, nor what a window
+//! keeps. So over the network:
+//!
+//! - functions whose answer is as long as an argument says, or a product of two, are not there ([`WITHHELD`]), and a
+//!   statement puts at most [`PARTS_MAX`] texts or lists together;
+//! - what windows keep is taken from the pool ([`counted`]), and none gives each row a list of others ([`GATHERING`]);
+//! - none is planned that has more than [`STEPS_MAX`] steps, which may all lie within each other.
 
+use crate::each::{Doing, Each, EachExec};
 use crate::error::QueryError;
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{Result, plan_err};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Result, plan_err, resources_err};
+use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit};
 use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, LogicalPlan, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
     Signature, Volatility,
 };
+use datafusion::physical_expr::window::WindowExpr;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
+use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use std::sync::Arc;
 
 /// Functions that are not there: the answer is as long as an argument says, or a product of two. As tables `range` and
 /// `generate_series` give their rows one after the other, and are.
@@ -61,9 +73,16 @@ const GROWING: [&str; 14] = [
     "named_struct",
     "string_to_array",
 ];
+/// Aggregates whose answer is all that they were given: over a window, once for each row.
+const GATHERING: [&str; 2] = ["array_agg", "string_agg"];
+/// How often a window keeps a row: as it came, and put together with others.
+const KEPT_TIMES: usize = 2;
+/// What an answer of a window takes whose width is not that of its type: a key of a dictionary, or a view of a text.
+const ANSWER_BYTES: usize = 16;
 /// Arguments of these in one statement: put together as cleverly as may be, they make a text 243 times as long.
 const PARTS_MAX: usize = 16;
-/// Words and signs of a statement that may go one deeper: all but names, values and what separates them. Whoever plans
+/// Words and signs of a statement that may go one deeper: all but names and values, and what separates the values behind
+/// IN; a comma joins, too. Whoever plans
 /// a statement goes down into itself for each step of it, and a stack that ends takes the process along:
 /// [`STACK_BYTES`] is for so many, in a build for debugging too.
 const STEPS_MAX: usize = 2000;
@@ -110,13 +129,25 @@ pub(crate) fn withhold(session: &SessionContext) {
 /// parser says better.
 pub(crate) fn check_steps(sql: &str) -> Result<(), QueryError> {
     let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize().unwrap_or_default();
-    let is_step = |token: &&Token| match token {
-        Token::Word(word) => word.keyword != Keyword::NoKeyword,
-        Token::Whitespace(_) | Token::Comma | Token::Period | Token::Number(..) | Token::EOF => false,
-        Token::SingleQuotedString(_) | Token::DoubleQuotedString(_) => false,
-        _sign => true,
-    };
-    let steps = tokens.iter().filter(is_step).count();
+    let (mut steps, mut before) = (0, &Token::EOF);
+    // For each bracket that is open, whether it is a list of values behind IN so far: its commas alone are none.
+    let mut lists = Vec::new();
+    for token in tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_))) {
+        let is_value = matches!(token, Token::Number(..) | Token::SingleQuotedString(_));
+        match token {
+            Token::LParen => lists.push(matches!(before, Token::Word(word) if word.keyword == Keyword::IN)),
+            Token::RParen => drop(lists.pop()),
+            Token::Comma => {}
+            _other => lists.iter_mut().rev().take(1).for_each(|is_list| *is_list &= is_value),
+        }
+        steps += usize::from(match token {
+            Token::Word(word) => word.keyword != Keyword::NoKeyword,
+            Token::Comma => lists.last() != Some(&true),
+            Token::Period | Token::DoubleQuotedString(_) => false,
+            _sign => !is_value,
+        });
+        before = token;
+    }
     if steps > STEPS_MAX {
         return Err(QueryError::Statement(format!(
             "it has {steps} words and signs, and may have {STEPS_MAX}"
@@ -127,7 +158,11 @@ pub(crate) fn check_steps(sql: &str) -> Result<(), QueryError> {
 
 /// Refuses a statement that puts too much together.
 pub(crate) fn check(plan: &LogicalPlan) -> Result<(), QueryError> {
-    let parts = parts(plan).map_err(|error| QueryError::Statement(error.strip_backtrace()))?;
+    let (parts, gathers) = parts(plan).map_err(|error| QueryError::Statement(error.strip_backtrace()))?;
+    if let Some(name) = gathers {
+        let text = format!("{name} is not here over a window: each row would have a list of its own");
+        return Err(QueryError::Statement(text));
+    }
     if parts > PARTS_MAX {
         let text = format!("it puts {parts} texts or lists together, and may {PARTS_MAX}");
         return Err(QueryError::Statement(text));
@@ -135,20 +170,123 @@ pub(crate) fn check(plan: &LogicalPlan) -> Result<(), QueryError> {
     Ok(())
 }
 
-/// Counts what a statement puts together.
-fn parts(plan: &LogicalPlan) -> Result<usize> {
-    let mut parts = 0;
+/// Counts what a statement puts together; and names what gathers rows over a window, if anything does.
+fn parts(plan: &LogicalPlan) -> Result<(usize, Option<&'static str>)> {
+    let (mut parts, mut gathers) = (0, None);
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
             expr.apply(|expr| {
                 parts += match expr {
                     Expr::BinaryExpr(BinaryExpr { op: Operator::StringConcat, .. }) => 2,
                     Expr::ScalarFunction(call) if GROWING.contains(&call.name()) => call.args.len(),
+                    Expr::WindowFunction(call) => {
+                        gathers = gathers.or(GATHERING.into_iter().find(|name| *name == call.fun.name()));
+                        0
+                    }
                     _other => 0,
                 };
                 Ok(TreeNodeRecursion::Continue)
             })
         })
     })?;
-    Ok(parts)
+    Ok((parts, gathers))
+}
+
+/// Takes what the windows of a plan keep from the pool of its statement, where that has an end. What each of them may
+/// answer has a width there too: a window over whole partitions answers all of their rows at once.
+pub(crate) fn counted(plan: Arc<dyn ExecutionPlan>, context: &TaskContext) -> Result<Arc<dyn ExecutionPlan>> {
+    if matches!(context.memory_pool().memory_limit(), MemoryLimit::Infinite) {
+        return Ok(plan);
+    }
+    let counted = plan.transform_up(|node| {
+        let (windows, is_whole) = match (node.downcast_ref(), node.downcast_ref()) {
+            (Some(whole), _) => (WindowAggExec::window_expr(whole), true),
+            (_, Some(bounded)) => (BoundedWindowAggExec::window_expr(bounded), false),
+            (None, None) => return Ok(Transformed::no(node)),
+        };
+        let answers = windows.iter().map(|window| answer_bytes(window, is_whole)).sum::<Result<usize>>()?;
+        let kept = Arc::new(Kept { answers });
+        let inputs = node.children().into_iter().cloned();
+        let inputs = inputs.map(|input| Arc::new(EachExec::alike(input, kept.clone())) as _).collect();
+        // What is put in between changes nothing that the node was planned by.
+        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep);
+        Ok(Transformed::yes(node.replace_children(inputs, options)?))
+    });
+    counted.map(|plan| plan.data)
+}
+
+/// Returns what a window's answer for one row takes.
+fn answer_bytes(window: &Arc<dyn WindowExpr>, is_whole: bool) -> Result<usize> {
+    let field = window.field()?;
+    match field.data_type() {
+        DataType::Boolean | DataType::Null | DataType::Dictionary(..) => Ok(ANSWER_BYTES),
+        width if width.primitive_width().is_some() => Ok(width.primitive_width().unwrap_or(ANSWER_BYTES)),
+        // Batch by batch, as any other text.
+        _text if !is_whole => Ok(ANSWER_BYTES),
+        text => resources_err!("a window over whole partitions that answers with {text}"),
+    }
+}
+
+/// What a window keeps, as long as it runs.
+#[derive(Debug)]
+struct Kept {
+    /// Bytes of its answers for one row.
+    answers: usize,
+}
+
+impl Each for Kept {
+    fn name(&self) -> &'static str {
+        "KeptExec"
+    }
+
+    fn start(&self, context: &TaskContext) -> Doing {
+        let answers = self.answers;
+        let kept = MemoryConsumer::new("window").register(context.memory_pool());
+        Box::new(move |batch: RecordBatch| {
+            let own: usize = batch.columns().iter().map(bytes).sum();
+            kept.try_grow(own * KEPT_TIMES + batch.num_rows() * answers)?;
+            Ok(vec![batch])
+        })
+    }
+}
+
+/// Returns the bytes of an array's own rows.
+fn bytes(array: &ArrayRef) -> usize {
+    let rows = array.len();
+    match array.data_type() {
+        DataType::Utf8View => array.as_string_view().lengths().map(|bytes| bytes as usize + 16).sum(),
+        DataType::BinaryView => array.as_binary_view().lengths().map(|bytes| bytes as usize + 16).sum(),
+        DataType::List(_) => {
+            let list = array.as_list::<i32>();
+            let (first, last) = (list.offsets()[0] as usize, list.offsets()[rows] as usize);
+            4 * rows + bytes(&list.values().slice(first, last - first))
+        }
+        DataType::Struct(_) => array.as_struct().columns().iter().map(bytes).sum(),
+        DataType::Dictionary(..) => {
+            4 * rows + array.as_any_dictionary_opt().map_or(0, |terms| bytes(terms.values()))
+        }
+        other if other.is_nested() => array.get_array_memory_size(),
+        _other => array.to_data().get_slice_memory_size().unwrap_or(array.get_array_memory_size()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commas_that_join_are_steps_and_those_of_values_are_not() {
+        let many = |what: &str| vec![what; STEPS_MAX + 1].join(", ");
+        for values in ["1", "'d-1'"] {
+            check_steps(&format!("SELECT 1 FROM vitals WHERE x IN ({})", many(values))).unwrap();
+            check_steps(&format!("SELECT 1 FROM vitals WHERE x NOT IN ( {} )", many(values))).unwrap();
+        }
+        for joined in ["vitals", "'vitals'", "\"vitals\"", "vitals 'v'", "vitals v1", "\"a\".\"b\""] {
+            for sql in ["SELECT 1 FROM {}", "SELECT 1 WHERE 1 IN (SELECT 1 FROM {})", "SELECT {}"] {
+                let refused = check_steps(&sql.replace("{}", &many(joined)));
+                assert!(matches!(refused, Err(QueryError::Statement(_))), "{sql} of {joined}");
+            }
+        }
+        check_steps(&vec!["SELECT a, b FROM vitals"; 300].join(" UNION ALL ")).unwrap();
+    }
 }

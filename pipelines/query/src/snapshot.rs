@@ -45,7 +45,7 @@ pub(crate) struct Scope {
     pub(crate) mask: Option<Arc<Mask>>,
     /// Only these tables and views; none: all.
     pub(crate) granted: Option<Vec<&'static str>>,
-    /// Memory that sorting, grouping and joining may take; none: all there is.
+    /// Memory that sorting, grouping, joining and windows may take; none: all there is.
     pub(crate) memory_bytes_max: Option<usize>,
     /// How far it reads.
     pub(crate) reach: Reach,
@@ -203,7 +203,7 @@ impl Opened {
     /// Plans how a statement runs; of what it reads nothing is read but the catalog.
     pub(crate) async fn planned(self, rows: DataFrame) -> Result<Planned, DataFusionError> {
         let context = Arc::new(rows.task_ctx());
-        let plan = listening(rows.create_physical_plan().await?)?;
+        let plan = growth::counted(listening(rows.create_physical_plan().await?)?, &context)?;
         Ok(Planned { plan, context, known: self.known })
     }
 }

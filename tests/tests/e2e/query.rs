@@ -103,12 +103,18 @@ impl Ward {
 
     /// Starts the server with small bounds and waits until it serves.
     pub(crate) fn serve(&self) -> anyhow::Result<(Process, u16)> {
+        self.serve_for(5)
+    }
+
+    /// The same with so many seconds for a statement.
+    fn serve_for(&self, seconds: u64) -> anyhow::Result<(Process, u16)> {
         let [port] = free_ports()?;
         let mut command = Command::new(binary("wardline-query")?);
         command.arg("serve").arg("--data-dir").arg(self.stand.data());
         command.args(["--listen", &format!("127.0.0.1:{port}")]);
         command.args(["--fhir-listen", &format!("127.0.0.1:{}", self.fhir)]);
-        command.args(["--rows-max", "2000000", "--seconds-max", "5", "--statements-per-caller-max", "2"]);
+        command.args(["--rows-max", "2000000", "--statements-per-caller-max", "2"]);
+        command.args(["--seconds-max", &seconds.to_string()]);
         let mut server = Process::start("wardline-query", &mut command, &self.stand.path("query.log"))?;
         eventually("wardline-query serves", WAIT, || {
             ensure!(server.is_running(), "it ended:\n{}", server.tail());
@@ -215,7 +221,7 @@ fn flight_sql_answers_by_role_and_ends_with_the_certificate() -> anyhow::Result<
 #[test]
 fn each_role_reads_what_it_is_granted_and_a_reading_is_seen_within_two_seconds() -> anyhow::Result<()> {
     let mut ward = Ward::new()?;
-    let (mut server, port) = ward.serve()?;
+    let (mut server, port) = ward.serve_for(60)?;
     let certs = ward.stand.path("people");
     let mut grants = python::script("tests/python/grants.py", None)?;
     grants.arg("--certs").arg(&certs).args(["--port", &port.to_string(), "--subject", SUBJECT]);

@@ -10,7 +10,7 @@ pub(crate) const SECONDS_MAX: u64 = 300;
 pub(crate) const STATEMENTS_MAX: usize = 8;
 /// Statements at a time of one caller, unless something else is said.
 pub(crate) const STATEMENTS_PER_CALLER_MAX: usize = 2;
-/// Memory of sorting, grouping and joining that one statement may take, bytes.
+/// Memory of sorting, grouping, joining and windows that one statement may take, bytes.
 pub(crate) const MEMORY_BYTES_MAX: usize = 1 << 30;
 /// Longest statement, bytes.
 pub(crate) const STATEMENT_BYTES_MAX: usize = 64 * 1024;
