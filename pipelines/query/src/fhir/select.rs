@@ -7,7 +7,7 @@ use crate::error::QueryError;
 use crate::functions;
 use crate::lookups::Lookups;
 use crate::serve::limits::MEMORY_BYTES_MAX;
-use crate::serve::pump::{Bounds, plan, pump};
+use crate::serve::pump::{Bounds, held, plan, pump};
 use crate::serve::slots::{Slot, Slots};
 use crate::snapshot::{self, Opened, Reach, Scope};
 use arrow::array::{AsArray, RecordBatch};
@@ -44,7 +44,7 @@ impl Session {
         frame: DataFrame,
         (slot, bounds): (Slot, Bounds),
     ) -> Result<impl Stream<Item = Result<RecordBatch, QueryError>> + Send + Unpin + use<>, QueryError> {
-        let planned = plan(engine, self.opened.clone(), frame, bounds).await?;
+        let planned = plan(engine, self.opened.clone(), frame, (slot.clone(), bounds)).await?;
         Ok(pump(engine, planned, bounds, (slot, None)))
     }
 }
@@ -141,16 +141,17 @@ impl Site {
     /// Opens a snapshot for a caller, in a place that is the caller's until it is dropped.
     pub(crate) async fn session(&self, asked: &Asked) -> Result<(Slot, Session), QueryError> {
         let slot = self.slot(asked)?;
-        let session = self.session_of(&asked.caller.tenant, asked.sites.as_ref(), Reach::Durable).await?;
+        let of = (&asked.caller.tenant, asked.sites.as_ref());
+        let session = self.session_of(of, Reach::Durable, slot.clone()).await?;
         Ok((slot, session))
     }
 
-    /// Opens a snapshot of a tenant's rows: all, or those that some sites see.
+    /// Opens a snapshot of a tenant's rows in a place: all, or those that some sites see.
     pub(crate) async fn session_of(
         &self,
-        tenant: &TenantId,
-        sites: Option<&Sites>,
+        (tenant, sites): (&TenantId, Option<&Sites>),
         reach: Reach,
+        slot: Slot,
     ) -> Result<Session, QueryError> {
         let scope = Scope {
             tenant: Some(tenant.clone()),
@@ -160,11 +161,14 @@ impl Site {
             shared: Some(self.parts().shared.clone()),
             ..Scope::default()
         };
-        let opened = snapshot::open(self.data_dir(), &scope).await.map_err(|error| {
-            tracing::error!(error = format!("{error:#}"), "the archive does not open");
-            QueryError::Archive("the archive does not open".into())
+        let data_dir = self.data_dir().to_owned();
+        let opening = held(slot, async move {
+            snapshot::open(&data_dir, &scope).await.map_err(|error| {
+                tracing::error!(error = format!("{error:#}"), "the archive does not open");
+                QueryError::Archive("the archive does not open".into())
+            })
         });
-        opened.map(|opened| Session { lookups: opened.lookups.clone(), opened })
+        opening.await.map(|opened| Session { lookups: opened.lookups.clone(), opened })
     }
 
     /// Returns the newest time of ingest by partition, of rows that were taken from a time on.

@@ -34,22 +34,38 @@ impl<T> Drop for Attended<T> {
     }
 }
 
+/// Does what nothing ends before it is done: the place is taken until then, also when nobody waits for it any more.
+pub(crate) async fn held<T: Send + 'static>(
+    slot: Slot,
+    work: impl Future<Output = Result<T, QueryError>> + Send + 'static,
+) -> Result<T, QueryError> {
+    let working = tokio::spawn(async move {
+        let _slot = slot;
+        work.await
+    });
+    working.await.unwrap_or_else(|_panicked| Err(failed()))
+}
+
+fn failed() -> QueryError {
+    QueryError::Failed("the statement failed while it was planned".into())
+}
+
 /// Plans a statement on `engine`.
 pub(crate) async fn plan(
     engine: &Handle,
     opened: Opened,
     rows: DataFrame,
-    bounds: Bounds,
+    (slot, bounds): (Slot, Bounds),
 ) -> Result<Planned, QueryError> {
     let planning = async move { opened.planned(rows).await.map_err(|error| QueryError::kept(&error)) };
-    attended(engine, bounds, planning).await
+    attended(engine, (slot, bounds), planning).await
 }
 
 /// Counts on `engine` how complete what a statement rests on is.
 pub(crate) async fn note(
     engine: &Handle,
     planned: Planned,
-    bounds: Bounds,
+    (slot, bounds): (Slot, Bounds),
 ) -> Result<(Planned, Option<String>), QueryError> {
     let counting = async move {
         let note = planned.note().await.map_err(|error| {
@@ -58,18 +74,22 @@ pub(crate) async fn note(
         })?;
         Ok((planned, note))
     };
-    attended(engine, bounds, counting).await
+    attended(engine, (slot, bounds), counting).await
 }
 
+/// Works as long as somebody waits; the place is taken until the work has stopped, which may be later.
 async fn attended<T: Send + 'static>(
     engine: &Handle,
-    bounds: Bounds,
+    (slot, bounds): (Slot, Bounds),
     work: impl Future<Output = Result<T, QueryError>> + Send + 'static,
 ) -> Result<T, QueryError> {
-    let mut planning = Attended(engine.spawn(work));
+    let mut planning = Attended(engine.spawn(async move {
+        let _slot = slot;
+        work.await
+    }));
     match timeout(bounds.time_max, &mut planning.0).await {
         Ok(Ok(done)) => done,
-        Ok(Err(_panicked)) => Err(QueryError::Failed("the statement failed while it was planned".into())),
+        Ok(Err(_panicked)) => Err(failed()),
         Err(_late) => Err(QueryError::Time(bounds.time_max.as_secs())),
     }
 }
@@ -135,4 +155,48 @@ async fn give(rows: Planned, rows_max: u64, to: &Sender) -> Result<(), QueryErro
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::slots::Slots;
+    use std::sync::mpsc::{Receiver, channel};
+
+    /// Work that listens to nobody, until it is let go.
+    async fn deaf(begun: std::sync::mpsc::Sender<()>, go: Receiver<()>) -> Result<(), QueryError> {
+        begun.send(()).unwrap();
+        go.recv().unwrap();
+        Ok(())
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_place_is_taken_until_the_work_in_it_has_stopped() {
+        let slots = Slots::new(1, 1);
+        let bounds = Bounds { rows_max: 1, time_max: Duration::from_secs(60) };
+        for is_held in [false, true] {
+            let ((begins, begun), (goes, go)) = (channel(), channel());
+            let (slot, engine) = (slots.take("a").unwrap(), Handle::current());
+            let waiting = tokio::spawn(async move {
+                let work = deaf(begins, go);
+                match is_held {
+                    true => held(slot, work).await,
+                    false => attended(&engine, (slot, bounds), work).await,
+                }
+            });
+            begun.recv().unwrap();
+            waiting.abort();
+            assert!(waiting.await.unwrap_err().is_cancelled());
+            assert!(slots.take("a").is_err(), "it works still");
+            goes.send(()).unwrap();
+            let mut free = tokio::time::interval(Duration::from_millis(5));
+            let is_free = async {
+                while slots.take("a").is_err() {
+                    free.tick().await;
+                }
+            };
+            timeout(Duration::from_secs(10), is_free).await.unwrap();
+        }
+        assert_eq!(held(slots.take("a").unwrap(), async { Ok(7) }).await.unwrap(), 7);
+    }
 }

@@ -6,7 +6,7 @@ use super::audit::OutboxAudit;
 use super::cancel::{self, Running};
 use super::grants::Grant;
 use super::info::sql_info;
-use super::pump::{Bounds, note, plan, pump};
+use super::pump::{Bounds, held, note, plan, pump};
 use super::slots::{Slot, Slots};
 use super::statement::{Prepared, prepare};
 use crate::error::QueryError;
@@ -91,15 +91,16 @@ impl QueryService {
     /// Plans a statement, to be run or only to be told of.
     async fn prepare(
         &self,
-        caller: &Caller,
-        grant: Grant,
-        statement: (&str, Reach),
+        (caller, grant): (&Caller, Grant),
+        (sql, reach): (&str, Reach),
+        slot: &Slot,
     ) -> Result<Prepared, Status> {
-        let parts = &self.0;
-        let made = async {
-            let mask = self.mask(caller, grant).await?;
-            prepare((&parts.data_dir, &parts.shared), caller, grant, mask, statement).await
-        };
+        let (service, of, sql) = (self.clone(), caller.clone(), sql.to_owned());
+        // The journal and a key service are waited for, whether or not the caller still waits.
+        let made = held(slot.clone(), async move {
+            let (parts, mask) = (&service.0, service.mask(&of, grant).await?);
+            prepare((&parts.data_dir, &parts.shared), &of, grant, mask, (&sql, reach)).await
+        });
         made.await.map_err(|error| match error {
             QueryError::NotGranted { .. } => self.refused(caller, &error),
             error => status(&error),
@@ -119,14 +120,20 @@ impl QueryService {
     }
 
     /// Plans a statement over what is there now, audits it, and counts how complete that is.
-    async fn start(&self, caller: &Caller, grant: Grant, sql: &str) -> Result<(SchemaRef, Planned), Status> {
+    async fn start(
+        &self,
+        (caller, grant): (&Caller, Grant),
+        sql: &str,
+        slot: &Slot,
+    ) -> Result<(SchemaRef, Planned), Status> {
         let Parts { engine, bounds, audit, .. } = &*self.0;
-        let Prepared { opened, rows, tables } = self.prepare(caller, grant, (sql, Reach::Durable)).await?;
+        let prepared = self.prepare((caller, grant), (sql, Reach::Durable), slot).await?;
+        let Prepared { opened, rows, tables } = prepared;
         let started = async {
             audit.reads(caller, sql, &tables).await?;
             let schema = rows.schema().as_arrow().clone();
-            let planned = plan(engine, opened, rows, *bounds).await?;
-            let (planned, note) = note(engine, planned, *bounds).await?;
+            let planned = plan(engine, opened, rows, (slot.clone(), *bounds)).await?;
+            let (planned, note) = note(engine, planned, (slot.clone(), *bounds)).await?;
             Ok((Arc::new(noted(&schema, note.as_deref())), planned))
         };
         started.await.map_err(|error: QueryError| status(&error))
@@ -197,8 +204,8 @@ impl FlightSqlService for QueryService {
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
         let (caller, grant) = self.admit(&request)?;
-        let _slot = self.slot(&caller)?;
-        let prepared = self.prepare(&caller, grant, (&query.query, Reach::Columns)).await?;
+        let slot = self.slot(&caller)?;
+        let prepared = self.prepare((&caller, grant), (&query.query, Reach::Columns), &slot).await?;
         let ticket = cancel::ticket(&query.query).ok_or_else(|| Status::internal("no randomness"))?;
         info(prepared.rows.schema().as_arrow(), ticket.as_any(), request.into_inner())
     }
@@ -214,7 +221,7 @@ impl FlightSqlService for QueryService {
         let slot = self.slot(&caller)?;
         let run = self.0.running.start(caller.uri(), name);
         let (schema, planned) = tokio::select! {
-            started = self.start(&caller, grant, sql) => started?,
+            started = self.start((&caller, grant), sql, &slot) => started?,
             () = run.cancelled() => return Err(status(&QueryError::Cancelled)),
         };
         let rows = pump(&self.0.engine, planned, self.0.bounds, (slot, Some(run)))
@@ -307,11 +314,11 @@ impl FlightSqlService for QueryService {
         request: Request<Ticket>,
     ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
         let (caller, grant) = self.admit(&request)?;
-        let _slot = self.slot(&caller)?;
+        let slot = self.slot(&caller)?;
         let mut builder = query.into_builder();
         for table in grant.tables() {
             let empty = format!("SELECT * FROM {table}");
-            let prepared = self.prepare(&caller, grant, (&empty, Reach::Columns)).await?;
+            let prepared = self.prepare((&caller, grant), (&empty, Reach::Columns), &slot).await?;
             builder.append(CATALOG, SCHEMA, table, VIEW, prepared.rows.schema().as_arrow())?;
         }
         Ok(self.listing(&caller, builder.build()?))

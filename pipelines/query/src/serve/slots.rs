@@ -13,9 +13,14 @@ pub(crate) struct Slots {
     running: Mutex<HashMap<String, usize>>,
 }
 
-/// A place among them, free again when it is dropped.
-#[derive(Debug)]
+/// A place among them, free again when every clone of it is dropped: whatever works for a statement has one.
+#[derive(Debug, Clone)]
 pub(crate) struct Slot {
+    _taken: Arc<Taken>,
+}
+
+#[derive(Debug)]
+struct Taken {
     slots: Arc<Slots>,
     caller: String,
 }
@@ -35,11 +40,11 @@ impl Slots {
             return Err(QueryError::Busy(of_one.max(of_all)));
         }
         *running.entry(caller.to_owned()).or_default() += 1;
-        Ok(Slot { slots: self.clone(), caller: caller.to_owned() })
+        Ok(Slot { _taken: Arc::new(Taken { slots: self.clone(), caller: caller.to_owned() }) })
     }
 }
 
-impl Drop for Slot {
+impl Drop for Taken {
     fn drop(&mut self) {
         let mut running = self.slots.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = running.get_mut(&self.caller) {
@@ -59,10 +64,13 @@ mod tests {
     fn a_place_is_free_again_when_its_statement_ends() {
         let slots = Slots::new(3, 2);
         let (first, _second) = (slots.take("a").unwrap(), slots.take("a").unwrap());
+        let works = first.clone();
         assert!(matches!(slots.take("a"), Err(QueryError::Busy(2))));
         let _third = slots.take("b").unwrap();
         assert!(matches!(slots.take("c"), Err(QueryError::Busy(3))));
         drop(first);
+        assert!(slots.take("c").is_err(), "something works for it still");
+        drop(works);
         assert!(slots.take("c").is_ok());
         assert_eq!(slots.running.lock().unwrap().len(), 2, "who runs nothing is forgotten");
     }

@@ -130,9 +130,9 @@ fn header(text: &str) -> HeaderValue {
 pub(crate) async fn begin(site: &Site, asked: &Asked, query: &str) -> Result<Response<Body>, FhirError> {
     let wanted = search::export(query)?;
     site.exports.expire();
-    let _slot = site.slot(asked)?;
+    let slot = site.slot(asked)?;
     // Of all sites: how far the archive is does not follow from one ward's rows.
-    let session = site.session_of(&asked.caller.tenant, None, Reach::Committed).await?;
+    let session = site.session_of((&asked.caller.tenant, None), Reach::Committed, slot.clone()).await?;
     site.reads(asked, &format!("GET $export?{query}"), &["numerics", "waveforms", "registry"]).await?;
     let (parts, reached) = work::plan(site, asked, &session, &wanted).await?;
     let mut id = [0; 16];

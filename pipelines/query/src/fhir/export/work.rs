@@ -229,15 +229,15 @@ async fn rows(
     writer: &mut Writer,
 ) -> Result<(), WorkError> {
     // Only what is committed: a part that is begun again has the rows that it had.
-    let session = site.session_of(tenant, sites_of(job)?.as_ref(), Reach::Committed).await?;
+    // In a place of its own: an export takes none of its caller's.
+    let (slot, sites) = (Slots::new(1, 1).take(&job.id)?, sites_of(job)?);
+    let session = site.session_of((tenant, sites.as_ref()), Reach::Committed, slot.clone()).await?;
     let since = job
         .since_us
         .map_or(Span::ALL, |us| naming.span(Span { from_us: us.saturating_sub(OVERLAP_US), ..Span::ALL }));
     let of_day = Span { from_us: day.first_us(), until_us: day.last_us().saturating_add(1) };
     let until = Span { until_us: job.until_us.saturating_add(1), ..Span::ALL };
     let want = Want { updated: Some(of_day.and(since).and(until)), ..Want::default() };
-    // A place of its own: an export takes none of its caller's.
-    let slot = Slots::new(1, 1).take(&job.id)?;
     let bounds = Bounds { rows_max: u64::MAX, time_max: EXPORT_PART_MAX };
     let mut scan = site.scan(&session, table, &want, (slot, bounds)).await?;
     while let Some(rows) = scan.next().await? {
