@@ -23,6 +23,7 @@ mod struck;
 mod table;
 mod views;
 mod wards;
+mod trunc;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

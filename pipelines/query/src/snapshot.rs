@@ -8,6 +8,7 @@ use crate::note::{self, Asking};
 use crate::provider::Provider;
 use crate::table::ArchiveTable;
 use crate::views::{View, ViewTable};
+use crate::trunc;
 use crate::wards::{WardTable, Wards};
 use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
@@ -153,6 +154,7 @@ pub(crate) async fn open(data_dir: &Path, scope: &Scope) -> anyhow::Result<Opene
     for view in View::ALL.into_iter().filter(|view| scope.grants(view.name())) {
         let Some(base) = tables.get(&view.table()) else { continue };
         let table = ViewTable::new(view, base.clone(), lookups.clone(), scope.mask.clone())?;
+    trunc::register(&session)?;
         session.register_table(view.name(), Arc::new(Provider(table)))?;
     }
     if scope.mask.is_none() {
