@@ -166,9 +166,9 @@ impl Place {
         keyring(data_dir, self.transit.as_ref())
     }
 
-    /// Says whether tenants' keys are at a key service.
-    pub fn has_key_service(&self) -> bool {
-        self.transit.is_some()
+    /// Returns the key service that holds tenants' keys; none: they lie in the keyring.
+    pub fn key_service(&self) -> Option<&TransitOptions> {
+        self.transit.as_ref()
     }
 
     /// Returns the bucket that holds the archive's files; none: they lie in the data directory.

@@ -99,6 +99,12 @@ impl ArchiveReader {
         Ok(Self::new(Files::of(&options)?, store, keyring))
     }
 
+    /// Reads with keys that others read with too: what was unwrapped for them is not asked for again.
+    pub fn with_keys(mut self, keys: Arc<ArchiveKeys>) -> Self {
+        self.keys = keys;
+        self
+    }
+
     /// Asks a bucket whether it is the archive's.
     pub async fn check(&self) -> Result<(), ArchiveError> {
         self.files.check(&self.catalog).await
@@ -139,17 +145,17 @@ impl ArchiveReader {
         Ok(self.catalog.shredded().await?)
     }
 
+    /// Says which files are under keys that were destroyed: to be asked before files are listed.
+    pub async fn shredded_files(&self) -> Result<Shredded, ArchiveError> {
+        Shredded::of(&self.catalog).await
+    }
+
     /// Returns the tenants with an erasure, of which nothing is left to be rewritten.
     pub(crate) async fn rewritten(&self) -> Result<BTreeSet<String>, ArchiveError> {
         let ranges = self.catalog.erased_ranges().await?;
         let of = |done: bool| {
             let of = ranges.iter().filter(move |range| range.is_rewritten == done);
             of.map(|range| range.tenant.clone()).collect::<BTreeSet<_>>()
-    /// Says which files are under keys that were destroyed: to be asked before files are listed.
-    pub async fn shredded_files(&self) -> Result<Shredded, ArchiveError> {
-        Shredded::of(&self.catalog).await
-    }
-
         };
         Ok(&of(true) - &of(false))
     }

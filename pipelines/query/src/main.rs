@@ -1,6 +1,7 @@
 //! `wardline-query`: SQL over the encrypted archive, on its own so that analytics can never starve an alarm.
 //!
-//! Each statement opens a snapshot: one listing of the catalog, one session, keys unwrapped for it alone.
+//! Each statement opens a snapshot: one listing of the catalog, one session, keys unwrapped for it alone; statements of
+//! a server share what was unwrapped ([`keys`]).
 
 mod ask;
 mod each;
@@ -9,6 +10,7 @@ mod fhir;
 mod footers;
 mod functions;
 mod growth;
+mod keys;
 mod lookups;
 mod mask;
 mod note;
@@ -21,9 +23,9 @@ mod slices;
 mod snapshot;
 mod struck;
 mod table;
+mod trunc;
 mod views;
 mod wards;
-mod trunc;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

@@ -4,6 +4,7 @@
 //! are destroyed nobody can.
 
 use crate::mask::Mask;
+use crate::snapshot::Shared;
 use anyhow::Context;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::path::Path;
@@ -19,6 +20,39 @@ use wardline_store::holds::pseudonyms_secret;
 pub(crate) const STEP_S: u32 = 3600;
 
 const KEY_BYTES: usize = 32;
+
+/// Returns the mask of a tenant, which statements of a server share.
+pub(crate) async fn shared_mask(
+    data_dir: &Path,
+    tenant: &TenantId,
+    step_s: u32,
+    shared: &Shared,
+) -> anyhow::Result<Arc<Mask>> {
+    let place = Place::of(data_dir)?;
+    let keys = shared.under(data_dir, &place)?.keys;
+    if let Some(known) = keys.mask(tenant) {
+        return Ok(known);
+    }
+    let name = pseudonyms_secret(tenant);
+    let mask = match Catalog::new(shared.store().clone()).known_secret(&name).await? {
+        Some(sealed) => {
+            let (keyring, of) =
+                (place.keyring(data_dir).context("the keyring does not open")?, tenant.clone());
+            let opening = spawn_blocking(move || {
+                let sealer = Sealer::new(Arc::new(keyring), KeyPurpose::Identifiers, Some(&of))?;
+                sealer.open(name.as_bytes(), &sealed)
+            });
+            mask_of(&opening.await?.context("the key of the pseudonyms does not open")?, step_s)
+        }
+        None => mask(data_dir, tenant, step_s).await?,
+    };
+    keys.keep_mask(tenant, &mask);
+    Ok(mask)
+}
+
+fn mask_of(key: &[u8], step_s: u32) -> Arc<Mask> {
+    Arc::new(Mask::new(key, i64::from(step_s) * 1_000_000))
+}
 
 /// Makes the mask of a tenant.
 pub(crate) async fn mask(data_dir: &Path, tenant: &TenantId, step_s: u32) -> anyhow::Result<Arc<Mask>> {
@@ -41,5 +75,5 @@ pub(crate) async fn mask(data_dir: &Path, tenant: &TenantId, step_s: u32) -> any
     let sealed = sealed?;
     let opened = spawn_blocking(move || sealer.open(name.as_bytes(), &sealed)).await?;
     let key = opened.context("the key of the pseudonyms does not open")?;
-    Ok(Arc::new(Mask::new(&key, i64::from(step_s) * 1_000_000)))
+    Ok(mask_of(&key, step_s))
 }

@@ -2,13 +2,14 @@
 
 use crate::footers::{Footers, FootersUnder};
 use crate::growth;
+use crate::keys::{Keys, KeysUnder};
 use crate::lookups::Lookups;
 use crate::mask::Mask;
 use crate::note::{self, Asking};
 use crate::provider::Provider;
 use crate::table::ArchiveTable;
-use crate::views::{View, ViewTable};
 use crate::trunc;
+use crate::views::{View, ViewTable};
 use crate::wards::{WardTable, Wards};
 use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
@@ -60,20 +61,34 @@ pub(crate) struct Shared {
     /// The database, to read only.
     store: Store,
     footers: Arc<Footers>,
+    keys: Arc<Keys>,
+}
+
+/// What is there under the keyring of now.
+pub(crate) struct Under {
+    /// None with a key service: it may refuse a key at any time.
+    footers: Option<FootersUnder>,
+    pub(crate) keys: KeysUnder,
 }
 
 impl Shared {
     /// Opens it.
     pub(crate) async fn open(place: &Place) -> anyhow::Result<Self> {
-        Ok(Self { store: place.store().open_read_only().await?, footers: Arc::default() })
+        let store = place.store().open_read_only().await?;
+        Ok(Self { store, footers: Arc::default(), keys: Arc::default() })
     }
 
-    /// Returns the footers that are known under the keyring of now. A key service may refuse a key at any time.
-    fn footers(&self, data_dir: &Path, place: &Place) -> anyhow::Result<Option<FootersUnder>> {
-        if place.has_key_service() {
-            return Ok(None);
-        }
-        Ok(Some(self.footers.under(&std::fs::read(data_dir.join(KEYRING))?)))
+    /// Returns what is known under the keyring of now; to be called before it is opened: what a newer one opens is kept
+    /// under none.
+    pub(crate) fn under(&self, data_dir: &Path, place: &Place) -> anyhow::Result<Under> {
+        let keyring = std::fs::read(data_dir.join(KEYRING))?;
+        let footers = place.key_service().is_none().then(|| self.footers.under(&keyring));
+        Ok(Under { footers, keys: self.keys.under(&keyring, place) })
+    }
+
+    /// Returns the database, to read only.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
     }
 }
 
@@ -116,12 +131,16 @@ pub(crate) struct Known {
 /// after it. Who wore what is as it is known now.
 pub(crate) async fn open(data_dir: &Path, scope: &Scope) -> anyhow::Result<Opened> {
     let place = Place::of(data_dir)?;
-    // The keyring is looked at before it is opened: what a newer one opens is kept under none.
-    let (store, footers) = match &scope.shared {
-        Some(shared) => (shared.store.clone(), shared.footers(data_dir, &place)?),
-        None => (place.store().open_read_only().await?, None),
+    let under = scope.shared.as_ref().map(|shared| shared.under(data_dir, &place)).transpose()?;
+    let store = match &scope.shared {
+        Some(shared) => shared.store.clone(),
+        None => place.store().open_read_only().await?,
     };
-    let reader = ArchiveReader::over(data_dir, &place, store.clone())?;
+    let mut reader = ArchiveReader::over(data_dir, &place, store.clone())?;
+    if let Some(under) = &under {
+        let keys = under.keys.files(reader.keys());
+        reader = reader.with_keys(keys);
+    }
     let (Snapshot { files, mut tail }, lookups) = look(data_dir, &reader, &store, scope).await?;
     let wards = match (&scope.sites, &scope.tenant) {
         (Some(sites @ Sites::Only(_)), Some(tenant)) => {
@@ -133,8 +152,9 @@ pub(crate) async fn open(data_dir: &Path, scope: &Scope) -> anyhow::Result<Opene
     let runtime = runtime(scope.memory_bytes_max)?;
     ArchiveTable::register(&reader, &runtime)?;
     let store = runtime.object_store(ArchiveTable::at(&reader)?)?;
-    let readers = footers.map(|footers| footers.readers(store));
+    let readers = under.and_then(|under| under.footers).map(|footers| footers.readers(store));
     let session = SessionContext::new_with_config_rt(config(), runtime);
+    trunc::register(&session)?;
     let asking = Arc::new(Asking::default());
     let seen = |file: &&FileRow| scope.tenant.as_ref().is_none_or(|tenant| tenant.as_str() == file.tenant);
     let mut tables = HashMap::<_, Arc<dyn TableProvider>>::new();
@@ -154,7 +174,6 @@ pub(crate) async fn open(data_dir: &Path, scope: &Scope) -> anyhow::Result<Opene
     for view in View::ALL.into_iter().filter(|view| scope.grants(view.name())) {
         let Some(base) = tables.get(&view.table()) else { continue };
         let table = ViewTable::new(view, base.clone(), lookups.clone(), scope.mask.clone())?;
-    trunc::register(&session)?;
         session.register_table(view.name(), Arc::new(Provider(table)))?;
     }
     if scope.mask.is_none() {

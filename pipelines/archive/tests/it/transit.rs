@@ -240,3 +240,23 @@ async fn a_token_may_come_later_than_the_gateway() {
     running.finish(end).await.unwrap();
     assert_eq!(rig.count(Table::Numerics).await, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_with_anothers_keys_does_not_ask_the_service_again() {
+    let bao = TestBao::start().await.unwrap();
+    let rig = held(&bao, 60).await;
+    rig.frame(1, &readings(&[1.0]));
+    rig.archive().await;
+    let first = rig.reader();
+    let file = first.files(Some(Table::Numerics)).await.unwrap().remove(0);
+    let rows = |reader: &wardline_archive::read::ArchiveReader| {
+        reader.read(&file).map(|rows| rows.map(|batch| batch.unwrap().num_rows()).sum::<usize>())
+    };
+    assert_eq!(rows(&first).unwrap(), 1);
+    let (with, without) = (rig.reader().with_keys(first.keys()), rig.reader());
+    bao.freeze(true).unwrap();
+    assert_eq!(rows(&with).unwrap(), 1);
+    let refused = rows(&without).unwrap_err().to_string();
+    bao.freeze(false).unwrap();
+    assert!(refused.contains("WL-KEY-001"), "{refused}");
+}

@@ -88,7 +88,7 @@ impl QueryService {
         self.0.slots.take(caller.uri()).map_err(|error| self.refused(caller, &error))
     }
 
-    /// Plans a statement, to be run or only to be told of.
+    /// Plans a statement in a place, to be run or only to be told of.
     async fn prepare(
         &self,
         (caller, grant): (&Caller, Grant),
@@ -112,7 +112,8 @@ impl QueryService {
         if grant == Grant::Identified {
             return Ok(None);
         }
-        let mask = pseudonyms::mask(&self.0.data_dir, &caller.tenant, self.0.time_step_s).await;
+        let Parts { data_dir, time_step_s, shared, .. } = &*self.0;
+        let mask = pseudonyms::shared_mask(data_dir, &caller.tenant, *time_step_s, shared).await;
         mask.map(Some).map_err(|error| {
             tracing::error!(error = format!("{error:#}"), "the key of pseudonyms is not there");
             QueryError::Archive("the key of the tenant's pseudonyms is not there".into())

@@ -192,7 +192,9 @@ async fn do_part(site: &Site, job: &Job, part: &Part) -> Result<Vec<Finished>, W
     let tenant = TenantId::new(&job.tenant).map_err(|error| QueryError::Failed(error.to_string()))?;
     let mask = match job.is_masked {
         true => {
-            let mask = pseudonyms::mask(site.data_dir(), &tenant, site.parts().time_step_s).await;
+            let parts = site.parts();
+            let mask =
+                pseudonyms::shared_mask(site.data_dir(), &tenant, parts.time_step_s, &parts.shared).await;
             Some(mask.map_err(|error| QueryError::Archive(error.to_string()))?)
         }
         false => None,
