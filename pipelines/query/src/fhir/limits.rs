@@ -39,6 +39,8 @@ pub(crate) const EXPORTS_PER_CALLER_MAX: usize = 4;
 pub(crate) const EXPORT_BYTES_MAX: u64 = 64 << 30;
 /// How long an export is kept, microseconds: a day.
 pub(crate) const EXPORT_KEPT_US: i64 = 86_400_000_000;
+/// Exports of a tenant of which it is kept how far they went.
+pub(crate) const EXPORT_REACHES_MAX: usize = 256;
 /// How long reading one day of one table may take.
 pub(crate) const EXPORT_PART_MAX: Duration = Duration::from_secs(4 * 3600);
 /// A file of an export ends behind so many bytes of JSON.

@@ -4,6 +4,7 @@
 //! and a file that it does not name is no part of the export. It names no patient and holds no value; what does is
 //! sealed ([`super::file`]).
 
+use super::reach::Ends;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -55,6 +56,9 @@ pub(crate) struct Job {
     /// Address of the request.
     pub(crate) request: String,
     pub(crate) since_us: Option<i64>,
+    /// What was given before, where that is known by partition: then it counts, and not the time.
+    #[serde(default)]
+    pub(crate) behind: Option<Ends>,
     /// The last time of ingest that it is of.
     pub(crate) until_us: i64,
     /// Until when all that was taken is in it, which its manifest says; none: as until then.
@@ -151,6 +155,7 @@ mod tests {
             sites: vec!["icu".into()],
             request: "$export".into(),
             since_us: None,
+            behind: None,
             until_us: 7,
             whole_us: None,
             created_us: 5,

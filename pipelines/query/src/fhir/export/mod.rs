@@ -10,6 +10,7 @@
 
 mod file;
 mod job;
+mod reach;
 mod work;
 
 use super::error::FhirError;
@@ -22,6 +23,7 @@ use file::Reader;
 use hyper::header::{CONTENT_LOCATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use job::{Job, State};
+use reach::Ends;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -33,6 +35,7 @@ use tokio::task::spawn_blocking;
 use wardline_access::now_us;
 use wardline_fhir::search;
 use wardline_fhir::time::instant;
+use wardline_proto::TenantId;
 use wardline_store::registry::Sites;
 
 /// Name of the folder in a data directory.
@@ -84,6 +87,17 @@ impl Exports {
         })
     }
 
+    /// Returns how far the export went that told a time; none when it is not known.
+    fn reached(&self, tenant: &TenantId, at_us: i64) -> Result<Option<Ends>, FhirError> {
+        self.with(|_one_at_a_time| reach::known(&self.root, tenant, at_us)).map_err(|error| broken(&error))
+    }
+
+    /// Keeps how far the export goes that will tell a time.
+    fn keep_reach(&self, tenant: &TenantId, at_us: i64, ends: &Ends) -> Result<(), FhirError> {
+        let kept = self.with(|_one_at_a_time| reach::keep(&self.root, tenant, at_us, ends));
+        kept.map_err(|error| broken(&error))
+    }
+
     /// Forgets a job and removes its files.
     fn remove(&self, id: &str) -> io::Result<()> {
         self.with(|jobs| jobs.remove(id));
@@ -131,10 +145,20 @@ pub(crate) async fn begin(site: &Site, asked: &Asked, query: &str) -> Result<Res
     let wanted = search::export(query)?;
     site.exports.expire();
     let slot = site.slot(asked)?;
+    // Before the session: no row that it does not see counts as given.
+    let tenant = &asked.caller.tenant;
+    let reach = work::reach(site, tenant).await?;
+    let behind = match (&reach, wanted.since_us) {
+        (Some(_), Some(since_us)) => site.exports.reached(tenant, since_us)?,
+        _ => None,
+    };
     // Of all sites: how far the archive is does not follow from one ward's rows.
-    let session = site.session_of((&asked.caller.tenant, None), Reach::Committed, slot.clone()).await?;
+    let session = site.session_of((tenant, None), Reach::Committed, slot.clone()).await?;
     site.reads(asked, &format!("GET $export?{query}"), &["numerics", "waveforms", "registry"]).await?;
-    let (parts, reached) = work::plan(site, asked, &session, &wanted).await?;
+    let (parts, reached) = work::plan(site, asked, &session, (&wanted, behind.as_ref())).await?;
+    if let Some(reach) = &reach {
+        site.exports.keep_reach(tenant, asked.naming.at(reached.whole_us), reach)?;
+    }
     let mut id = [0; 16];
     SystemRandom::new().fill(&mut id).map_err(|_| QueryError::Failed("no randomness".into()))?;
     let job = Job {
@@ -145,6 +169,7 @@ pub(crate) async fn begin(site: &Site, asked: &Asked, query: &str) -> Result<Res
         sites: site_names(asked),
         request: format!("{}/$export?{query}", asked.base).trim_end_matches('?').to_owned(),
         since_us: wanted.since_us,
+        behind,
         until_us: reached.until_us,
         whole_us: Some(reached.whole_us),
         created_us: now_us(),

@@ -7,6 +7,7 @@ use super::super::select::{Session, Want};
 use super::super::{Asked, Site};
 use super::file::Writer;
 use super::job::{Finished, Job, Part, State};
+use super::reach::Ends;
 use crate::error::QueryError;
 use crate::pseudonyms;
 use crate::serve::pump::Bounds;
@@ -25,6 +26,7 @@ use wardline_fhir::search::ExportRequest;
 use wardline_fhir::time::Span;
 use wardline_journal::{KeyPurpose, Sealer};
 use wardline_proto::TenantId;
+use wardline_store::catalog::FileRow;
 use wardline_store::registry::Sites;
 
 const DEVICES: &str = "devices";
@@ -32,7 +34,8 @@ const DEVICES: &str = "devices";
 /// from that of ingest by as much as sessions wait for each other.
 const OVERLAP_US: i64 = 1_000_000;
 
-/// A partition whose newest row is so much older than the newest of all has nothing that waits: its devices are silent.
+/// A partition whose newest row is so much older than the newest of all does not hold the time back that an export
+/// tells: its devices are silent, or its worker is. What comes of it later, the next export has by [`Ends`].
 const LAG_MAX_US: i64 = 86_400_000_000;
 
 /// Says why a part was not done.
@@ -70,28 +73,44 @@ impl Reached {
     }
 }
 
+fn away(error: ArchiveError) -> QueryError {
+    tracing::error!(%error, "the catalog does not read");
+    QueryError::Archive("the catalog does not read".into())
+}
+
+/// Lists a tenant's files of rows that are exported.
+async fn files(site: &Site, tenant: &TenantId) -> Result<Vec<FileRow>, QueryError> {
+    let reader = ArchiveReader::open(site.data_dir()).await.map_err(away)?;
+    let mut files = reader.files(None).await.map_err(away)?;
+    let tables = [Table::Numerics, Table::Waveforms].map(Table::name);
+    files.retain(|file| file.tenant == tenant.as_str() && tables.contains(&file.table.as_str()));
+    Ok(files)
+}
+
+/// Says how far a tenant's archive is by partition; none on one machine, where the time says it.
+pub(super) async fn reach(site: &Site, tenant: &TenantId) -> Result<Option<Ends>, QueryError> {
+    if !site.store.is_cluster().await.map_err(|error| away(error.into()))? {
+        return Ok(None);
+    }
+    Ok(Some(Ends::of(&files(site, tenant).await?)))
+}
+
 /// Cuts an export into parts; and says how far it goes. The session is over all of the tenant.
 pub(super) async fn plan(
     site: &Site,
     asked: &Asked,
     session: &Session,
-    wanted: &ExportRequest,
+    (wanted, behind): (&ExportRequest, Option<&Ends>),
 ) -> Result<(Vec<Part>, Reached), QueryError> {
-    let away = |error: ArchiveError| {
-        tracing::error!(%error, "the catalog does not read");
-        QueryError::Archive("the catalog does not read".into())
-    };
-    let reader = ArchiveReader::open(site.data_dir()).await.map_err(away)?;
-    let files = reader.files(None).await.map_err(away)?;
+    let own = files(site, &asked.caller.tenant).await?;
     let since = wanted.since_us.map(|us| Day::of_micros(us.saturating_sub(OVERLAP_US)).to_string());
-    let tables = [Table::Numerics, Table::Waveforms].map(Table::name);
-    let own = files
-        .iter()
-        .filter(|file| file.tenant == asked.caller.tenant.as_str() && tables.contains(&file.table.as_str()));
-    let own: Vec<_> = own.collect();
+    let is_asked = |file: &&FileRow| match behind {
+        Some(behind) => behind.is_before_some(file),
+        None => since.as_deref().is_none_or(|since| file.day.as_str() >= since),
+    };
     let days: BTreeSet<(&str, &str)> =
-        own.iter().map(|file| (file.table.as_str(), file.day.as_str())).collect();
-    let newest = days.iter().map(|(_, day)| *day).max().and_then(Day::parse);
+        own.iter().filter(is_asked).map(|file| (file.table.as_str(), file.day.as_str())).collect();
+    let newest = own.iter().map(|file| file.day.as_str()).max().and_then(Day::parse);
     let begin_us = newest.map(Day::first_us);
     let newest = match begin_us {
         Some(begin_us) => site.newest(session, begin_us.saturating_sub(LAG_MAX_US)).await?,
@@ -104,8 +123,7 @@ pub(super) async fn plan(
         parts.push(Part { what: DEVICES.into(), day: None });
     }
     if wanted.observations {
-        let kept = days.into_iter().filter(|(_, day)| since.as_deref().is_none_or(|since| *day >= since));
-        parts.extend(kept.map(|(what, day)| Part { what: what.into(), day: Some(day.into()) }));
+        parts.extend(days.into_iter().map(|(what, day)| Part { what: what.into(), day: Some(day.into()) }));
     }
     Ok((parts, reached))
 }
@@ -234,8 +252,8 @@ async fn rows(
     // In a place of its own: an export takes none of its caller's.
     let (slot, sites) = (Slots::new(1, 1).take(&job.id)?, sites_of(job)?);
     let session = site.session_of((tenant, sites.as_ref()), Reach::Committed, slot.clone()).await?;
-    let since = job
-        .since_us
+    let since_us = job.since_us.filter(|_| job.behind.is_none());
+    let since = since_us
         .map_or(Span::ALL, |us| naming.span(Span { from_us: us.saturating_sub(OVERLAP_US), ..Span::ALL }));
     let of_day = Span { from_us: day.first_us(), until_us: day.last_us().saturating_add(1) };
     let until = Span { until_us: job.until_us.saturating_add(1), ..Span::ALL };
@@ -249,7 +267,7 @@ async fn rows(
         if job.bytes() + writer.bytes() > EXPORT_BYTES_MAX {
             return Err(WorkError::TooLarge);
         }
-        for row in &rows {
+        for row in rows.iter().filter(|row| job.behind.as_ref().is_none_or(|behind| behind.is_before(row))) {
             writer.push(&row.resource(naming, &session.lookups, tenant.as_str()))?;
         }
         // Between two batches others have their turn.
