@@ -26,59 +26,82 @@ Example:
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct CompletenessCommand {
-    /// The gateway's data directory.
-    #[arg(long, value_name = "DIR", env = "WARDLINE_DATA_DIR")]
-    data_dir: PathBuf,
-    /// Of this device.
-    #[arg(long)]
-    device: String,
-    /// Of this tenant; needed where two have a device of this name.
-    #[arg(long)]
-    tenant: Option<String>,
+    #[command(flatten)]
+    of: OfDevice,
     /// Hours that begin at this time or later.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     from: Option<i64>,
     /// Hours that begin before this time.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     to: Option<i64>,
+}
+
+/// Whose streams are told of, and how.
+#[derive(Debug, Args)]
+pub(super) struct OfDevice {
+    /// The gateway's data directory.
+    #[arg(long, value_name = "DIR", env = "WARDLINE_DATA_DIR")]
+    pub(super) data_dir: PathBuf,
+    /// Of this device.
+    #[arg(long)]
+    pub(super) device: String,
+    /// Of this tenant; needed where two have a device of this name.
+    #[arg(long)]
+    pub(super) tenant: Option<String>,
     /// Print one JSON object a line.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
+}
+
+impl OfDevice {
+    /// Opens the archive after telling the audit of the read.
+    pub(super) async fn open(&self, action: &str) -> anyhow::Result<ArchiveReader> {
+        let Self { data_dir, device, .. } = self;
+        let reader = ArchiveReader::open(data_dir).await;
+        let reader = reader.with_context(|| format!("{} holds no archive that opens", data_dir.display()))?;
+        audit_read(data_dir, action, &format!("device {device}")).await?;
+        Ok(reader)
+    }
+
+    /// Returns tenant and device.
+    pub(super) fn names(&self) -> (Option<&str>, &str) {
+        (self.tenant.as_deref(), &self.device)
+    }
+
+    /// Reads what is known of the holes.
+    pub(super) async fn known(&self, reader: &ArchiveReader) -> anyhow::Result<Known> {
+        Known::of(reader, &self.data_dir, self.names()).await
+    }
+
+    /// Says whether something is of this tenant, or no tenant was named.
+    pub(super) fn is_of(&self, tenant: &str) -> bool {
+        self.tenant.as_ref().is_none_or(|own| own == tenant)
+    }
 }
 
 impl CompletenessCommand {
     /// Runs the command.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let reader = open(&self.data_dir, "completeness_shown", &self.device).await?;
-        let known = Known::of(&reader, &self.data_dir, (self.tenant.as_deref(), &self.device)).await?;
+        let (of, json) = (&self.of, self.of.json);
+        let reader = of.open("completeness_shown").await?;
+        let known = of.known(&reader).await?;
         let range = (self.from.unwrap_or(i64::MIN), self.to.map_or(i64::MAX, |to| to.saturating_sub(1)));
-        let reports = reader.completeness(Some(&self.device), range).await?;
-        let is_of =
-            |report: &&HourReport| self.tenant.as_ref().is_none_or(|tenant| *tenant == report.id.tenant);
-        if !self.json {
+        let reports = reader.completeness(Some(&of.device), range).await?;
+        if !json {
             println!(
                 "hour tenant/device epoch lane expected received missing duplicates late quarantined erased lost asked"
             );
         }
-        for report in reports.iter().filter(is_of) {
-            let of = known.of_hour(report);
-            println!("{}", if self.json { hour_json(report, of).to_string() } else { hour_text(report, of) });
+        for report in reports.iter().filter(|report| of.is_of(&report.id.tenant)) {
+            let parts = known.of_hour(report);
+            println!(
+                "{}",
+                if json { hour_json(report, parts).to_string() } else { hour_text(report, parts) }
+            );
         }
-        known.print_requests(self.json);
+        known.print_requests(json);
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// Opens the archive after telling the audit of the read.
-pub(super) async fn open(
-    data_dir: &std::path::Path,
-    action: &str,
-    device: &str,
-) -> anyhow::Result<ArchiveReader> {
-    let reader = ArchiveReader::open(data_dir).await;
-    let reader = reader.with_context(|| format!("{} holds no archive that opens", data_dir.display()))?;
-    audit_read(data_dir, action, &format!("device {device}")).await?;
-    Ok(reader)
 }
 
 fn hour_text(report: &HourReport, (lost, asked): (u64, u64)) -> String {

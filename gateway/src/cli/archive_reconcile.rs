@@ -1,14 +1,14 @@
 //! `wardline archive reconcile`: which frames of a device never came, and asking the agent for what it still has.
 
 use super::archive::lane;
-use super::archive_completeness::open;
+use super::archive_completeness::OfDevice;
 use super::archive_resends::{Known, Part, length, progress};
 use crate::operate::local_change;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use serde_json::json;
+use std::iter::successors;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use wardline_archive::place::Place;
@@ -17,7 +17,7 @@ use wardline_proto::limits::{RESEND_FRAMES_MAX, RESEND_RANGES_MAX};
 use wardline_proto::refusal::Refusal;
 use wardline_proto::v1::Lane;
 use wardline_store::catalog::StreamId;
-use wardline_store::resend::{AskError, NewResend, RESEND_LIFE_US_MAX};
+use wardline_store::resend::{AskError, NewResend, RESEND_LIFE_US_MAX, RESENDS_OPEN_MAX};
 
 /// Between two looks at what has come.
 const POLL: Duration = Duration::from_millis(500);
@@ -47,15 +47,8 @@ Exit codes: 0 no hole, 1 holes that may still be filled, 2 all that is missing i
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct ReconcileCommand {
-    /// The gateway's data directory.
-    #[arg(long, value_name = "DIR", env = "WARDLINE_DATA_DIR")]
-    data_dir: PathBuf,
-    /// Of this device.
-    #[arg(long)]
-    device: String,
-    /// Of this tenant; needed where two have a device of this name.
-    #[arg(long)]
-    tenant: Option<String>,
+    #[command(flatten)]
+    of: OfDevice,
     /// Ask the agent to send again what is missing.
     #[arg(long)]
     ask: bool,
@@ -72,9 +65,6 @@ pub struct ReconcileCommand {
     /// How long to wait until all requests are answered, seconds.
     #[arg(long, default_value_t = 0)]
     wait_s: u64,
-    /// Print one JSON object a line.
-    #[arg(long)]
-    json: bool,
 }
 
 /// Positions of a stream that are asked for.
@@ -92,26 +82,27 @@ fn parse_range(text: &str) -> Result<Wanted, String> {
         let (first, last) = range.split_once('-').filter(|_| parts.next().is_none())?;
         let lane = Lane::from_str_name(&format!("LANE_{}", lane.to_uppercase()))?;
         let positions = first.parse().ok()?..=last.parse().ok()?;
-        (lane != Lane::Unspecified).then_some(Wanted {
+        let is_range = *positions.start() > 0 && !positions.is_empty();
+        (lane != Lane::Unspecified && is_range).then_some(Wanted {
             epoch: epoch.parse().ok()?,
             lane: lane.into(),
             positions,
         })
     };
-    wanted().ok_or_else(|| format!("{}: a range is EPOCH/LANE/FIRST-LAST", Refusal::ResendRange))
+    wanted().ok_or_else(|| format!("{}: a range is EPOCH/LANE/FIRST-LAST, from 1 on", Refusal::ResendRange))
 }
 
 impl ReconcileCommand {
     /// Runs the command.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let reader = open(&self.data_dir, "holes_listed", &self.device).await?;
+        let reader = self.of.open("holes_listed").await?;
         if self.ask {
             self.ask(&reader).await?;
         }
         let until = Instant::now() + Duration::from_secs(self.wait_s);
-        let (mut told, of) = (None, (self.tenant.as_deref(), self.device.as_str()));
+        let mut told = None;
         while Instant::now() < until {
-            let now = progress(&self.data_dir, of).await?;
+            let now = progress(&self.of.data_dir, self.of.names()).await?;
             let (open, came, frames) = now;
             if open == 0 {
                 break;
@@ -121,27 +112,23 @@ impl ReconcileCommand {
             }
             tokio::time::sleep(POLL).await;
         }
-        let known = self.known(&reader).await?;
+        let known = self.of.known(&reader).await?;
         self.print(&self.streams(&reader).await?, &known)
     }
 
-    async fn known(&self, reader: &ArchiveReader) -> anyhow::Result<Known> {
-        Known::of(reader, &self.data_dir, (self.tenant.as_deref(), &self.device)).await
-    }
-
     async fn streams(&self, reader: &ArchiveReader) -> anyhow::Result<Vec<StreamReport>> {
-        let mut streams = reader.streams(Some(&self.device)).await?;
-        streams.retain(|stream| self.tenant.as_ref().is_none_or(|tenant| *tenant == stream.id.tenant));
+        let mut streams = reader.streams(Some(&self.of.device)).await?;
+        streams.retain(|stream| self.of.is_of(&stream.id.tenant));
         Ok(streams)
     }
 
     /// Writes the requests.
     async fn ask(&self, reader: &ArchiveReader) -> anyhow::Result<()> {
-        let (streams, known) = (self.streams(reader).await?, self.known(reader).await?);
+        let (streams, known) = (self.streams(reader).await?, self.of.known(reader).await?);
         let tenant = self.of_tenant(&streams)?;
         let wanted = if self.range.is_empty() { self.holes(&streams, &known) } else { self.range.clone() };
-        let store = Place::of(&self.data_dir)?.store().open_existing().await?;
-        for (stream, ranges) in requests(&tenant, &self.device, wanted) {
+        let store = Place::of(&self.of.data_dir)?.store().open_existing().await?;
+        for (stream, ranges) in requests(&tenant, &self.of.device, wanted) {
             let wish = NewResend { stream, ranges, life_us: self.expires_h.saturating_mul(HOUR_US) };
             match store.ask_resend(&local_change(), &wish).await {
                 Ok(_number) => {}
@@ -161,7 +148,7 @@ impl ReconcileCommand {
 
     /// Says whose device it is.
     fn of_tenant(&self, streams: &[StreamReport]) -> anyhow::Result<String> {
-        if let Some(tenant) = &self.tenant {
+        if let Some(tenant) = &self.of.tenant {
             return Ok(tenant.clone());
         }
         let first =
@@ -198,13 +185,13 @@ impl ReconcileCommand {
                 self.print_hole(stream, &positions, part);
             }
         }
-        if !self.json {
+        if !self.of.json {
             println!(
                 "{missing} frames never came, in {} streams; {lost} of them are lost at the device, {asked} are asked for",
                 streams.len()
             );
         }
-        known.print_requests(self.json);
+        known.print_requests(self.of.json);
         Ok(match missing {
             0 => ExitCode::SUCCESS,
             missing if missing == lost => ExitCode::from(2),
@@ -216,7 +203,7 @@ impl ReconcileCommand {
         let (id, lane, (first, last)) =
             (&stream.id, lane(stream.id.lane), (positions.start(), positions.end()));
         let request = if let Part::Asked(number) = part { Some(number) } else { None };
-        if self.json {
+        if self.of.json {
             let (tenant, device, epoch) = (&id.tenant, &id.device, id.epoch);
             let hole = json!({"tenant": tenant, "device": device, "epoch": epoch, "lane": lane, "first": first, "last": last, "recorded": part == Part::Lost, "asked_by_request": request});
             println!("{hole}");
@@ -231,22 +218,34 @@ impl ReconcileCommand {
     }
 }
 
-/// Puts what is wanted into requests: of one stream each, none larger than may be.
+/// Puts what is wanted into requests: of one stream each, none larger than may be. There are no more than the device may
+/// have open and one, which is told to come later.
 fn requests(tenant: &str, device: &str, wanted: Vec<Wanted>) -> Vec<(StreamId, Vec<RangeInclusive<u64>>)> {
     let mut requests: Vec<(StreamId, Vec<RangeInclusive<u64>>)> = Vec::new();
-    for Wanted { epoch, lane, positions } in wanted {
+    let of = |wanted: &Wanted, positions| Wanted { positions, ..wanted.clone() };
+    let pieces = wanted.iter().flat_map(|wanted| split(&wanted.positions).map(|piece| of(wanted, piece)));
+    for Wanted { epoch, lane, positions } in pieces {
         let id = StreamId { tenant: tenant.to_owned(), device: device.to_owned(), epoch, lane };
         let frames = |ranges: &[RangeInclusive<u64>]| ranges.iter().map(length).sum::<u64>();
+        let is_enough = requests.len() > RESENDS_OPEN_MAX;
         match requests.last_mut().filter(|(last, ranges)| {
             *last == id
                 && ranges.len() < RESEND_RANGES_MAX
                 && frames(ranges).saturating_add(length(&positions)) <= RESEND_FRAMES_MAX
         }) {
             Some((_, ranges)) => ranges.push(positions),
+            None if is_enough => break,
             None => requests.push((id, vec![positions])),
         }
     }
     requests
+}
+
+/// Parts a range into ones that a request may be for.
+fn split(positions: &RangeInclusive<u64>) -> impl Iterator<Item = RangeInclusive<u64>> + use<> {
+    let (first, last) = positions.clone().into_inner();
+    let next = move |at: &u64| at.checked_add(RESEND_FRAMES_MAX).filter(|next| *next <= last);
+    successors(Some(first), next).map(move |at| at..=last.min(at.saturating_add(RESEND_FRAMES_MAX - 1)))
 }
 
 #[cfg(test)]
@@ -257,9 +256,17 @@ mod tests {
     fn a_range_reads_as_it_is_written_and_nothing_else_does() {
         let range = Wanted { epoch: 7, lane: Lane::Alarm.into(), positions: 3..=9 };
         assert_eq!(parse_range("7/alarm/3-9"), Ok(range));
-        for bad in
-            ["", "7/alarm", "7/alarm/3", "7/alarms/3-9", "x/alarm/3-9", "7/alarm/3-9/1", "7/unspecified/1-2"]
-        {
+        for bad in [
+            "",
+            "7/alarm",
+            "7/alarm/3",
+            "7/alarms/3-9",
+            "x/alarm/3-9",
+            "7/alarm/3-9/1",
+            "7/unspecified/1-2",
+            "7/alarm/0-2",
+            "7/alarm/9-3",
+        ] {
             assert!(parse_range(bad).is_err_and(|said| said.starts_with("WL-RSD-001")), "{bad}");
         }
     }
@@ -271,5 +278,21 @@ mod tests {
         let made = requests("t", "d", many.chain([of(2, 1..=5), of(2, 9..=RESEND_FRAMES_MAX + 8)]).collect());
         let sizes: Vec<_> = made.iter().map(|(id, ranges)| (id.lane, ranges.len())).collect();
         assert_eq!(sizes, [(1, 256), (1, 44), (2, 1), (2, 1)]);
+    }
+
+    #[test]
+    fn a_range_that_is_larger_than_a_request_is_asked_for_in_several() {
+        let of = |positions| vec![Wanted { epoch: 1, lane: 1, positions }];
+        let ranges = |positions| -> Vec<_> {
+            requests("t", "d", of(positions)).into_iter().map(|(_id, ranges)| ranges).collect()
+        };
+        assert_eq!(
+            ranges(5..=2_500_004),
+            [[5..=1_000_004], [1_000_005..=2_000_004], [2_000_005..=2_500_004]]
+        );
+        assert_eq!(ranges(1..=RESEND_FRAMES_MAX), [[1..=RESEND_FRAMES_MAX]]);
+        assert_eq!(ranges(7..=7), [[7..=7]]);
+        let many = ranges(1..=u64::MAX);
+        assert_eq!(many.len(), RESENDS_OPEN_MAX + 1, "one is refused, and told to come later");
     }
 }

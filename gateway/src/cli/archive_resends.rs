@@ -10,7 +10,7 @@ use wardline_archive::place::Place;
 use wardline_archive::read::ArchiveReader;
 use wardline_archive::{HourReport, Table};
 use wardline_store::catalog::{Catalog, StreamId};
-use wardline_store::resend::{Resend, ResendState};
+use wardline_store::resend::{Resend, ResendAnswer, ResendState};
 
 /// Losses and requests of a device.
 pub(super) struct Known {
@@ -51,7 +51,7 @@ impl Known {
         let requests = requests_of(data_dir, (tenant, device)).await?;
         // Of a spool that is gone no event can tell: an event tells of its own epoch.
         for Request { resend, missing } in &requests {
-            if resend.answer.as_ref().is_some_and(|answer| answer.not_held == resend.frames) {
+            if resend.answer.as_ref().is_some_and(|answer| holds_none(answer, resend.frames, missing)) {
                 let loss = |range: &RangeInclusive<u64>| Loss {
                     id: resend.stream.clone(),
                     positions: range.clone(),
@@ -181,7 +181,30 @@ impl Request {
     }
 }
 
+/// Says whether an answer means that of what is still missing nothing is held. What had come before was not asked for,
+/// unless that would have been too many ranges.
+fn holds_none(answer: &ResendAnswer, frames: u64, missing: &[RangeInclusive<u64>]) -> bool {
+    answer.not_held == frames || answer.not_held == missing.iter().map(length).sum::<u64>()
+}
+
 /// Counts the positions of a range.
 pub(super) fn length(range: &RangeInclusive<u64>) -> u64 {
     range.end() - range.start() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spool_that_is_gone_holds_nothing_of_what_was_missing_when_it_was_asked() {
+        let says = |resent, not_held, frames, missing: &[RangeInclusive<u64>]| {
+            holds_none(&ResendAnswer { id: 1, resent, not_held, beyond: 0 }, frames, missing)
+        };
+        // Of 100 positions 90 had come: the agent was asked for ten.
+        assert!(says(0, 10, 100, &[1..=4, 50..=55]));
+        assert!(says(0, 100, 100, &[1..=4]), "all were asked for");
+        assert!(says(6, 4, 100, &[1..=4]), "the rest came");
+        assert!(!says(0, 4, 100, &[1..=10]), "some were neither sent nor given up");
+    }
 }

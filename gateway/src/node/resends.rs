@@ -6,11 +6,12 @@
 use crate::front::{FrontHandle, now_us};
 use bytes::Bytes;
 use prost::Message;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use wardline_archive::losses::still_missing;
+use wardline_archive::{ArchiveError, ErrorKind};
 use wardline_proto::limits::RESEND_RANGES_MAX;
 use wardline_proto::v1::{self, SeqRange, command};
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
@@ -36,8 +37,8 @@ pub(super) async fn run(
     front: FrontHandle,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), String> {
-    let mut desk =
-        Desk { catalog: Catalog::new(store.clone()), store, front, given: HashMap::new(), past: 0 };
+    let catalog = Catalog::new(store.clone());
+    let mut desk = Desk { catalog, store, front, given: HashMap::new(), told: HashSet::new(), past: 0 };
     let mut turn = interval(POLL);
     turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -57,28 +58,44 @@ struct Desk {
     front: FrontHandle,
     /// Which session has a request, since when.
     given: HashMap<u64, (u64, Instant)>,
+    /// Which cannot be given and was told of.
+    told: HashSet<u64>,
     /// The last request of the last page; 0 at the begin.
     past: u64,
 }
 
 impl Desk {
-    async fn look(&mut self) -> Result<(), wardline_archive::ArchiveError> {
+    async fn look(&mut self) -> Result<(), ArchiveError> {
         let page = self.store.open_resends(now_us(), self.past, PAGE).await?;
         let is_whole = self.past == 0 && page.len() < PAGE;
-        self.past = if page.len() < PAGE { 0 } else { page.last().map_or(0, |last| last.id) };
+        self.past = if page.len() < PAGE { 0 } else { page.last().map_or(0, |(id, _last)| *id) };
         if is_whole {
-            self.given.retain(|id, _session| page.iter().any(|open| open.id == *id));
-        } else if self.given.len() > REMEMBERED_MAX {
+            self.given.retain(|id, _session| page.iter().any(|(open, _)| open == id));
+            self.told.retain(|id| page.iter().any(|(open, _)| open == id));
+        } else if self.given.len() > REMEMBERED_MAX || self.told.len() > REMEMBERED_MAX {
             self.given.clear();
+            self.told.clear();
         }
-        for open in &page {
-            self.give(open).await?;
+        for (request, open) in page {
+            let given = match open {
+                Ok(open) => self.give(&open).await,
+                Err(error) => Err(error.into()),
+            };
+            match given {
+                Ok(()) => {}
+                // The database is away: it is so for all.
+                Err(error) if error.kind() == ErrorKind::Retry => return Err(error),
+                Err(error) if self.told.insert(request) => {
+                    tracing::warn!(request, %error, "a request to send again cannot be given");
+                }
+                Err(_told) => {}
+            }
         }
         Ok(())
     }
 
     /// Gives a request to the device's session, when it is here and has not got it.
-    async fn give(&mut self, open: &Resend) -> Result<(), wardline_archive::ArchiveError> {
+    async fn give(&mut self, open: &Resend) -> Result<(), ArchiveError> {
         let Some(key) = key(open) else { return Ok(()) };
         let Some(listening) = self.front.listening(&key) else { return Ok(()) };
         let was_given = open.sent_at_us.is_some();

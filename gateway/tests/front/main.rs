@@ -10,6 +10,7 @@ mod identity;
 mod notices;
 mod origin;
 mod publish;
+mod resends;
 mod revoked;
 mod router;
 mod services;

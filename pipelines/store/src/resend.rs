@@ -206,18 +206,20 @@ impl Store {
         u64::try_from(id).map_err(|_negative| StoreError::Corrupt("resend_request.id").into())
     }
 
-    /// Returns open requests past a number, in order, at most `limit`.
+    /// Returns open requests past a number, in order, at most `limit`, each by its number: one that does not read hides no
+    /// other.
     pub async fn open_resends(
         &self,
         now_us: i64,
         past: u64,
         limit: usize,
-    ) -> Result<Vec<Resend>, StoreError> {
+    ) -> Result<Vec<(u64, Result<Resend, StoreError>)>, StoreError> {
         const SELECT: &str = "SELECT id, tenant, device, epoch, lane, ranges, frames, asked_by, asked_at_us, expires_at_us, \
                               sent_at_us, answered_at_us, resent, not_held, beyond FROM resend_request \
                               WHERE answered_at_us IS NULL AND expires_at_us > $1 AND id > $2 ORDER BY id LIMIT $3";
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.db().all(SELECT, args![now_us, signed(past)?, limit]).await?.iter().map(resend).collect()
+        let rows = self.db().all(SELECT, args![now_us, signed(past)?, limit]).await?;
+        rows.iter().map(|row| Ok((row.unsigned("id")?, resend(row)))).collect()
     }
 
     /// Returns all requests of a device name, in order: of one tenant, or of all.

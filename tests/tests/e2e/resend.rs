@@ -235,7 +235,7 @@ fn lose(stand: &mut Stand, monitor: &mut Monitor, other: &mut Monitor) -> anyhow
 fn nonsense(stand: &Stand) -> anyhow::Result<()> {
     for (tenant, range, code) in [
         (TENANT, "7/numerics/9-3", "WL-RSD-001"),
-        (TENANT, "7/numerics/1-9000000", "WL-RSD-001"),
+        (TENANT, "7/numerics/0-9", "WL-RSD-001"),
         (TENANT, "numerics/1-9", "WL-RSD-001"),
         ("other", "7/numerics/1-9", "WL-REG-002"),
     ] {

@@ -37,8 +37,9 @@ fn a_request_is_audited_and_asked_for_once_while_it_is_open() {
         let other = store.ask_resend(&at(NOW_US + 2), &wish(&[3..=9])).await.unwrap();
         assert!(other > id);
         let open = store.open_resends(NOW_US + 3, 0, 10).await.unwrap();
-        assert_eq!(open.iter().map(|open| open.id).collect::<Vec<_>>(), [id, other]);
-        assert_eq!((open[0].ranges.clone(), open[0].frames), (vec![3..=9, 20..=20], 8));
+        assert_eq!(open.iter().map(|(id, _open)| *id).collect::<Vec<_>>(), [id, other]);
+        let first = open[0].1.as_ref().unwrap();
+        assert_eq!((first.id, first.ranges.clone(), first.frames), (id, vec![3..=9, 20..=20], 8));
         assert_eq!(store.open_resends(NOW_US + 3, id, 10).await.unwrap().len(), 1, "past the first");
         store.resend_sent(id, NOW_US + 4).await.unwrap();
         store.resend_sent(id, NOW_US + 9).await.unwrap();
