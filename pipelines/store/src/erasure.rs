@@ -242,7 +242,8 @@ impl Catalog {
     }
 
     /// Tells how many files an erasure has still to look at, and what is in its way. Where there are several workers
-    /// each tells of its own: the files add up, and a problem stands until whoever told it takes it back.
+    /// each tells of its own: the files add up, and a problem stands until whoever told it takes it back. One that is done
+    /// with its part has nothing to tell.
     pub async fn tell_erasing(&self, erasure_id: &str, left: u64, problem: &str) -> Result<(), StoreError> {
         let Some(share) = self.share() else {
             let update = "UPDATE erasure SET files_left = $1, problem = $2 WHERE erasure_id = $3";
@@ -250,6 +251,10 @@ impl Catalog {
         };
         let mut tx = self.store().db().begin().await?;
         one_after_the_other(&mut tx, erasure_id).await?;
+        let done = "SELECT erasure_id FROM erasure_part WHERE erasure_id = $1 AND partition_id = $2";
+        if tx.one(done, args![erasure_id, i64::from(share.partition)]).await?.is_some() {
+            return Ok(());
+        }
         let told = "INSERT INTO erasure_told (erasure_id, partition_id, files_left, problem) VALUES ($1, $2, $3, $4) \
                     ON CONFLICT (erasure_id, partition_id) DO UPDATE SET files_left = excluded.files_left, \
                     problem = excluded.problem";

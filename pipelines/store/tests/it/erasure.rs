@@ -185,6 +185,8 @@ fn what_one_worker_tells_of_an_erasure_stands_beside_what_another_tells() {
         second.tell_erasing(id, 0, "legal hold").await.unwrap();
         first.end_erasing(0, id, 5).await.unwrap();
         assert_eq!(told().await, (Some(0), "legal hold".into()), "who is done has nothing left");
+        first.tell_erasing(id, 9, "late").await.unwrap();
+        assert_eq!(told().await, (Some(0), "legal hold".into()), "nor anything to tell");
         second.end_erasing(0, id, 6).await.unwrap();
         assert_eq!(told().await, (None, String::new()), "the third has not listed its files");
         third.end_erasing(0, id, 7).await.unwrap();
