@@ -115,6 +115,8 @@ pub struct DeliveryFilter {
     pub listener: String,
     /// Only those that are not accepted.
     pub open: bool,
+    /// Those that are listed behind this one: its cursor and its listener.
+    pub behind: Option<(u64, String)>,
 }
 
 const LISTENER: &str = "SELECT tenant, listener, sites, state, lease_us, leased_until_us, behind_us, opened_at_us, sent, confirmed, misses \
@@ -167,9 +169,12 @@ impl Store {
     ) -> Result<Vec<DeliveryRow>, StoreError> {
         let select = "SELECT tenant, listener, cursor, alert_id, sent_at_us, times, accepted_at_us FROM alert_delivery \
                       WHERE tenant = $1 AND ($2 = '' OR alert_id = $2) AND ($3 = '' OR listener = $3) \
-                      AND ($4 = 0 OR accepted_at_us = 0) ORDER BY cursor DESC, listener LIMIT $5";
-        let DeliveryFilter { alert_id, listener, open } = filter;
-        let values = args![tenant.as_str(), alert_id, listener, *open, i64::from(limit)];
+                      AND ($4 = 0 OR accepted_at_us = 0) AND (cursor < $5 OR (cursor = $5 AND listener > $6)) \
+                      ORDER BY cursor DESC, listener LIMIT $7";
+        let DeliveryFilter { alert_id, listener, open, behind } = filter;
+        let (cursor, past) = behind.as_ref().map_or((i64::MAX as u64, ""), |(cursor, past)| (*cursor, past));
+        let limit = i64::from(limit);
+        let values = args![tenant.as_str(), alert_id, listener, *open, signed(cursor)?, past, limit];
         self.db().all(select, values).await?.iter().map(delivery).collect()
     }
 

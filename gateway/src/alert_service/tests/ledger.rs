@@ -128,7 +128,8 @@ async fn one_that_is_stuck_costs_the_others_nothing() {
     for listener in &listeners {
         let is_stuck = listener.listener.ends_with("#stuck");
         // What its connection and its queue of 4 held: bounded, however much there is.
-        let bound = if is_stuck { listener.sent < 200 } else { listener.sent == EVENTS as u64 };
+        // The others may have heard besides what the system says of itself where the machine is slow.
+        let bound = if is_stuck { listener.sent < 200 } else { listener.sent >= EVENTS as u64 };
         assert!(bound, "{listener:?}");
     }
     drop(stuck);

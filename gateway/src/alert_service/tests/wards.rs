@@ -4,12 +4,14 @@ use super::events;
 use super::rig::{Rig, service};
 use crate::front::now_us;
 use std::time::Duration;
+use tonic::transport::Channel;
 use tonic::{Code, Status};
 use wardline_alert::Selection;
+use wardline_proto::v1::alert_service_client::AlertServiceClient;
 use wardline_proto::v1::{
     AcknowledgeRequest, AlarmPhase, AlertOverride, EndOverrideRequest, GetAlertRequest, ListAlertsRequest,
-    ListOverridesRequest, Listener, OverrideSetting, PauseRequest, Priority, ReleaseListenerRequest,
-    SetOverrideRequest, SubscribeRequest,
+    ListDeliveriesRequest, ListListenersRequest, ListOverridesRequest, Listener, OverrideSetting,
+    PauseRequest, Priority, ReleaseListenerRequest, SetOverrideRequest, SubscribeRequest,
 };
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
 use wardline_store::outbox::Change;
@@ -224,5 +226,71 @@ async fn less_of_a_role_is_not_more_to_hear_and_many_wards_are_one_filter() {
         }
     };
     tokio::time::timeout(Duration::from_secs(5), released).await.expect("an operator releases it");
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clinician_reads_of_the_ledger_what_is_of_its_ward_and_of_none() {
+    let rig = wards().await;
+    let nurse = rig.ca.issue(&service("demo"));
+    rig.give(&nurse, &[Role::Operator]).await;
+    let mut client = rig.client(&nurse).await.unwrap();
+    // A relay of the tenant, with three desks.
+    let relay = service("demo").replace("service/ward", "service/relay");
+    let mut desks = rig.client(&rig.ca.issue(&relay)).await.unwrap();
+    let mut streams = Vec::new();
+    for (name, sites) in [("all", &[][..]), ("icu", &["icu"]), ("er", &["er"]), ("both", &["er", "icu"])] {
+        let listener = Some(Listener { name: name.into(), lease_s: 60, ..Listener::default() });
+        let sites = sites.iter().map(|site| (*site).to_owned()).collect();
+        let wanted = SubscribeRequest { listener, sites, ..SubscribeRequest::default() };
+        streams.push(desks.subscribe(wanted).await.unwrap().into_inner());
+    }
+    for (seq, device) in (1..).zip(["icu-1", "loose", "er-1"]) {
+        rig.alarm(device, seq, ("leads", AlarmPhase::Start, Priority::High));
+        // The one of the other ward is the newest line.
+        let selected = async || rig.feed.select(&tenant(), true, &Selection::default(), 100).await.unwrap();
+        while selected().await.iter().filter(|alert| !alert.device.is_empty()).count() < seq as usize {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let alerts = rig.feed.select(&tenant(), true, &Selection::default(), 100).await.unwrap();
+    // What the system says of itself since is of no device.
+    let device_of = |id: &str| {
+        let alert = alerts.iter().find(|alert| alert.alert_id == id);
+        alert.map_or_else(String::new, |alert| alert.device.clone())
+    };
+    let lines = async |client: &mut AlertServiceClient<Channel>, page_size| {
+        let wanted = ListDeliveriesRequest { page_size, ..ListDeliveriesRequest::default() };
+        let told = client.list_deliveries(wanted).await.unwrap().into_inner().deliveries;
+        let mut devices: Vec<_> = told.iter().map(|line| device_of(&line.alert_id)).collect();
+        devices.retain(|device| !device.is_empty());
+        devices.sort_unstable();
+        devices
+    };
+    let all = ["er-1", "er-1", "er-1", "icu-1", "icu-1", "icu-1", "loose", "loose", "loose", "loose"];
+    let sent = async {
+        while lines(&mut client, 0).await != all {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), sent).await.expect("an operator reads all of it");
+    rig.give_at(&[Role::Clinician], Sites::of(["icu"]).unwrap()).await;
+    until_bound(&rig, &nurse).await;
+    assert_eq!(lines(&mut client, 0).await, all[3..], "whoever was told of it");
+    assert_eq!(lines(&mut client, 1).await.len(), 1, "what is passed over does not fill the page");
+    let told = client.list_listeners(ListListenersRequest::default()).await.unwrap().into_inner().listeners;
+    let told: Vec<_> =
+        told.iter().map(|row| (row.listener.rsplit_once('#').unwrap().1, row.sites.join(","))).collect();
+    let icu = || "icu".to_owned();
+    assert_eq!(told, [("all", String::new()), ("both", icu()), ("icu", icu())]);
+    rig.give_at(&[Role::Clinician], Sites::default()).await;
+    let refused = async {
+        while client.list_listeners(ListListenersRequest::default()).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), refused).await.expect("without a site there is no answer");
+    elsewhere(client.list_listeners(ListListenersRequest::default()).await);
+    elsewhere(client.list_deliveries(ListDeliveriesRequest::default()).await);
     rig.stop().await;
 }

@@ -269,7 +269,19 @@ fn the_ledger_knows_what_was_sent_and_accepted() {
             "past the end"
         );
         let others = DeliveryFilter { listener: "spiffe://other".into(), ..DeliveryFilter::default() };
-        assert_eq!(store.deliveries(&tenant, &others, 1000).await.unwrap().len(), 150);
+        let all = store.deliveries(&tenant, &others, 1000).await.unwrap();
+        assert_eq!(all.len(), 150);
+        let mut paged = Vec::new();
+        let mut behind = DeliveryFilter::default();
+        while let page = store.deliveries(&tenant, &behind, 40).await.unwrap()
+            && let Some(last) = page.last()
+        {
+            behind.behind = Some((last.sent.cursor, last.sent.listener.clone()));
+            paged.extend(page);
+        }
+        assert_eq!(paged.len(), 152, "each once, of several listeners at one cursor too");
+        paged.retain(|line| line.sent.listener == others.listener);
+        assert_eq!(paged, all);
         assert_eq!(store.write_ledger(&[], &[confirm(1, false, 110)]).await.unwrap(), [Some(160)]);
         let filter = DeliveryFilter { listener: row.listener.clone(), ..DeliveryFilter::default() };
         let lines = store.deliveries(&tenant, &filter, 10).await.unwrap();
