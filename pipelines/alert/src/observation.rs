@@ -50,7 +50,7 @@ pub(crate) struct Taken<'a> {
 }
 
 impl Taken<'_> {
-    /// Returns when it came for the question how old it was then. Not the journal's time: while that stands still behind
+    /// Returns when it came for the question how old it was then. Not the journal's time: while that is ahead of
     /// a clock that was set back, everything would look old, and no limit would be watched.
     pub(crate) fn came_us(&self) -> i64 {
         self.publish.ingested_at_us.min(self.time_us)

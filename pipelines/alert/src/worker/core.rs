@@ -193,7 +193,7 @@ impl Core {
         }
     }
 
-    /// Tells when the journal's time leads the clock: it stands still until the clock has caught up, and silence is noticed
+    /// Tells when the journal's time leads the clock: it goes slowly until the clock has caught up, and silence is noticed
     /// by it.
     fn look_at_clock(&mut self, now_us: i64) {
         let leads_us = self.engine.watermark_us().saturating_sub(now_us);

@@ -35,6 +35,22 @@ fn a_device_whose_data_is_never_live_is_said_to_be_unwatched() {
 }
 
 #[test]
+fn a_device_clock_that_jumps_ahead_moves_no_timer() {
+    let due = "start spo2-missing onset 10.2 at 40.2 data_missing";
+    // An hour ahead no reading counts as seen; seconds ahead one does, from when it came.
+    check("0-10 spo2 97\n3600 spo2 97 in11\n3601 spo2 97 in12\ntick 60", &[due]);
+    check(
+        "0-10 spo2 97\n13 spo2 97 in11.2\ntick 60",
+        &["start spo2-missing onset 11.2 at 41.2 data_missing"],
+    );
+    // Set back again, it is behind what was decided on: it is not being watched, and that is said.
+    check(
+        "0-10 spo2 97\n40 spo2 97 in11\n12-39 spo2 97\ntick 51",
+        &["start spo2-missing onset 11 at 41 data_missing"],
+    );
+}
+
+#[test]
 fn what_was_never_seen_is_not_missed_and_test_data_counts_as_never_seen() {
     check("tick 100", &[]);
     check("0-5 spo2 97 s16\ntick 100", &[]);

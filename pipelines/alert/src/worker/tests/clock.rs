@@ -1,4 +1,4 @@
-//! A clock that was ahead and is set back: journal time stands still behind it.
+//! A clock that was ahead and is set back: journal time is ahead of it.
 
 use super::super::core::{Core, decide};
 use super::{Body, NumericSeries, Rig, SPO2, now_us, publish};
