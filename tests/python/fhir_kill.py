@@ -1,5 +1,5 @@
 """Kills the server while an export is under way, as often as it takes, and reads each row once."""
-import argparse, json, pathlib, random, re, signal, socket, subprocess, time
+import argparse, json, pathlib, random, re, signal, socket, sqlite3, subprocess, time
 from fhir_client import Client
 
 arguments = argparse.ArgumentParser()
@@ -7,6 +7,7 @@ arguments.add_argument("--data-dir", required=True)
 arguments.add_argument("--certs", required=True, type=pathlib.Path)
 arguments.add_argument("--binary", required=True)
 arguments.add_argument("--rows", required=True, type=int)
+arguments.add_argument("--records", required=True, type=int)
 arguments.add_argument("--seed", required=True, type=int)
 args = arguments.parse_args()
 draw = random.Random(args.seed)
@@ -82,6 +83,37 @@ for is_back in [True, False]:
         aside.rename(victim)
         assert answer[0] == 500 and b"WL-FHIR-005" in answer[2], answer
         assert log.read_text().count("begun again") == before + 1, "once"
+
+# Where several gateways share an archive the next export goes on by record: a partition may have been behind.
+with sqlite3.connect(pathlib.Path(args.data_dir, "wardline.db")) as database:
+    database.execute("INSERT INTO cluster_topic (id, partitions) VALUES (1, 1)")
+
+
+def observations(query):
+    """What an export of its own has, and the time that it tells."""
+    job, status = client.export(f"?_type=Observation{query}"), 202
+    while status == 202:
+        time.sleep(0.01)
+        status, _, body = client.ask("GET", job)
+    assert status == 200, (status, body)
+    manifest = json.loads(body)
+    found = {r["id"] for r in client.lines(manifest)}
+    assert client.ask("DELETE", job)[0] == 202
+    return found, manifest["transactionTime"]
+
+
+whole, told = observations("")
+assert whole == set(ids)
+assert observations(f"&_since={told}")[0] == set(), "nothing was archived since"
+(kept,) = pathlib.Path(args.data_dir, "fhir-exports").glob("reach-*.json")
+(one,) = json.loads(kept.read_text())
+((partition, last),) = one["ends"].items()
+# As if the newest records had come after that export, and as if the partition had had none.
+for late, ends in [(5, {partition: last - 5}), (args.records, {})]:
+    kept.write_text(json.dumps([{**one, "ends": ends}]))
+    found, _ = observations(f"&_since={told}")
+    assert len(found) == late * args.rows // args.records and found <= whole, (late, len(found))
+print(f"exports of a cluster go on by record: 0, 5 and {args.records} of {args.records} that came late were given")
 server.terminate()
 server.wait()
 print("a part is begun again once")

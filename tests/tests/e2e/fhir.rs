@@ -289,6 +289,7 @@ fn a_bulk_export_outlives_kills_and_has_each_row_once() -> anyhow::Result<()> {
     script.arg("--data-dir").arg(stand.data()).arg("--certs").arg(stand.path("people"));
     let rows = DAYS as usize * FRAMES as usize * READINGS;
     script.args(["--rows", &rows.to_string(), "--seed", &seed.to_string()]);
+    script.args(["--records", &(DAYS * FRAMES).to_string()]);
     println!("{}", run(script.arg("--binary").arg(binary("wardline-query")?))?);
     Ok(())
 }
