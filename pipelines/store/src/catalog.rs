@@ -3,6 +3,7 @@
 //! A reader that lists files in one statement sees whole commits only. The archive worker is the only writer; a
 //! commit names its lease and the position that it started from, so a second writer fails instead of storing twice.
 
+pub(crate) mod held;
 mod lease;
 
 pub use crate::catalog_moment::Moment;
@@ -12,6 +13,7 @@ use crate::hours::{HourRow, Told, tell, upsert_hour};
 use crate::replay::{FrameName, Outcome};
 use crate::resend::ResendAnswer;
 use crate::{Store, StoreError};
+pub use held::{HeldFile, HeldSum, TakenBack};
 use std::collections::BTreeMap;
 
 /// Says what went wrong with a catalog commit.
@@ -133,6 +135,10 @@ pub struct Commit {
     pub replays: Vec<(FrameName, Outcome)>,
     /// What devices say of requests to send again: tenant, device, answer.
     pub resends: Vec<(String, String, ResendAnswer)>,
+    /// New files of records that are held back, all durable.
+    pub held: Vec<HeldFile>,
+    /// Held records that are rows with this commit.
+    pub taken_back: Vec<TakenBack>,
     /// What a partition's claim moves to beside the position; nothing on one machine.
     pub standing: Standing,
     /// When, unix microseconds.
@@ -185,6 +191,14 @@ impl Catalog {
         }
         for file in &commit.files {
             insert_file(&mut tx, file, commit.at_us).await?;
+        }
+        for file in &commit.held {
+            held::hold(&mut tx, file, commit.at_us).await?;
+        }
+        for taken in &commit.taken_back {
+            if !held::take_back(&mut tx, taken, commit.at_us).await? {
+                return Err(CommitError::Fenced);
+            }
         }
         for stream in &commit.streams {
             upsert_stream(&mut tx, stream, commit.at_us).await?;

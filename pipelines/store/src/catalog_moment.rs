@@ -1,9 +1,11 @@
 //! The catalog at one moment: what a reader needs that goes on behind the committed position by itself.
 
 use crate::StoreError;
+use crate::catalog::held::held_anywhere;
 use crate::catalog::{Catalog, FileRow, STREAM_COLUMNS, StreamId, StreamRow, file_row, stream_row};
 use crate::cluster::IS_CLUSTER;
 use crate::db::{args, signed};
+use std::collections::BTreeSet;
 
 /// Streams that are looked up one by one; for more, all are read.
 const ONE_BY_ONE_MAX: usize = 256;
@@ -19,6 +21,8 @@ pub struct Moment {
     pub files: Vec<FileRow>,
     /// Those of the wanted streams that were ever committed.
     pub streams: Vec<StreamRow>,
+    /// Tenants of whom records are held back: in no file of a table, and before the position.
+    pub held: BTreeSet<String>,
     /// Of the wanted streams that were never committed: how many epochs of their device and lane are known.
     pub epochs: Vec<(StreamId, u64)>,
 }
@@ -39,7 +43,8 @@ impl Catalog {
                       ORDER BY offset_first, path";
         let files = tx.all(select, args![]).await?.iter().map(file_row).collect::<Result<_, _>>()?;
         let is_cluster = tx.one(IS_CLUSTER, args![]).await?.is_some();
-        let mut moment = Moment { next_offset, is_cluster, files, ..Moment::default() };
+        let held = held_anywhere(&mut tx).await?;
+        let mut moment = Moment { next_offset, is_cluster, files, held, ..Moment::default() };
         if wanted.len() > ONE_BY_ONE_MAX {
             let wanted: std::collections::HashSet<_> = wanted.iter().collect();
             let select = "SELECT tenant, device, epoch, lane, seen, recent, archived, duplicates, quarantined, late, erased \

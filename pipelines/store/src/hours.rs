@@ -72,10 +72,12 @@ impl Catalog {
         self.store().db().all(select, values).await?.iter().map(hour_row).collect()
     }
 
-    /// Returns streams that changed in an hour which began at or before a time and is not archived as it is.
+    /// Returns streams that changed in an hour which began at or before a time and is not archived as it is. Those of
+    /// tenants that are held back wait: their hours are not whole, and there is no key for their files.
     pub async fn untold_streams(&self, until_us: i64, limit: usize) -> Result<Vec<StreamId>, StoreError> {
         let select = "SELECT DISTINCT tenant, device, epoch, lane FROM archive_hour \
-                      WHERE is_told = 0 AND hour_us <= $1 ORDER BY tenant, device, epoch, lane LIMIT $2";
+                      WHERE is_told = 0 AND hour_us <= $1 AND NOT EXISTS (SELECT 1 FROM archive_held_tenant h \
+                      WHERE h.tenant = archive_hour.tenant) ORDER BY tenant, device, epoch, lane LIMIT $2";
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.store().db().all(select, args![until_us, limit]).await?.iter().map(stream_id).collect()
     }

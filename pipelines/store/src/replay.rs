@@ -81,10 +81,11 @@ impl Store {
         Ok(asked)
     }
 
-    /// Returns frames that wait, the longest first, at most `limit`.
+    /// Returns frames that wait, the longest first, at most `limit`; none of tenants that are held back.
     pub async fn waiting_replays(&self, limit: usize) -> Result<Vec<FrameName>, StoreError> {
         let select = "SELECT tenant, partition_id, journal_offset FROM archive_replay \
-                      WHERE done_at_us IS NULL ORDER BY asked_at_us, partition_id, journal_offset LIMIT $1";
+                      WHERE done_at_us IS NULL AND NOT EXISTS (SELECT 1 FROM archive_held_tenant h \
+                      WHERE h.tenant = archive_replay.tenant) ORDER BY asked_at_us, partition_id, journal_offset LIMIT $1";
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.db().all(select, args![limit]).await?.iter().map(frame).collect()
     }

@@ -10,6 +10,7 @@ mod changes;
 mod enrolment;
 mod erasure;
 mod frozen;
+mod held;
 mod holds;
 mod hours;
 mod import;
