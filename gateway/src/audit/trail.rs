@@ -6,17 +6,19 @@
 use super::AuditError;
 use crate::operate::DataDir;
 use prost::Message;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
 use wardline_archive::ArchiveError;
 use wardline_archive::Table;
-use wardline_archive::read::{ArchiveReader, AuditRow, audit_rows};
+use wardline_archive::read::{ArchiveReader, AuditRow, audit_rows, held_audit_rows};
 use wardline_archive::verify::Shredded;
 use wardline_journal::{Class, DiskStorage, Keyring, Offset, OpenError, scan};
+use wardline_proto::PartitionId;
 use wardline_proto::v1::JournalRecord;
 use wardline_proto::v1::journal_record::Kind;
-use wardline_store::catalog::{AuditHead, FileRow};
+use wardline_store::catalog::{AuditHead, FileRow, HeldFile};
 
 /// How often a listing is made anew because the journal was trimmed between listing and reading.
 const LISTINGS_MAX: u32 = 5;
@@ -44,8 +46,10 @@ pub struct Trail {
     shredded: Shredded,
     /// How far the catalog says that each chain is archived.
     pub heads: Vec<AuditHead>,
-    /// Files of the table `audit`, in the order of the journal.
+    /// Files of the table `audit`, and those of records that are held back, in the order of the journal.
     pub files: Vec<FileRow>,
+    /// Of those the ones of held records, by path.
+    held: BTreeMap<String, HeldFile>,
     /// Events that are in the journal alone, in its order.
     pub newest: Vec<AuditRow>,
     /// Whether these are all.
@@ -69,12 +73,17 @@ impl Trail {
                 Some(offset) => offset,
                 None => reader.next_offset().await?.unwrap_or_default(),
             };
-            let mut files = reader.files(Some(Table::Audit)).await?;
+            let (mut files, mut held) = reader.audit_files().await?;
+            // Among several workers what is audited goes through one partition.
+            held.retain(|file| elsewhere.is_none() || file.partition == PartitionId::default().get());
+            files.extend(held.iter().map(as_listed));
             files.retain(|file| file.offset_first < position);
+            files.sort_by_key(|file| file.offset_first);
+            let held = held.into_iter().map(|file| (file.path.clone(), file)).collect();
             // The journals are on the machines of the nodes; what is in them alone is not part of this trail.
             if elsewhere.is_some() {
                 let (newest, tail) = (Vec::new(), Tail::None);
-                return Ok(Self { reader, position, shredded, heads, files, newest, tail });
+                return Ok(Self { reader, position, shredded, heads, files, held, newest, tail });
             }
             let (storage, keys) = (DiskStorage::new(data.journal()), keyring.clone());
             let read = spawn_blocking(move || read_tail(&storage, &keys, position)).await;
@@ -85,7 +94,7 @@ impl Trail {
                     (Vec::new(), Tail::Unreadable("the journal is trimmed faster than it is read".into()))
                 }
             };
-            return Ok(Self { reader, position, shredded, heads, files, newest, tail });
+            return Ok(Self { reader, position, shredded, heads, files, held, newest, tail });
         }
     }
 
@@ -97,6 +106,9 @@ impl Trail {
     /// Reads the events of one archived file; none when it is the committed one, and sealed under a key that was
     /// destroyed. Blocks.
     pub fn events_of(&self, file: &FileRow) -> Result<Option<Vec<AuditRow>>, ArchiveError> {
+        if let Some(held) = self.held.get(&file.path) {
+            return held_audit_rows(&self.reader, held).map(Some);
+        }
         let mut rows = match audit_rows(&self.reader, file) {
             Err(ArchiveError::Parquet(_)) if self.shredded.has(file) => return Ok(None),
             rows => rows?,
@@ -104,6 +116,24 @@ impl Trail {
         // A file that was merged since the listing may hold events that were read from the journal.
         rows.retain(|row| row.journal_offset < self.position);
         Ok(Some(rows))
+    }
+}
+
+/// Lists a file of held records among those of `audit`.
+fn as_listed(held: &HeldFile) -> FileRow {
+    FileRow {
+        path: held.path.clone(),
+        table: Table::Audit.name().to_owned(),
+        tenant: held.tenant.clone(),
+        day: String::new(),
+        partition: held.partition,
+        rows: held.records.saturating_sub(held.taken),
+        bytes: held.bytes,
+        sha256: held.sha256.clone(),
+        time_min_us: 0,
+        time_max_us: 0,
+        offset_first: held.offset_first,
+        offset_last: held.offset_last,
     }
 }
 

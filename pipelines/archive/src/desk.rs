@@ -190,6 +190,7 @@ impl Desk {
             match &arrival.content {
                 Content::Publish(arrived) => self.take_publish(&arrival, arrived),
                 Content::Unreadable(_) => self.refuse(&arrival, SYSTEM, Refusal::BodyUndecodable),
+                Content::Held(held) => self.pending.hold(arrival.partition, held),
                 Content::Audit(event) => {
                     let tenant = tenant_of_actor(&event.actor);
                     self.pending.heads.advance(event);
@@ -199,6 +200,13 @@ impl Desk {
                 }
             }
         }
+    }
+
+    /// Takes arrivals that were held back, as [`take`](Self::take) does: the position has passed them already.
+    pub(crate) fn take_back(&mut self, arrivals: &mut VecDeque<Arrival>, is_full: impl Fn(&Pending) -> bool) {
+        let next_offset = self.next_offset;
+        self.take(arrivals, is_full);
+        self.next_offset = next_offset;
     }
 
     fn take_publish(&mut self, arrival: &Arrival, arrived: &Arrived) {
@@ -250,7 +258,8 @@ impl Desk {
 
     /// Says whether something waits for a commit that does not come from the journal.
     pub(crate) fn has_more_than_rows(&self) -> bool {
-        !self.pending.replays.is_empty() || !self.pending.told.is_empty()
+        let pending = &self.pending;
+        !pending.replays.is_empty() || !pending.told.is_empty() || !pending.taken_back.is_empty()
     }
 
     /// Takes a frame of the quarantine, whose streams are loaded, once more.
@@ -258,7 +267,9 @@ impl Desk {
         let outcome = match &again.arrival.content {
             Content::Publish(arrived) => self.judge_again(again, arrived),
             // The chain of the audit is in the order of the journal: nothing is put into it later.
-            Content::Audit(_) | Content::Unreadable(_) => Outcome::Stays(again.reason.clone()),
+            Content::Audit(_) | Content::Unreadable(_) | Content::Held(_) => {
+                Outcome::Stays(again.reason.clone())
+            }
         };
         self.pending.replays.push((again.frame.clone(), outcome));
     }

@@ -150,7 +150,8 @@ impl Job {
                 error @ (ArchiveError::FileChanged(_)
                 | ArchiveError::OtherColumns(_)
                 | ArchiveError::Io(_)
-                | ArchiveError::Key(KeyError::Refused(_))),
+                // The key that it was under, or that it would be written under.
+                | ArchiveError::Key(KeyError::Refused(_) | KeyError::Unknown)),
             ) => {
                 tracing::error!(%error, "a file that may hold erased rows does not read");
                 self.unreadable.entry(file.tenant).or_default().push(file.path);

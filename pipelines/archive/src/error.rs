@@ -1,6 +1,7 @@
 //! What can go wrong in the archive, grouped by what the caller must do.
 
 use crate::bucket::BucketError;
+use std::collections::BTreeSet;
 use wardline_journal::{KeyError, Offset, ReadError};
 use wardline_store::StoreError;
 use wardline_store::catalog::CommitError;
@@ -35,6 +36,14 @@ pub enum ArchiveError {
     /// A master key is missing or cannot be used.
     #[error("keys: {0}")]
     Key(#[from] KeyError),
+    /// Master keys of these tenants are refused, and of nobody else among whom files are written for.
+    #[error("keys of {}: {error}", tenants.iter().map(String::as_str).collect::<Vec<_>>().join(", "))]
+    KeysOf {
+        /// Whose.
+        tenants: BTreeSet<String>,
+        /// Why, for the first.
+        error: KeyError,
+    },
     /// Files cannot be written, read or removed.
     #[error("archive files: {0}")]
     Io(#[from] std::io::Error),
@@ -94,7 +103,8 @@ impl ArchiveError {
             Self::Journal(ReadError::Io(_))
             | Self::Key(KeyError::Io(_) | KeyError::Random | KeyError::Away(_) | KeyError::Refused(_))
             // Destroyed between its choice and its use: the next try makes a new one.
-            | Self::Key(KeyError::Unknown) => ErrorKind::Retry,
+            | Self::Key(KeyError::Unknown)
+            | Self::KeysOf { .. } => ErrorKind::Retry,
             Self::Store(_)
             | Self::Bucket(BucketError::NotOurs(_) | BucketError::NotAlone(..))
             | Self::Place(_)

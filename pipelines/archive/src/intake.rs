@@ -2,11 +2,14 @@
 //! good. Pure, and total: any bytes make an arrival, so a poisoned record never blocks the ones behind it.
 
 use crate::desk::Slots;
+use crate::held::HeldRecord;
 use crate::options::ArchiveOptions;
 use crate::profiles::{Breach, InForce};
+use crate::tenant::tenant_of_actor;
 use crate::validate::{TimeFrame, check};
 use bytes::Bytes;
 use prost::Message;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use wardline_journal::Entry;
@@ -51,7 +54,16 @@ impl Arrival {
     pub(crate) fn is_placed(&self) -> bool {
         match &self.content {
             Content::Publish(arrived) => arrived.slots.is_some(),
-            Content::Audit(_) | Content::Unreadable(_) => true,
+            Content::Audit(_) | Content::Unreadable(_) | Content::Held(_) => true,
+        }
+    }
+
+    /// Returns what it takes in memory while it waits to be taken, about.
+    pub(crate) fn open_bytes(&self) -> usize {
+        match &self.content {
+            Content::Publish(arrived) => arrived.body_bytes,
+            Content::Audit(_) | Content::Unreadable(_) => 0,
+            Content::Held(held) => held.record.payload.len(),
         }
     }
 }
@@ -65,6 +77,17 @@ pub(crate) enum Content {
     Audit(AuditEvent),
     /// Not a record that this version knows; its bytes.
     Unreadable(Bytes),
+    /// Of a tenant that is held back: not judged, and kept as it is.
+    Held(Box<Held>),
+}
+
+/// A record of a tenant that is held back.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) tenant: String,
+    pub(crate) record: HeldRecord,
+    /// The audited act, when it is one: the chain of its node goes on with it, whosever it is.
+    pub(crate) audit: Option<AuditEvent>,
 }
 
 /// Where a message stands in its stream.
@@ -104,6 +127,27 @@ pub(crate) struct Arrived {
     pub(crate) erased: bool,
     /// Where it counts in memory; set ahead of its taking.
     pub(crate) slots: Option<Slots>,
+}
+
+/// Reads one journal entry, or takes it as it is when its tenant is held back.
+pub(crate) fn read_or_hold(entry: Entry, bounds: ClockBounds, held: &BTreeSet<String>) -> Arrival {
+    if held.is_empty() {
+        return read(entry, bounds);
+    }
+    let record = JournalRecord::decode(entry.payload.clone()).unwrap_or_default();
+    let ingest_us = record.ingested_at_us;
+    let (tenant, audit) = match record.kind {
+        Some(Kind::Publish(publish)) => (publish.tenant, None),
+        Some(Kind::Audit(event)) => (tenant_of_actor(&event.actor).to_owned(), Some(event)),
+        None => return read(entry, bounds),
+    };
+    if !held.contains(&tenant) {
+        return read(entry, bounds);
+    }
+    let (partition, offset) = (entry.partition.get(), entry.offset.get());
+    let record = HeldRecord { offset, time_us: entry.time_us, payload: entry.payload };
+    let content = Content::Held(Box::new(Held { tenant, record, audit }));
+    Arrival { offset, partition, ingest_us, content }
 }
 
 /// Reads one journal entry.

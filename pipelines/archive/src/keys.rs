@@ -5,9 +5,11 @@
 //! random ids only.
 
 use crate::error::ArchiveError;
-use crate::rows::{ColumnKey, key_of};
+use crate::rows::{ColumnKey, key_of, schema};
+use crate::table::Table;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use parquet::arrow::ArrowSchemaConverter;
 use parquet::encryption::decrypt::{FileDecryptionProperties, KeyRetriever};
 use parquet::encryption::encrypt::FileEncryptionProperties;
 use parquet::errors::ParquetError;
@@ -99,6 +101,17 @@ impl ArchiveKeys {
             builder.with_column_key_and_metadata(column, key.key().to_vec(), key.metadata().to_vec())
         });
         Ok(builder.build()?)
+    }
+
+    /// Returns the keyring that they are taken from.
+    pub(crate) fn keyring(&self) -> Arc<Keyring> {
+        self.keyring.clone()
+    }
+
+    /// Asks whether files of `tenant` can be written. Blocks.
+    pub(crate) fn probe(&self, tenant: Option<&TenantId>) -> Result<(), ArchiveError> {
+        let columns = ArrowSchemaConverter::new().convert(&schema(Table::Numerics))?;
+        self.encryption(&columns, tenant).map(drop)
     }
 
     /// Makes the properties that read one file. Not to be shared between files.

@@ -27,6 +27,7 @@ mod file;
 mod files;
 mod handle;
 mod heads;
+mod held;
 mod hours;
 mod intake;
 mod keys;

@@ -41,6 +41,9 @@ pub struct ArchiveMetrics {
     pub(crate) compaction_failures: Counter,
     pub(crate) missing_files: Gauge,
     pub(crate) store_away: Gauge,
+    pub(crate) held_tenants: Gauge,
+    pub(crate) held_records: Gauge,
+    pub(crate) held_bytes: Gauge,
     pub(crate) next_offset: Gauge,
     pub(crate) lag: Gauge,
     pub(crate) commit_seconds: Histogram,
@@ -64,6 +67,9 @@ impl Default for ArchiveMetrics {
             compaction_failures: Counter::default(),
             missing_files: Gauge::default(),
             store_away: Gauge::default(),
+            held_tenants: Gauge::default(),
+            held_records: Gauge::default(),
+            held_bytes: Gauge::default(),
             next_offset: Gauge::default(),
             lag: Gauge::default(),
             commit_seconds: Histogram::new(COMMIT_SECONDS),
@@ -94,6 +100,10 @@ impl ArchiveMetrics {
         registry.register("archive_missing_files", "Committed files not found", self.missing_files.clone());
         let help = "1 while the bucket of the archive is away or refuses";
         registry.register("archive_store_away", help, self.store_away.clone());
+        let help = "Tenants held back: their keys are refused";
+        registry.register("archive_held_tenants", help, self.held_tenants.clone());
+        registry.register("archive_held_records", "Records held back", self.held_records.clone());
+        registry.register("archive_held_bytes", "Bytes of records held back", self.held_bytes.clone());
         registry.register("archive_next_offset", "Committed position", self.next_offset.clone());
         registry.register("archive_lag_records", "Durable, not committed", self.lag.clone());
         registry.register("archive_commit_seconds", "Time of a commit", self.commit_seconds.clone());

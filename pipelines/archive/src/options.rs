@@ -54,6 +54,12 @@ pub struct ArchiveOptions {
     pub retry_min: Duration,
     /// Longest pause between tries.
     pub retry_max: Duration,
+    /// A tenant whose keys are refused this long is held back; the others go on.
+    pub hold_after: Duration,
+    /// First pause before the keys of tenants that are held back are tried again.
+    pub hold_retry_min: Duration,
+    /// Longest pause between such tries.
+    pub hold_retry_max: Duration,
     /// A shutdown waits this long for what is being committed; then it is left to the next start.
     pub drain_max: Duration,
 }
@@ -84,6 +90,9 @@ impl Default for ArchiveOptions {
             retired_grace: Duration::from_secs(600),
             retry_min: Duration::from_millis(100),
             retry_max: Duration::from_secs(5),
+            hold_after: Duration::from_secs(15),
+            hold_retry_min: Duration::from_secs(1),
+            hold_retry_max: Duration::from_secs(30),
             drain_max: Duration::from_secs(20),
         }
     }

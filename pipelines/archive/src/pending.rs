@@ -1,6 +1,8 @@
 //! What waits for a commit: the rows of each file to be, and what is counted.
 
 use crate::heads::Heads;
+use crate::held::HeldRecord;
+use crate::intake::Held;
 use crate::notices::Notices;
 use crate::rows::{Added, Rows};
 use crate::streams::Counts;
@@ -8,6 +10,7 @@ use crate::table::{Day, Table};
 use std::collections::{BTreeMap, HashMap};
 use wardline_proto::DeviceKey;
 use wardline_proto::refusal::Refusal;
+use wardline_store::catalog::TakenBack;
 use wardline_store::hours::Told;
 use wardline_store::replay::{FrameName, Outcome};
 use wardline_store::resend::ResendAnswer;
@@ -96,9 +99,22 @@ pub(crate) struct Pending {
     pub(crate) told: Vec<Told>,
     /// What devices say of requests to send again: tenant, device, answer.
     pub(crate) resends: Vec<(String, String, ResendAnswer)>,
+    /// Records of tenants that are held back, by tenant and partition.
+    pub(crate) held: BTreeMap<(String, u16), Vec<HeldRecord>>,
+    /// Records that were held back and are among the rows.
+    pub(crate) taken_back: Vec<TakenBack>,
 }
 
 impl Pending {
+    /// Adds a record of a tenant that is held back, of a partition.
+    pub(crate) fn hold(&mut self, partition: u16, held: &Held) {
+        // What is held is committed: a node finds its chain's end there when the journal was trimmed past it.
+        held.audit.iter().for_each(|event| self.heads.advance(event));
+        self.rows += 1;
+        self.bytes += held.record.payload.len();
+        self.held.entry((held.tenant.clone(), partition)).or_default().push(held.record.clone());
+    }
+
     /// Adds rows of what stood at a partition and offset and was ingested at a time.
     pub(crate) fn add(
         &mut self,

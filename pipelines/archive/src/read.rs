@@ -13,7 +13,7 @@ mod quarantine;
 mod waves;
 mod widened;
 
-pub use audit::{AuditRow, audit_rows};
+pub use audit::{AuditRow, audit_rows, held_audit_rows};
 pub use audited::{audit_query, audit_read, local_actor, query_target};
 pub use cells::{Row, newest_rows};
 pub(crate) use columns::Columns;
@@ -46,7 +46,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use wardline_journal::Keyring;
 use wardline_proto::PartitionId;
 use wardline_store::Store;
-use wardline_store::catalog::{AuditHead, Catalog, FileRow, StreamId, StreamRow};
+use wardline_store::catalog::{AuditHead, Catalog, FileRow, HeldFile, StreamId, StreamRow};
 use wardline_store::retired::RetiredWhen;
 
 /// Name of the archive's folder in a data directory.
@@ -128,6 +128,17 @@ impl ArchiveReader {
         let erased = Arc::new(Erased::new(&self.catalog.erased_ranges().await?));
         *self.erased.write().unwrap_or_else(PoisonError::into_inner) = erased.clone();
         Ok(erased)
+    }
+
+    /// Lists the files of `audit`, and those of records that are held back: each audited act is in one of them.
+    pub async fn audit_files(&self) -> Result<(Vec<FileRow>, Vec<HeldFile>), ArchiveError> {
+        self.learn_erased().await?;
+        Ok(self.catalog.files_and_held(Table::Audit.name()).await?)
+    }
+
+    /// Lists the files of records that are held back.
+    pub(crate) async fn held_paths(&self) -> Result<Vec<String>, ArchiveError> {
+        Ok(self.catalog.held_paths().await?)
     }
 
     /// Lists files that others have replaced, and that wait to be removed.

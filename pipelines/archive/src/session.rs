@@ -4,7 +4,7 @@ use crate::commit::{Outcome, write};
 use crate::desk::Desk;
 use crate::error::ArchiveError;
 use crate::handle::Progress;
-use crate::intake::{Arrival, ClockBounds, Content, read};
+use crate::intake::{Arrival, ClockBounds, read_or_hold};
 use crate::pending::Pending;
 use crate::profiles::Profiles;
 use crate::replay;
@@ -14,6 +14,7 @@ use crate::table::Table;
 use crate::telling;
 use crate::worker::{Parts, now_us, stopped};
 use erasing::Erasing;
+use holding::Holding;
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -23,10 +24,11 @@ use sweeping::Sweeping;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until};
-use wardline_journal::{Entries, Entry, Growth, KeyError, KeyPurpose, Offset, Sealer};
+use wardline_journal::{Entries, Entry, Growth, KeyError, Offset};
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
 
 mod erasing;
+pub(crate) mod holding;
 mod merging;
 mod sweeping;
 
@@ -59,17 +61,19 @@ pub(crate) struct Session<'a> {
     profiles: Profiles,
     erasing: Erasing,
     sweeping: Sweeping,
+    holding: Holding,
     replayed_at: Instant,
     told_at: Instant,
 }
 
 impl<'a> Session<'a> {
-    /// Runs until an error or the shutdown.
+    /// Runs until an error or the shutdown, with tenants that are to be held back.
     pub(crate) async fn run(
         parts: &'a Parts,
+        refused: &BTreeSet<String>,
         shutdown: &mut watch::Receiver<bool>,
     ) -> Result<(), ArchiveError> {
-        let mut session = Self::start(parts).await?;
+        let mut session = Self::start(parts, refused).await?;
         loop {
             if *shutdown.borrow() || shutdown.has_changed().is_err() {
                 return session.flush().await;
@@ -77,6 +81,7 @@ impl<'a> Session<'a> {
             session.erase().await?;
             session.replay().await?;
             session.sweep().await?;
+            session.take_back().await?;
             let caught_up = !session.step().await?;
             if session.must_flush(caught_up) {
                 session.flush().await?;
@@ -88,7 +93,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn start(parts: &'a Parts) -> Result<Self, ArchiveError> {
+    async fn start(parts: &'a Parts, refused: &BTreeSet<String>) -> Result<Self, ArchiveError> {
         let shelf = Arc::new(Shelf::open(&parts.options, &parts.catalog).await?);
         parts.metrics.store_away.set(0);
         let lease = parts.catalog.begin(parts.source.start().get(), now_us()).await?;
@@ -122,6 +127,7 @@ impl<'a> Session<'a> {
             profiles: Profiles::default(),
             erasing: Erasing::start(parts, lease.number).await?,
             sweeping,
+            holding: Holding::start(parts, lease.number, refused).await?,
             replayed_at: Instant::now(),
             told_at: Instant::now(),
             parts,
@@ -147,6 +153,7 @@ impl<'a> Session<'a> {
         let read_bytes_max = self.parts.options.read_bytes_max;
         let mut entries = std::mem::take(&mut self.entries);
         let Some(mut reader) = self.reader.take() else { return Err(ArchiveError::Closed) };
+        let held = self.holding.tenants.clone();
         let work = move || {
             if entries.is_empty() {
                 entries.extend(reader.next_batch(read_bytes_max)?);
@@ -154,11 +161,8 @@ impl<'a> Session<'a> {
             let (mut arrivals, mut open_bytes) = (VecDeque::new(), 0);
             while open_bytes < OPEN_BYTES_MAX {
                 let Some(entry) = entries.pop_front() else { break };
-                let arrival = read(entry, bounds);
-                open_bytes += match &arrival.content {
-                    Content::Publish(arrived) => arrived.body_bytes,
-                    Content::Audit(_) | Content::Unreadable(_) => 0,
-                };
+                let arrival = read_or_hold(entry, bounds, &held);
+                open_bytes += arrival.open_bytes();
                 arrivals.push_back(arrival);
             }
             Ok::<_, ArchiveError>((reader, entries, arrivals))
@@ -190,6 +194,7 @@ impl<'a> Session<'a> {
             self.waiting_since.map_or(Instant::now() + IDLE, |at| at + self.parts.options.flush_interval);
         let due = due.min(self.replayed_at + self.parts.options.replay_poll);
         let due = due.min(self.erasing.due(self.parts.options.erasure_poll));
+        let due = self.holding.due().map_or(due, |at| due.min(at));
         let closed = self.journal_closed;
         tokio::select! {
             () = stopped(shutdown) => {}
@@ -297,7 +302,9 @@ fn signed(number: u64) -> i64 {
 
 /// Removes files that were never committed.
 async fn sweep(parts: &Parts, shelf: Arc<Shelf>) -> Result<(), ArchiveError> {
-    let committed: BTreeSet<String> = parts.catalog.files(None).await?.into_iter().map(|f| f.path).collect();
+    let mut committed: BTreeSet<String> =
+        parts.catalog.files(None).await?.into_iter().map(|f| f.path).collect();
+    committed.extend(parts.catalog.held_paths().await?);
     let retired: BTreeSet<String> = parts.catalog.retired(None).await?.into_iter().collect();
     let (removed, missing) = shelf.sweep(committed, retired).await?;
     parts.metrics.swept.inc_by(removed);
@@ -313,7 +320,7 @@ async fn sweep(parts: &Parts, shelf: Arc<Shelf>) -> Result<(), ArchiveError> {
 
 /// Returns the key that tags content, made at the first start and sealed in the catalog.
 async fn tag_key(parts: &Parts) -> Result<hmac::Key, ArchiveError> {
-    let sealer = Sealer::new(parts.keyring.clone(), KeyPurpose::State, None)?;
+    let sealer = parts.sealer()?;
     let mut fresh = [0; TAG_KEY_BYTES];
     SystemRandom::new().fill(&mut fresh).map_err(|_unspecified| KeyError::Random)?;
     let sealed = sealer.seal(TAG_KEY.as_bytes(), &fresh)?;

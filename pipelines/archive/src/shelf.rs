@@ -22,6 +22,10 @@ use wardline_proto::TenantId;
 use wardline_store::catalog::Catalog;
 
 const NAME_BYTES: usize = 16;
+const TABLE_END: &str = ".parquet";
+/// Stands in the place of a table where records are held back.
+const HELD: &str = "held";
+const HELD_END: &str = ".sealed";
 /// Puts to a bucket that are under way at once: each waits for an answer.
 const PUTS_MAX: usize = 8;
 
@@ -121,13 +125,21 @@ impl Shelf {
 
 /// Makes the path of a new file: no patient data, and a name that nobody guesses.
 pub(crate) fn new_path(table: Table, tenant: &str, day: Day, partition: u16) -> Result<String, ArchiveError> {
-    let mut name = [0; NAME_BYTES];
-    SystemRandom::new().fill(&mut name).map_err(|_unspecified| KeyError::Random)?;
-    let name = u128::from_be_bytes(name);
-    Ok(format!("{table}/{tenant}/{day}/{partition}/{name:032x}.parquet"))
+    Ok(format!("{table}/{tenant}/{day}/{partition}/{}{TABLE_END}", new_name()?))
 }
 
-/// Says whether a path has exactly the form of [`new_path`]: a sweep removes nothing else, whatever lies there.
+/// Makes the path of a new file of records that are held back.
+pub(crate) fn new_held_path(tenant: &str, day: Day, partition: u16) -> Result<String, ArchiveError> {
+    Ok(format!("{HELD}/{tenant}/{day}/{partition}/{}{HELD_END}", new_name()?))
+}
+
+fn new_name() -> Result<String, KeyError> {
+    let mut name = [0; NAME_BYTES];
+    SystemRandom::new().fill(&mut name).map_err(|_unspecified| KeyError::Random)?;
+    Ok(format!("{:032x}", u128::from_be_bytes(name)))
+}
+
+/// Says whether a path has exactly the form of [`new_path`] or [`new_held_path`]: a sweep removes nothing else, whatever lies there.
 pub(crate) fn is_own_form(path: &str) -> bool {
     let mut parts = path.split('/');
     let mut next = || parts.next().unwrap_or_default();
@@ -135,11 +147,11 @@ pub(crate) fn is_own_form(path: &str) -> bool {
     let is_hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
     let is_name = |name: &str| name.len() == 2 * NAME_BYTES && name.chars().all(is_hex);
     parts.next().is_none()
-        && Table::from_name(table).is_some()
+        && (table == HELD || Table::from_name(table).is_some())
         && (tenant == SYSTEM || TenantId::new(tenant).is_ok())
         && Day::parse(day).is_some()
         && partition.parse::<u16>().is_ok()
-        && name.strip_suffix(".parquet").is_some_and(is_name)
+        && name.strip_suffix(if table == HELD { HELD_END } else { TABLE_END }).is_some_and(is_name)
 }
 
 #[cfg(test)]

@@ -87,6 +87,8 @@ pub enum TailState {
     Cluster,
     /// The journal or a key of it does not read.
     Unreadable,
+    /// It is whole but for what is held back of tenants whose keys are refused.
+    Held,
 }
 
 impl TailState {
@@ -98,6 +100,7 @@ impl TailState {
             Self::Elsewhere => "elsewhere",
             Self::Cluster => "cluster",
             Self::Unreadable => "unreadable",
+            Self::Held => "held",
         }
     }
 }
@@ -271,6 +274,7 @@ async fn judged(
     bounds: TailBounds,
 ) -> Result<Snapshot, ArchiveError> {
     let Read { mut arrivals, end, is_cut, .. } = read;
+    let is_held = moment.held.iter().any(|held| tenant.is_none_or(|tenant| tenant.as_str() == held));
     let files = moment.files;
     let mut desk = Desk::new(tag, position);
     desk.streams = Streams::of(&moment.streams, &moment.epochs, ArchiveOptions::default().epochs_max)?;
@@ -281,7 +285,11 @@ async fn judged(
         let is_cut = is_cut || !arrivals.is_empty();
         let end = arrivals.front().map_or(end, |left| left.offset);
         let mut tail = Tail { from: position, end, ..Tail::default() };
-        tail.state = if is_cut { TailState::Cut } else { TailState::Whole };
+        tail.state = match (is_cut, is_held) {
+            (true, _) => TailState::Cut,
+            (false, true) => TailState::Held,
+            (false, false) => TailState::Whole,
+        };
         let pending = std::mem::take(&mut desk.pending);
         for (key, group) in pending.groups.into_files() {
             if tenant.as_ref().is_none_or(|tenant| tenant.as_str() == key.tenant) {

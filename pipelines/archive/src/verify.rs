@@ -185,6 +185,7 @@ impl Verifier {
         let present = self.reader.place().list().await?;
         // What was committed or retired since the start is known too.
         self.known.extend(self.reader.files(None).await?.into_iter().map(|file| file.path));
+        self.known.extend(self.reader.held_paths().await?);
         self.known.extend(self.reader.retired().await?);
         for path in present.into_iter().filter(|path| !self.known.contains(path)) {
             self.found.say(Discrepancy::Stray(path));

@@ -16,10 +16,12 @@ use crate::metrics::ArchiveMetrics;
 use crate::notices::QuarantineNotice;
 use crate::options::ArchiveOptions;
 use crate::session::Session;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
-use wardline_journal::{Journal, KeyError, Keyring, Source};
+use tokio::time::Instant;
+use wardline_journal::{Journal, KeyError, KeyPurpose, Keyring, Sealer, Source};
 use wardline_store::Store;
 use wardline_store::catalog::Catalog;
 use wardline_store::cluster::Claim;
@@ -36,6 +38,39 @@ pub(crate) struct Parts {
     pub(crate) requests: Arc<Requests>,
     pub(crate) progress: watch::Sender<Progress>,
     pub(crate) notices: Option<mpsc::Sender<QuarantineNotice>>,
+}
+
+impl Parts {
+    /// Seals what the archive keeps for itself.
+    pub(crate) fn sealer(&self) -> Result<Sealer, KeyError> {
+        Sealer::new(self.keyring.clone(), KeyPurpose::State, None)
+    }
+}
+
+/// A refusal so long after the one before it is a first one.
+const FORGIVEN: Duration = Duration::from_secs(600);
+
+/// Tenants whose keys are refused, each since when, and when last. Bound: a tenant of the registry each.
+#[derive(Debug, Default)]
+struct Refusals(BTreeMap<String, (Instant, Instant)>);
+
+impl Refusals {
+    /// Takes the word of an error. Returns tenants that it refuses, and that have been refused for so long: they are
+    /// held back.
+    fn hear(&mut self, error: &ArchiveError, patience: Duration) -> BTreeSet<String> {
+        self.0.retain(|_, (_, last)| last.elapsed() < FORGIVEN);
+        let ArchiveError::KeysOf { tenants, .. } = error else { return BTreeSet::new() };
+        let now = Instant::now();
+        let mut long = BTreeSet::new();
+        for tenant in tenants {
+            let (first, last) = self.0.entry(tenant.clone()).or_insert((now, now));
+            *last = now;
+            if now - *first >= patience {
+                long.insert(tenant.clone());
+            }
+        }
+        long
+    }
 }
 
 /// The archive worker.
@@ -118,6 +153,7 @@ impl ArchiveService {
     /// Archives until `shutdown` turns true or its sender is gone.
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) -> Result<(), ArchiveError> {
         let mut pause = self.parts.options.retry_min;
+        let (mut refusals, mut refused) = (Refusals::default(), BTreeSet::new());
         loop {
             let before = self.parts.progress.borrow().next_offset;
             let mut stop = shutdown.clone();
@@ -126,7 +162,7 @@ impl ArchiveService {
                 tokio::time::sleep(self.parts.options.drain_max).await;
             };
             let ended = tokio::select! {
-                ended = Session::run(&self.parts, &mut shutdown) => ended,
+                ended = Session::run(&self.parts, &refused, &mut shutdown) => ended,
                 () = drained => {
                     tracing::warn!("what was being archived is left to the next start");
                     return Ok(());
@@ -141,7 +177,10 @@ impl ArchiveService {
             if self.parts.progress.borrow().next_offset > before {
                 pause = self.parts.options.retry_min;
             }
-            if let ArchiveError::Key(KeyError::Away(_) | KeyError::Refused(_)) = error {
+            refused = refusals.hear(&error, self.parts.options.hold_after);
+            if let ArchiveError::KeysOf { .. } | ArchiveError::Key(KeyError::Away(_) | KeyError::Refused(_)) =
+                error
+            {
                 tracing::error!(%error, ?pause, "the archive waits for its keys; the front goes on into the journal");
             } else if matches!(error, ArchiveError::Bucket(_)) {
                 self.parts.metrics.store_away.set(1);

@@ -10,6 +10,7 @@ use prost::Message;
 use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use std::sync::Arc;
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use wardline_archive::{ArchiveMetrics, ArchiveOptions, ArchiveService};
@@ -58,7 +59,10 @@ impl Data {
     }
 
     async fn archive(&self, next: u64) {
-        let options = ArchiveOptions::for_dir(self.dir.path().join("archive"));
+        self.archive_by(ArchiveOptions::for_dir(self.dir.path().join("archive")), next).await;
+    }
+
+    async fn archive_by(&self, options: ArchiveOptions, next: u64) {
         let (journal, store, keyring) = (self.journal.clone(), self.store.clone(), self.keyring.clone());
         let service =
             ArchiveService::new(options, journal, store, keyring, Arc::new(ArchiveMetrics::default()));
@@ -128,6 +132,44 @@ async fn a_whole_trail_is_whole_wherever_it_lies() {
     for archived in [0, 5, EVENTS as usize] {
         assert_eq!(findings(&chain(), archived).await, Vec::<String>::new(), "{archived} archived");
     }
+}
+
+/// Says of a tenant's keys that they are at a service, which this keyring does not have.
+fn refuse(data: &Data, tenant: &str) {
+    let path = data.keyring.path();
+    let mut text: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let keys = text["keys"].as_array_mut().unwrap().iter_mut();
+    for key in keys.filter(|key| key["tenant"] == tenant) {
+        let key = key.as_object_mut().unwrap();
+        key.remove("key");
+        key.insert("held".into(), "service".into());
+    }
+    std::fs::write(path, text.to_string()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_back_of_a_tenant_is_part_of_the_trail() {
+    let data = Data::new().await;
+    data.append(&chain()[..6]).await;
+    data.archive(6).await;
+    refuse(&data, "t1");
+    let options = ArchiveOptions {
+        hold_after: Duration::ZERO,
+        retry_min: Duration::from_millis(10),
+        ..ArchiveOptions::for_dir(data.dir.path().join("archive"))
+    };
+    data.append(&chain()[6..9]).await;
+    data.archive_by(options.clone(), 9).await;
+    // Its files of before are under its key, and are read by nobody now.
+    data.sql("DELETE FROM archive_file WHERE tenant = 't1'").await;
+    data.append(&chain()[9..]).await;
+    data.archive_by(options, EVENTS).await;
+    let told = |report: Report| report.findings.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let missing = |n: &str| format!("node {NODE}: {n} missing");
+    // 7 and 10 are held; 1 and 4 were in the files that are gone.
+    assert_eq!(told(data.verify().await), [missing("1"), missing("4")]);
+    data.sql("DELETE FROM archive_held_file WHERE offset_first = 9").await;
+    assert_eq!(told(data.verify().await), [missing("1"), missing("4"), missing("10")]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

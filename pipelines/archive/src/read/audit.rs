@@ -3,8 +3,12 @@
 use super::ArchiveReader;
 use super::columns::Columns;
 use crate::error::ArchiveError;
-use wardline_proto::v1::AuditEvent;
-use wardline_store::catalog::FileRow;
+use crate::held::open;
+use prost::Message;
+use wardline_journal::{KeyPurpose, Sealer};
+use wardline_proto::v1::journal_record::Kind;
+use wardline_proto::v1::{AuditEvent, JournalRecord};
+use wardline_store::catalog::{FileRow, HeldFile};
 
 /// An archived audit event.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +29,19 @@ pub fn audit_rows(reader: &ArchiveReader, file: &FileRow) -> Result<Vec<AuditRow
         rows.extend((0..batch.num_rows()).map(|at| row(&columns, at)));
     }
     Ok(rows)
+}
+
+/// Reads the events among held records, those that no file of `audit` has, in the order of the journal. Blocks.
+pub fn held_audit_rows(reader: &ArchiveReader, file: &HeldFile) -> Result<Vec<AuditRow>, ArchiveError> {
+    let sealer = Sealer::new(reader.keys().keyring(), KeyPurpose::State, None)?;
+    let records = open(&reader.place().read(&file.path)?, file, &sealer)?;
+    let held = records.into_iter().skip(usize::try_from(file.taken).unwrap_or(usize::MAX));
+    let event = |record: crate::held::HeldRecord| {
+        let kind = JournalRecord::decode(record.payload).ok()?.kind;
+        let Some(Kind::Audit(event)) = kind else { return None };
+        Some(AuditRow { journal_offset: record.offset, event })
+    };
+    Ok(held.filter_map(event).collect())
 }
 
 fn row(columns: &Columns<'_>, row: usize) -> AuditRow {

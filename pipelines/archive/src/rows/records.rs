@@ -57,13 +57,13 @@ impl QuarantineBuilder {
     pub(super) fn push(&mut self, arrival: &Arrival, why: Refusal) -> Added {
         let publish = match &arrival.content {
             Content::Publish(arrived) => Some(arrived),
-            Content::Unreadable(_) | Content::Audit(_) => None,
+            Content::Unreadable(_) | Content::Audit(_) | Content::Held(_) => None,
         };
         let position = publish.and_then(|p| p.position);
         let payload = match &arrival.content {
             Content::Publish(arrived) => &arrived.payload[..],
             Content::Unreadable(record) => record,
-            Content::Audit(_) => &[],
+            Content::Audit(_) | Content::Held(_) => &[],
         };
         self.tenant.push(Some(publish.map_or(SYSTEM, |p| p.key.tenant.as_str())));
         self.device.push(publish.map(|p| p.key.device.as_str()));

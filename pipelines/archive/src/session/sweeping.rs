@@ -75,6 +75,7 @@ impl Session<'_> {
             return Err(ArchiveError::Fenced);
         }
         let mut known: BTreeSet<String> = catalog.retired(None).await?.into_iter().collect();
+        known.extend(catalog.held_paths().await?);
         known.extend(catalog.files(None).await?.into_iter().map(|file| file.path));
         listed.retain(|path| !known.contains(path));
         if listed.is_empty() {

@@ -1,6 +1,7 @@
 //! A process of its own dies at each named point of each step, as by kill -9; what comes after it finds every row once.
 
 use crate::erase::{at, change, eager, rewrite, tenant, values, wear};
+use crate::held::{give_back, impatient, let_go, refuse};
 use crate::rig::{Folder, NOW_US, Rig, readings, store};
 use crate::verify::verify;
 use std::collections::BTreeSet;
@@ -50,6 +51,8 @@ async fn the_one_that_dies() {
             running.stop().await.unwrap();
         }
         "erase" => rewrite(&rig).await,
+        "hold" => rig.run(impatient(&rig)).finish(rig.end()).await.unwrap(),
+        "back" => taken_back(&rig).await,
         "rotate" => drop(rig.keyring.rotate(KeyPurpose::Measurements, Some(&tenant())).unwrap()),
         _ => {
             assert!(rig.store.begin_shred(&change(), &tenant()).await.unwrap());
@@ -58,6 +61,14 @@ async fn the_one_that_dies() {
             rig.store.finish_shred(&change(), &tenant(), &gone).await.unwrap();
         }
     }
+}
+
+/// Archives what is held back, until nobody is.
+async fn taken_back(rig: &Rig) {
+    let running = rig.run(impatient(rig));
+    running.handle.flush_to(rig.end()).await.unwrap();
+    let_go(rig).await;
+    running.stop().await.unwrap();
 }
 
 /// Where a round lies: a folder, and a bucket for the files when there is one.
@@ -103,7 +114,13 @@ async fn prepared(step: &str, is_bucket: bool) -> Place {
     for seq in 1..=FRAMES {
         rig.frame(seq, &at(seq as i64 - FRAMES as i64 / 2, &[seq as f64]));
     }
-    if step != "commit" {
+    if step == "hold" || step == "back" {
+        refuse(&rig, "demo");
+    }
+    if step == "back" {
+        rig.run(impatient(&rig)).finish(rig.end()).await.unwrap();
+        give_back(&rig, "demo");
+    } else if step != "commit" && step != "hold" {
         rig.run(busy(&rig)).finish(rig.end()).await.unwrap();
     }
     if step == "erase" {
@@ -120,6 +137,10 @@ async fn recovered(step: &str, place: &Place) -> (usize, u64) {
     match step {
         "commit" => rig.run(busy(&rig)).finish(rig.end()).await.unwrap(),
         "erase" => rewrite(&rig).await,
+        "hold" | "back" => {
+            give_back(&rig, "demo");
+            taken_back(&rig).await;
+        }
         "shred" => {
             // Asked again: a later request.
             let later = Change::new("os:test@here", NOW_US + 1);
@@ -199,6 +220,11 @@ kills! {
     killed_while_it_erases:
         "erase" at ["erase.read:2", "erase.put", "erase.synced:2", "erase.committed", "erase.committed:3", "erase.end"]
         => super::FRAMES / 2 + 1;
+    killed_while_a_tenant_is_held_back:
+        "hold" at ["held.begun", "commit.begin:2", "commit.put", "commit.synced:2", "commit.committed:3"] => super::FRAMES;
+    killed_while_what_was_held_becomes_rows:
+        "back" at ["commit.begin", "commit.put:3", "commit.synced:2", "commit.committed", "commit.committed:4", "held.let_go"]
+        => super::FRAMES;
     killed_while_a_key_is_rotated: "rotate" at super::KEYRING => super::FRAMES + 1;
     killed_while_keys_are_shredded: "shred" at super::KEYRING => 0;
 }

@@ -9,6 +9,7 @@ mod erase;
 mod erase_races;
 mod export;
 mod foreign;
+mod held;
 mod intake;
 mod keys;
 mod kill;

@@ -155,7 +155,8 @@ impl Rig {
             Files::Bucket(bucket) => {
                 let found: Vec<_> =
                     bucket.store().list(Some(&bucket.path_of(""))).try_collect().await.unwrap();
-                found.iter().filter(|meta| meta.location.extension() == Some("parquet")).count()
+                let is_row = |end: Option<&str>| matches!(end, Some("parquet" | "sealed"));
+                found.iter().filter(|meta| is_row(meta.location.extension())).count()
             }
         }
     }

@@ -88,6 +88,9 @@ fn reach(tail: TailState) -> Option<&'static str> {
         TailState::Cluster => {
             "readings are in answers when they are committed: they come by way of several machines"
         }
+        TailState::Held => {
+            "readings are held back until their keys are had again: none of them is in this answer"
+        }
         TailState::Unreadable => "readings are in answers when they are committed: the journal does not read",
     })
 }
