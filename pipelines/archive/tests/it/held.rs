@@ -1,9 +1,10 @@
 //! A tenant whose keys are refused is held back: nobody else waits, the journal goes on, and each row comes once.
 
 use crate::erase::{at, change, eager, values, wear};
-use crate::rig::{Rig, Running, frame, on_both, readings};
+use crate::rig::{NOW_US, Rig, Running, frame, on_both, readings};
 use crate::transit::demo;
 use crate::verify::verify;
+use prost::Message;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,8 @@ use wardline_journal::{
     DiskStorage, Journal, JournalOptions, KeyError, KeyId, KeyPurpose, KeyService, Keyring, Offset,
 };
 use wardline_proto::TenantId;
-use wardline_proto::v1::PayloadFormat;
+use wardline_proto::v1::journal_record::Kind;
+use wardline_proto::v1::{AuditEvent, JournalRecord, PayloadFormat};
 use wardline_store::catalog::Catalog;
 use zeroize::Zeroizing;
 
@@ -255,6 +257,31 @@ async fn the_journal_does_not_fill_while_a_service_refuses_one_tenant() {
     assert!(stream.missing.is_empty() && stream.counts.archived == seq, "{stream:?}");
     assert_eq!((rows_of(&rig, "demo").await as u64, rig.count(Table::Quarantine).await), (seq, junks));
     println!("{seq} frames, {appended} bytes past a journal of {bytes_max}: each once");
+}
+
+/// A node whose journal was trimmed past it finds its chain's end: also when that is an act of a tenant that is held.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_chain_of_a_node_goes_on_with_what_is_held() {
+    let rig = Rig::new().await;
+    refuse(&rig, "demo");
+    let running = rig.run(impatient(&rig));
+    for n in 1..=3 {
+        let event = AuditEvent {
+            actor: "spiffe://wardline.local/tenant/demo/device/mon-1".into(),
+            node: "aa".into(),
+            n,
+            hash: vec![n as u8; 32],
+            outbox_id: 10 * n,
+            ..AuditEvent::default()
+        };
+        rig.append(JournalRecord { ingested_at_us: NOW_US, kind: Some(Kind::Audit(event)) }.encode_to_vec());
+    }
+    flushed(&running, rig.end()).await;
+    running.stop().await.unwrap();
+    assert_eq!(rig.count(Table::Audit).await, 0, "all of them are held");
+    let heads = rig.reader().audit_heads().await.unwrap();
+    let told: Vec<_> = heads.iter().map(|head| (head.n, head.hash.clone(), head.outbox_id)).collect();
+    assert_eq!(told, [(3, vec![3; 32], 30)]);
 }
 
 /// What was erased while it was held back never becomes a row.
