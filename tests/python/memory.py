@@ -69,6 +69,11 @@ KEPT = [
     f"SELECT t, sum(value) OVER (ROWS BETWEEN 1000000000 PRECEDING AND CURRENT ROW) FROM {LONG_ROWS}",
     f"SELECT max(CASE WHEN value = 1 THEN '{LONG}' ELSE '' END) OVER () FROM generate_series(1, 1000000)",
 ]
+WIDE = "(SELECT string_agg(CAST(value AS varchar), ',') AS s FROM generate_series(1, 100000)) w"
+KEPT += [
+    f"SELECT length(w.s || g.value) FROM {WIDE}, generate_series(1, 1000000) g",
+    f"SELECT max(length(w.s)) FROM {WIDE} JOIN generate_series(1, 1000000) g ON length(w.s) > g.value",
+]
 IN_ORDER = "PARTITION BY device, mdc_code ORDER BY event_time"
 WINDOWS = [f"{call} OVER ({IN_ORDER})" for call in ["lag(value)", "lead(value, 2)", "row_number()", "rank()", "avg(value)", "sum(value)", "first_value(device)", "lag(device)"]]
 WINDOWS += [f"avg(value) OVER ({IN_ORDER} ROWS BETWEEN 5 PRECEDING AND 5 FOLLOWING)", "value - avg(value) OVER (PARTITION BY device, mdc_code)", "percent_rank() OVER (ORDER BY value)"]

@@ -1,5 +1,6 @@
 //! What can go wrong with a statement, each with its stable code.
 
+use crate::growth::TooWide;
 use datafusion::error::DataFusionError;
 use wardline_proto::refusal::Refusal;
 
@@ -88,6 +89,7 @@ impl QueryError {
     pub(crate) fn kept(error: &DataFusionError) -> Self {
         match error.find_root() {
             DataFusionError::ResourcesExhausted(_) => Self::Memory,
+            DataFusionError::External(error) if error.is::<TooWide>() => Self::Memory,
             _ => Self::Failed(
                 "the statement failed while it ran: a value that does not fit, or a file or key that is gone"
                     .into(),

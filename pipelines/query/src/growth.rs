@@ -6,6 +6,7 @@
 //! - functions whose answer is as long as an argument says, or a product of two, are not there ([`WITHHELD`]), and a
 //!   statement puts at most [`PARTS_MAX`] texts or lists together;
 //! - what windows keep is taken from the pool ([`counted`]), and none gives each row a list of others ([`GATHERING`]);
+//! - no row that is joined is wider than [`ROW_BYTES_MAX`]: a join gives thousands of it at once;
 //! - none is planned that has more than [`STEPS_MAX`] steps, which may all lie within each other.
 
 use crate::each::{Doing, Each, EachExec};
@@ -14,6 +15,7 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, plan_err, resources_err};
+use datafusion::error::DataFusionError;
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit};
 use datafusion::logical_expr::{
@@ -77,6 +79,8 @@ const GROWING: [&str; 14] = [
 const GATHERING: [&str; 2] = ["array_agg", "string_agg"];
 /// How often a window keeps a row: as it came, and put together with others.
 const KEPT_TIMES: usize = 2;
+/// Widest row that is joined, bytes: what an aggregate has put together may be as long as the pool.
+const ROW_BYTES_MAX: usize = 128 << 10;
 /// What an answer of a window takes whose width is not that of its type: a key of a dictionary, or a view of a text.
 const ANSWER_BYTES: usize = 16;
 /// Arguments of these in one statement: put together as cleverly as may be, they make a text 243 times as long.
@@ -192,27 +196,33 @@ fn parts(plan: &LogicalPlan) -> Result<(usize, Option<&'static str>)> {
     Ok((parts, gathers))
 }
 
-/// Takes what the windows of a plan keep from the pool of its statement, where that has an end. What each of them may
-/// answer has a width there too: a window over whole partitions answers all of their rows at once.
+/// Takes what the windows of a plan keep from the pool of its statement, where that has an end, and bounds the rows that
+/// are joined there. What each window may answer has a width: one over whole partitions answers all of their rows at once.
 pub(crate) fn counted(plan: Arc<dyn ExecutionPlan>, context: &TaskContext) -> Result<Arc<dyn ExecutionPlan>> {
     if matches!(context.memory_pool().memory_limit(), MemoryLimit::Infinite) {
         return Ok(plan);
     }
     let counted = plan.transform_up(|node| {
-        let (windows, is_whole) = match (node.downcast_ref(), node.downcast_ref()) {
-            (Some(whole), _) => (WindowAggExec::window_expr(whole), true),
-            (_, Some(bounded)) => (BoundedWindowAggExec::window_expr(bounded), false),
-            (None, None) => return Ok(Transformed::no(node)),
-        };
-        let answers = windows.iter().map(|window| answer_bytes(window, is_whole)).sum::<Result<usize>>()?;
-        let kept = Arc::new(Kept { answers });
+        let Some(bound) = bound(&node)? else { return Ok(Transformed::no(node)) };
         let inputs = node.children().into_iter().cloned();
-        let inputs = inputs.map(|input| Arc::new(EachExec::alike(input, kept.clone())) as _).collect();
+        let inputs = inputs.map(|input| Arc::new(EachExec::alike(input, bound.clone())) as _).collect();
         // What is put in between changes nothing that the node was planned by.
         let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep);
         Ok(Transformed::yes(node.replace_children(inputs, options)?))
     });
     counted.map(|plan| plan.data)
+}
+
+/// Returns what stands before a node, if anything does.
+fn bound(node: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn Each>>> {
+    let (windows, is_whole) = match (node.downcast_ref(), node.downcast_ref()) {
+        (Some(whole), _) => (WindowAggExec::window_expr(whole), true),
+        (_, Some(bounded)) => (BoundedWindowAggExec::window_expr(bounded), false),
+        (None, None) if node.name().ends_with("JoinExec") => return Ok(Some(Arc::new(Joined))),
+        (None, None) => return Ok(None),
+    };
+    let answers = windows.iter().map(|window| answer_bytes(window, is_whole)).sum::<Result<usize>>()?;
+    Ok(Some(Arc::new(Kept { answers })))
 }
 
 /// Returns what a window's answer for one row takes.
@@ -250,6 +260,54 @@ impl Each for Kept {
     }
 }
 
+/// A row that is joined and too wide. Not the engine's own word for what does not fit: a join that hears that begins
+/// again with its input on the disk.
+#[derive(Debug, thiserror::Error)]
+#[error("a row that is joined has {0} bytes, and may have {ROW_BYTES_MAX}")]
+pub(crate) struct TooWide(usize);
+
+/// Rows that are joined.
+#[derive(Debug)]
+struct Joined;
+
+impl Each for Joined {
+    fn name(&self) -> &'static str {
+        "RowBoundExec"
+    }
+
+    fn start(&self, _context: &TaskContext) -> Doing {
+        Box::new(|batch: RecordBatch| {
+            let width: usize = batch.columns().iter().map(widest).sum();
+            if width > ROW_BYTES_MAX {
+                return Err(DataFusionError::External(Box::new(TooWide(width))));
+            }
+            Ok(vec![batch])
+        })
+    }
+}
+
+/// Returns at least the bytes of an array's widest row.
+fn widest(array: &ArrayRef) -> usize {
+    let most = |lengths: &mut dyn Iterator<Item = usize>| lengths.max().unwrap_or(0);
+    match array.data_type() {
+        DataType::Utf8 => most(&mut array.as_string::<i32>().offsets().lengths()),
+        DataType::LargeUtf8 => most(&mut array.as_string::<i64>().offsets().lengths()),
+        DataType::Binary => most(&mut array.as_binary::<i32>().offsets().lengths()),
+        DataType::LargeBinary => most(&mut array.as_binary::<i64>().offsets().lengths()),
+        DataType::Utf8View => most(&mut array.as_string_view().lengths().map(|bytes| bytes as usize)),
+        DataType::BinaryView => most(&mut array.as_binary_view().lengths().map(|bytes| bytes as usize)),
+        DataType::List(_) => {
+            let list = array.as_list::<i32>();
+            most(&mut list.offsets().lengths()).saturating_mul(widest(list.values()))
+        }
+        DataType::Struct(_) => array.as_struct().columns().iter().map(widest).sum(),
+        DataType::Dictionary(..) => array.as_any_dictionary_opt().map_or(0, |terms| widest(terms.values())),
+        // A rare kind of list: no row is wider than the whole.
+        other if other.is_nested() => bytes(array),
+        fixed => fixed.primitive_width().unwrap_or(1),
+    }
+}
+
 /// Returns the bytes of an array's own rows.
 fn bytes(array: &ArrayRef) -> usize {
     let rows = array.len();
@@ -273,6 +331,46 @@ fn bytes(array: &ArrayRef) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use datafusion::execution::memory_pool::GreedyMemoryPool;
+    use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+    use datafusion::physical_plan::collect;
+    use datafusion::prelude::SessionConfig;
+
+    /// Runs a statement as the server does.
+    async fn told(sql: &str) -> Result<usize> {
+        let pool = Arc::new(GreedyMemoryPool::new(1 << 30));
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc()?;
+        let session = SessionContext::new_with_config_rt(SessionConfig::new(), runtime);
+        let frame = session.sql(sql).await?;
+        let context = Arc::new(frame.task_ctx());
+        let plan = counted(frame.create_physical_plan().await?, &context)?;
+        let rows = collect(plan, context).await?;
+        Ok(rows.iter().map(RecordBatch::num_rows).sum())
+    }
+
+    #[tokio::test]
+    async fn what_is_joined_is_not_wide() {
+        let long = "(SELECT string_agg(CAST(value AS varchar), ',') AS s, array_agg(value) AS a, min(value) AS n \
+                    FROM generate_series(1, 30000)) w";
+        for sql in [
+            format!("SELECT length(w.s || g.value) FROM {long}, generate_series(1, 100000) g"),
+            format!("SELECT s FROM {long} JOIN generate_series(1, 9) g ON length(w.s) > g.value"),
+            format!("SELECT s FROM {long} JOIN generate_series(1, 9) g ON w.n = g.value"),
+            format!("SELECT a FROM generate_series(1, 9) g, {long}"),
+        ] {
+            let refused = told(&sql).await.unwrap_err();
+            assert!(matches!(QueryError::kept(&refused), QueryError::Memory), "{sql}: {refused}");
+        }
+        assert_eq!(told(&format!("SELECT s, a FROM {long}")).await.unwrap(), 1);
+        assert_eq!(
+            told(&format!("SELECT w.n FROM {long} JOIN generate_series(1, 9) g ON w.n = g.value"))
+                .await
+                .unwrap(),
+            1
+        );
+        let few = "(SELECT array_agg(value) AS a FROM generate_series(1, 1000)) w";
+        assert_eq!(told(&format!("SELECT a FROM {few}, generate_series(1, 9)")).await.unwrap(), 9);
+    }
 
     #[test]
     fn commas_that_join_are_steps_and_those_of_values_are_not() {
