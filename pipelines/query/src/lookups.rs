@@ -20,19 +20,28 @@ pub(crate) struct Lookups {
 impl Lookups {
     /// Reads what is known of a tenant, or of all.
     pub(crate) async fn load(store: &Store, tenant: Option<&TenantId>) -> Result<Self, StoreError> {
-        let ledger = Ledger::new(&store.ledger(tenant).await?);
+        let (ledger, sites) = tokio::try_join!(store.ledger(tenant), Self::sites(store, tenant))?;
+        Ok(Self { ledger: Ledger::new(&ledger), sites })
+    }
+
+    async fn sites(
+        store: &Store,
+        tenant: Option<&TenantId>,
+    ) -> Result<HashMap<String, HashMap<String, String>>, StoreError> {
         let mut sites = HashMap::<String, HashMap<String, String>>::new();
         let mut filter = DeviceFilter { tenant: tenant.cloned(), ..DeviceFilter::default() };
         loop {
             let page = store.list_devices(&filter, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            filter.after = Some(last.device.key.clone());
+            let is_last = page.len() < PAGE as usize;
+            filter.after = page.last().map(|last| last.device.key.clone());
             for row in page.into_iter().filter(|row| !row.device.site.is_empty()) {
                 let of_tenant = sites.entry(row.device.key.tenant.as_str().to_owned()).or_default();
                 of_tenant.insert(row.device.key.device.as_str().to_owned(), row.device.site);
             }
+            if is_last {
+                return Ok(sites);
+            }
         }
-        Ok(Self { ledger, sites })
     }
 
     /// Returns the devices of a tenant that are at a site.

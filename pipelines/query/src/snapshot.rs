@@ -200,14 +200,18 @@ async fn look(
     }
     reader.check().await?;
     let tenant = scope.tenant.as_ref();
-    let found = if scope.reach == Reach::Committed {
-        Snapshot { files: reader.files(None).await?, tail: Tail::default() }
-    } else {
-        let erased = reader.learn_erased().await?;
-        snapshot(data_dir, (store, &erased), tenant, TailBounds::default()).await?
+    let found = async {
+        anyhow::Ok(if scope.reach == Reach::Committed {
+            Snapshot { files: reader.files(None).await?, tail: Tail::default() }
+        } else {
+            let erased = reader.learn_erased().await?;
+            snapshot(data_dir, (store, &erased), tenant, TailBounds::default()).await?
+        })
     };
-    let lookups = Arc::new(Lookups::load(store, tenant).await?);
-    Ok((found, lookups))
+    let lookups = async { anyhow::Ok(Lookups::load(store, tenant).await?) };
+    // Neither needs what the other one finds.
+    let (found, lookups) = tokio::try_join!(found, lookups)?;
+    Ok((found, Arc::new(lookups)))
 }
 
 impl Opened {

@@ -130,14 +130,15 @@ impl QueryService {
         let Parts { engine, bounds, audit, .. } = &*self.0;
         let prepared = self.prepare((caller, grant), (sql, Reach::Durable), slot).await?;
         let Prepared { opened, rows, tables } = prepared;
-        let started = async {
-            audit.reads(caller, sql, &tables).await?;
-            let schema = rows.schema().as_arrow().clone();
+        let schema = rows.schema().as_arrow().clone();
+        let counted = async {
             let planned = plan(engine, opened, rows, (slot.clone(), *bounds)).await?;
-            let (planned, note) = note(engine, planned, (slot.clone(), *bounds)).await?;
-            Ok((Arc::new(noted(&schema, note.as_deref())), planned))
+            note(engine, planned, (slot.clone(), *bounds)).await
         };
-        started.await.map_err(|error: QueryError| status(&error))
+        // No row is read before both are done.
+        let started = tokio::try_join!(audit.reads(caller, sql, &tables), counted);
+        let ((), (planned, note)) = started.map_err(|error: QueryError| status(&error))?;
+        Ok((Arc::new(noted(&schema, note.as_deref())), planned))
     }
 
     /// Ends the statement of an answer when it is the caller's and runs.
