@@ -259,9 +259,9 @@ async fn a_clinician_reads_of_the_ledger_what_is_of_its_ward_and_of_none() {
         let alert = alerts.iter().find(|alert| alert.alert_id == id);
         alert.map_or_else(String::new, |alert| alert.device.clone())
     };
-    let lines = async |client: &mut AlertServiceClient<Channel>, page_size| {
-        let wanted = ListDeliveriesRequest { page_size, ..ListDeliveriesRequest::default() };
-        let told = client.list_deliveries(wanted).await.unwrap().into_inner().deliveries;
+    let lines = async |client: &mut AlertServiceClient<Channel>| {
+        let told =
+            client.list_deliveries(ListDeliveriesRequest::default()).await.unwrap().into_inner().deliveries;
         let mut devices: Vec<_> = told.iter().map(|line| device_of(&line.alert_id)).collect();
         devices.retain(|device| !device.is_empty());
         devices.sort_unstable();
@@ -269,15 +269,18 @@ async fn a_clinician_reads_of_the_ledger_what_is_of_its_ward_and_of_none() {
     };
     let all = ["er-1", "er-1", "er-1", "icu-1", "icu-1", "icu-1", "loose", "loose", "loose", "loose"];
     let sent = async {
-        while lines(&mut client, 0).await != all {
+        while lines(&mut client).await != all {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(10), sent).await.expect("an operator reads all of it");
     rig.give_at(&[Role::Clinician], Sites::of(["icu"]).unwrap()).await;
     until_bound(&rig, &nurse).await;
-    assert_eq!(lines(&mut client, 0).await, all[3..], "whoever was told of it");
-    assert_eq!(lines(&mut client, 1).await.len(), 1, "what is passed over does not fill the page");
+    assert_eq!(lines(&mut client).await, all[3..], "whoever was told of it");
+    // It may be what the system says of itself, on a machine that is slow.
+    let one = ListDeliveriesRequest { page_size: 1, ..ListDeliveriesRequest::default() };
+    let told = client.list_deliveries(one).await.unwrap().into_inner().deliveries;
+    assert_eq!(told.len(), 1, "what is passed over does not fill the page");
     let told = client.list_listeners(ListListenersRequest::default()).await.unwrap().into_inner().listeners;
     let told: Vec<_> =
         told.iter().map(|row| (row.listener.rsplit_once('#').unwrap().1, row.sites.join(","))).collect();
