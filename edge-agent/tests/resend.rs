@@ -71,7 +71,9 @@ async fn what_is_asked_for_comes_again_byte_for_byte_and_behind_what_is_live() {
         let is_asked = (11..=20).contains(&seq) || seq > 30;
         assert_eq!(times, 1 + usize::from(is_asked), "{seq}");
     }
-    assert_eq!((agent.stats().resent, agent.stats().total().spooled), (FRAMES - 20, 0));
+    // The gateway has the answer before its agent hears so.
+    until("nothing waits", || agent.stats().total().spooled == 0).await;
+    assert_eq!(agent.stats().resent, FRAMES - 20);
     println!("{} frames sent again; slowest of 10 alarms meanwhile {slowest:?}", agent.stats().resent);
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
     agent.shutdown().await.unwrap();
