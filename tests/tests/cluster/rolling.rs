@@ -190,7 +190,7 @@ fn a_rolling_restart_refuses_nothing_and_tells_every_alarm_once() -> anyhow::Res
     stop.send_replace(true);
     let (mut acked, mut connects) = (0, Vec::new());
     for (device, (bed, agent)) in devices.into_iter().zip(agents) {
-        runtime.block_on(tokio::time::timeout(WAIT, device))??.with_context(|| bed.clone())?;
+        runtime.block_on(async { timeout(WAIT, device).await })??.with_context(|| bed.clone())?;
         ensure!(runtime.block_on(agent.wait_until_sent(WAIT)), "{bed}: {:?}", agent.stats());
         let stats = runtime.block_on(agent.shutdown())?;
         let total = stats.total();
