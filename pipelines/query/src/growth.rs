@@ -86,9 +86,8 @@ const ANSWER_BYTES: usize = 16;
 /// Arguments of these in one statement: put together as cleverly as may be, they make a text 243 times as long.
 const PARTS_MAX: usize = 16;
 /// Words and signs of a statement that may go one deeper: all but names and values, and what separates the values behind
-/// IN; a comma joins, too. Whoever plans
-/// a statement goes down into itself for each step of it, and a stack that ends takes the process along:
-/// [`STACK_BYTES`] is for so many, in a build for debugging too.
+/// IN; a comma joins, too. Whoever plans a statement goes down into itself for each step of it, and a stack that ends
+/// takes the process along: [`STACK_BYTES`] is for so many, in a build for debugging too.
 const STEPS_MAX: usize = 2000;
 /// Stack of each thread that plans or runs statements. What is not used of it costs nothing.
 pub(crate) const STACK_BYTES: usize = 64 << 20;
