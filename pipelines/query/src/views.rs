@@ -23,7 +23,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_plan::ExecutionPlan;
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use wardline_archive::Table;
 use wardline_proto::limits::BLOCK_US_MAX;
 
@@ -80,6 +80,11 @@ impl View {
     }
 }
 
+/// Columns of each view, plain and masked: they are the same whatever is in the archive, and to plan them takes longer
+/// than to plan a short statement.
+static KNOWN: [[OnceLock<SchemaRef>; 2]; View::ALL.len()] =
+    [const { [const { OnceLock::new() }; 2] }; View::ALL.len()];
+
 /// A view over one snapshot.
 #[derive(Debug)]
 pub(crate) struct ViewTable {
@@ -98,10 +103,13 @@ impl ViewTable {
         lookups: Arc<Lookups>,
         mask: Option<Arc<Mask>>,
     ) -> Result<Self> {
-        let schema = Arc::new(Schema::empty());
+        let known = &KNOWN[view as usize][usize::from(mask.is_some())];
+        let schema = known.get().cloned().unwrap_or_else(|| Arc::new(Schema::empty()));
         let mut table = Self { view, base, lookups, mask, schema };
-        let plan = table.plan(&[])?.build()?;
-        table.schema = Arc::new(plan.schema().as_arrow().clone());
+        if known.get().is_none() {
+            let plan = table.plan(&[])?.build()?;
+            table.schema = known.get_or_init(|| Arc::new(plan.schema().as_arrow().clone())).clone();
+        }
         Ok(table)
     }
 
