@@ -15,6 +15,7 @@ mod lookups;
 mod mask;
 mod note;
 mod output;
+mod portions;
 mod provider;
 mod prune;
 mod pseudonyms;

@@ -4,6 +4,7 @@
 //! and of the files that are opened only the row groups and pages that a filter can be true in are read.
 
 use crate::note::Asking;
+use crate::portions::portions;
 use crate::provider::{Scanned, Wanted};
 use crate::prune::survivors;
 use crate::struck::Strike;
@@ -16,9 +17,7 @@ use datafusion::common::stats::Precision;
 use datafusion::common::{DFSchema, ScalarValue, Statistics};
 use datafusion::config::EncryptionFactoryOptions;
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::{
-    FileGroup, FileScanConfigBuilder, ParquetFileReaderFactory, ParquetSource,
-};
+use datafusion::datasource::physical_plan::{FileScanConfigBuilder, ParquetFileReaderFactory, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::object_store::ObjectStoreUrl;
@@ -171,11 +170,12 @@ impl Scanned for ArchiveTable {
             source = source.with_predicate(state.create_physical_expr(filter, &schema)?);
         }
         let open = survivors(state, self.table, &schema, &self.rows, filters)?;
-        let files = self.files.iter().zip(open).filter_map(|(file, open)| open.then(|| file.clone()));
+        let files = self.files.iter().zip(&self.rows).zip(open);
+        let files = files.filter(|(_, open)| *open).map(|((file, row), _)| (file.clone(), row.rows));
         let strike = Strike::new(self.table, &self.erased, &self.schema, columns)?;
         // Of rows that are left out a limit would be reached too early.
         let (columns, limit) = strike.as_ref().map_or((columns, limit), |strike| (Some(&strike.read), None));
-        let groups = FileGroup::new(files.collect()).split_files(state.config().target_partitions());
+        let groups = portions(files.collect(), state.config().target_partitions());
         let scan = FileScanConfigBuilder::new(self.at.clone(), Arc::new(source))
             .with_file_groups(groups)
             .with_projection_indices(columns.cloned())?

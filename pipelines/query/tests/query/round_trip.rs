@@ -1,6 +1,6 @@
 //! Every format gives the rows back, and what fails says what to do.
 
-use crate::rig::{Archive, query, text};
+use crate::rig::{Archive, NOW_US, query, text};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
@@ -91,4 +91,39 @@ async fn an_interrupt_ends_a_statement_that_never_waits_and_leaves_no_part_of_a_
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     assert_eq!((status.code(), folder.path().read_dir().unwrap().count()), (Some(130), 0));
+}
+
+/// A file is read in parts by as many readers as there are cores.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_parts_of_a_large_file_are_all_of_it() {
+    const READINGS: i64 = 60_000;
+    let mut archive = Archive::new().await;
+    let reading = |n: i64| {
+        let time = NOW_US + n * 1000;
+        format!("{{\"code\":150456,\"value\":{},\"unit\":\"%\",\"time\":{time}}}", n % 100)
+    };
+    for first in (0..READINGS).step_by(1000) {
+        let readings: Vec<_> = (first..first + 1000).map(reading).collect();
+        archive.json("demo/mon-1", NOW_US, &format!("{{\"readings\":[{}]}}", readings.join(",")));
+    }
+    archive.flush().await;
+    archive.stop().await;
+    let plan = text(&query(archive.path(), &["EXPLAIN SELECT value FROM numerics", "--format", "json"]));
+    let readers = std::thread::available_parallelism().unwrap().get().min(3);
+    assert!(plan.matches(".parquet").count() >= readers, "{plan}");
+    for (sql, rows) in [
+        ("SELECT count(*) FROM numerics", "60000"),
+        ("SELECT count(*), count(DISTINCT device_time), sum(value) FROM numerics", "60000,60000,2970000.0"),
+        ("SELECT count(*) FROM numerics WHERE value < 1", "600"),
+        ("SELECT count(*) FROM (SELECT value FROM numerics LIMIT 59999)", "59999"),
+        (
+            "SELECT min(device_time) = '2026-10-18T05:06:40Z', max(device_time) FROM numerics",
+            "true,2026-10-18T05:07:39.999Z",
+        ),
+    ] {
+        assert_eq!(archive.rows(sql), [rows], "{sql}");
+    }
+    let in_order = "SELECT to_char(device_time, '%H:%M:%S%.6f') FROM numerics ORDER BY device_time";
+    let in_order = archive.rows(in_order);
+    assert!(in_order.len() == 60_000 && in_order.is_sorted());
 }
