@@ -1,6 +1,7 @@
 //! What the nodes stand on: three servers of the bus, a database, a folder that all see, devices of two tenants.
 
 use super::nats::Nats;
+use super::share::Share;
 use crate::server::binaries;
 use anyhow::{Context, ensure};
 use std::collections::BTreeMap;
@@ -42,6 +43,19 @@ pub(crate) struct Node {
     process: Child,
     pub(crate) mqtt: SocketAddr,
     http: u16,
+    /// Behind the process, which has to end first.
+    _share: Option<Share>,
+}
+
+/// What a node may take of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// All that others leave.
+    Any,
+    /// This core.
+    Core(usize),
+    /// So many hundredths of a core, of whichever.
+    Percent(u32),
 }
 
 impl Drop for Node {
@@ -78,29 +92,36 @@ impl Ground {
         Ok(Store::connect_read_only(&self.url).await?)
     }
 
-    /// Starts a node, on one core alone when it is named, and waits until it serves.
-    pub(crate) fn node(&mut self, roles: &str, core: Option<usize>) -> anyhow::Result<Node> {
+    /// Starts a node on its part of the machine, and waits until it serves.
+    pub(crate) fn node(&mut self, roles: &str, part: Part) -> anyhow::Result<Node> {
         self.nodes += 1;
         let folder = self.folder.path().join(format!("node-{}", self.nodes));
         std::fs::create_dir(&folder)?;
         std::fs::write(folder.join("wardline.toml"), self.settings())?;
         let [mqtt, http] = free_ports()?;
         let gateway = binaries::path("wardline")?;
-        let mut command = core.map_or_else(
-            || std::process::Command::new(&gateway),
-            |core| {
+        let mut command = match part {
+            Part::Core(core) => {
                 let mut taskset = std::process::Command::new("taskset");
                 taskset.args(["-c", &core.to_string()]).arg(&gateway);
                 taskset
-            },
-        );
+            }
+            Part::Any | Part::Percent(_) => std::process::Command::new(&gateway),
+        };
         command.arg("serve").arg("--data-dir").arg(&folder).args(["--roles", roles]);
         command.args(["--mqtt", &format!("127.0.0.1:{mqtt}"), "--http", &format!("127.0.0.1:{http}")]);
         command.args(["--grpc", "127.0.0.1:0", "--est", "127.0.0.1:0"]);
         command.env("WARDLINE_LOG", "warn").env("FLV_SOCKET_WAIT", "4");
         let log = std::fs::File::create(folder.join("log"))?;
         let process = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
-        let node = Node { process, mqtt: ([127, 0, 0, 1], mqtt).into(), http };
+        let share = match part {
+            Part::Percent(percent) => {
+                Some(Share::new(&format!("wardline-bench-{}-{}", std::process::id(), self.nodes), percent)?)
+            }
+            Part::Any | Part::Core(_) => None,
+        };
+        share.as_ref().map_or(Ok(()), |share| share.take(&process))?;
+        let node = Node { process, mqtt: ([127, 0, 0, 1], mqtt).into(), http, _share: share };
         let until = Instant::now() + READY;
         while !node.is_ready() {
             let told = || std::fs::read_to_string(folder.join("log")).unwrap_or_default();

@@ -4,6 +4,7 @@ mod ground;
 mod options;
 mod policy;
 mod scaling;
+mod share;
 
 #[path = "../../../../../pipelines/bus/tests/it/nats.rs"]
 #[allow(dead_code, reason = "shared with the suite of the bus")]

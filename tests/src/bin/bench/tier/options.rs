@@ -28,6 +28,10 @@ pub(crate) struct Scaling {
     /// Publishes of a round.
     #[arg(long, default_value_t = 20_000)]
     pub(crate) publishes: usize,
+    /// Hundredths of a core that each node has, so that cores are left for the bus, the database and the load; 0: each
+    /// node a core of its own. It takes root.
+    #[arg(long, default_value_t = 20)]
+    pub(crate) share: u32,
     /// Times that a worker joins and leaves while frames come.
     #[arg(long, default_value_t = 10)]
     pub(crate) moves: usize,
@@ -41,6 +45,14 @@ impl TierOptions {
 }
 
 impl Scaling {
+    /// Returns what a node may take, the first one, the second one.
+    pub(crate) fn part(&self, node: usize) -> super::ground::Part {
+        match self.share {
+            0 => super::ground::Part::Core(node),
+            percent => super::ground::Part::Percent(percent),
+        }
+    }
+
     pub(crate) fn quick(&mut self) {
         self.scaling_rounds = self.scaling_rounds.min(1);
         self.publishes = self.publishes.min(2_000);

@@ -1,6 +1,6 @@
 //! `local` and `replicated` acknowledgements, in turns at the same front.
 
-use super::ground::{Engine, Ground, LOCAL, REPLICATED};
+use super::ground::{Engine, Ground, LOCAL, Part, REPLICATED};
 use super::nats::Nats;
 use super::options::TierOptions;
 use crate::options::Shape;
@@ -40,7 +40,7 @@ async fn measure(name: &str, engine: Engine, options: &TierOptions, table: &mut 
     let devices = options.shape.iter().map(|shape| shape.connections).max().unwrap_or(1);
     let mut ground = Ground::new(engine, devices).await?;
     // Alone: what workers take of the machine is not part of an acknowledgement.
-    let front = ground.node("front", None)?;
+    let front = ground.node("front", Part::Any)?;
     for shape in &options.shape {
         let mut seen = [Seen::default(), Seen::default()];
         for round in 0..options.policy_rounds {

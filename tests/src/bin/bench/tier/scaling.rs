@@ -1,6 +1,6 @@
-//! One and two fronts, one and two workers, each on a core of its own; and how long a partition pauses when it moves.
+//! One and two fronts, one and two workers, each with the same part of a core; and how long a partition pauses when it moves.
 
-use super::ground::{Engine, Ground, LOCAL, Node};
+use super::ground::{Engine, Ground, LOCAL, Node, Part};
 use super::nats::Nats;
 use super::options::Scaling;
 use super::policy::publish;
@@ -27,7 +27,11 @@ const BACKLOG: usize = 4;
 /// Measures and prints.
 pub(crate) async fn run(options: &Scaling) -> anyhow::Result<()> {
     let mut ground = Ground::new(Engine::Jetstream(Nats::start()), CONNECTIONS).await?;
-    println!("{}; JetStream x3, PostgreSQL and the load on the same cores", super::load());
+    let each = match options.share {
+        0 => "a core".to_owned(),
+        share => format!("{share} % of a core"),
+    };
+    println!("{}; each node {each}; JetStream x3, PostgreSQL and the load on the same cores", super::load());
     fronts(&mut ground, options).await?;
     workers(&mut ground, options).await?;
     moves(&mut ground, options).await?;
@@ -36,7 +40,7 @@ pub(crate) async fn run(options: &Scaling) -> anyhow::Result<()> {
 }
 
 async fn fronts(ground: &mut Ground, options: &Scaling) -> anyhow::Result<()> {
-    let nodes = [ground.node("front", Some(0))?, ground.node("front", Some(1))?];
+    let nodes = [ground.node("front", options.part(0))?, ground.node("front", options.part(1))?];
     let (mut one, mut two) = (Rounds::default(), Rounds::default());
     for _ in 0..options.scaling_rounds {
         one.push(over(&nodes[..1], ground, options.publishes).await?);
@@ -79,9 +83,9 @@ async fn futures<T>(each: impl Iterator<Item = impl Future<Output = T>>) -> Vec<
 
 async fn workers(ground: &mut Ground, options: &Scaling) -> anyhow::Result<()> {
     let store = ground.store().await?;
-    let front = ground.node("front", None)?;
+    let front = ground.node("front", Part::Any)?;
     // What the fronts' rounds have left goes first, and makes the leases.
-    let first = ground.node("archive", None)?;
+    let first = ground.node("archive", Part::Any)?;
     over(std::slice::from_ref(&front), ground, options.publishes).await?;
     all_worked(&store).await?;
     first.stop()?;
@@ -92,7 +96,7 @@ async fn workers(ground: &mut Ground, options: &Scaling) -> anyhow::Result<()> {
             for _ in 0..BACKLOG {
                 over(std::slice::from_ref(&front), ground, options.publishes).await?;
             }
-            let cores = (0..count).map(|core| ground.node("archive", Some(core)));
+            let cores = (0..count).map(|core| ground.node("archive", options.part(core)));
             let nodes = cores.collect::<Result<Vec<_>, _>>()?;
             let per_second = rate(&store, count, before + (options.publishes * BACKLOG / 2) as u64).await?;
             eprintln!("{count} archive workers: {per_second:.0} frames a second");
@@ -152,15 +156,15 @@ async fn worked(store: &Store) -> anyhow::Result<u64> {
 /// A worker joins and leaves while frames come: how long a partition that changes hands commits nothing.
 async fn moves(ground: &mut Ground, options: &Scaling) -> anyhow::Result<()> {
     let store = ground.store().await?;
-    let front = ground.node("front", None)?;
-    let _stays = ground.node("archive", None)?;
+    let front = ground.node("front", Part::Any)?;
+    let _stays = ground.node("archive", Part::Any)?;
     let [mut steady, mut moved] = [Histogram::<u64>::new(3)?, Histogram::new(3)?];
     let mut known = BTreeMap::<u16, (u64, String, Instant, bool)>::new();
     let mut guest = None;
     for turn in 0..options.moves * 2 {
         guest = match guest.take() {
             Some(node) => Node::stop(node).map(|()| None)?,
-            None => Some(ground.node("archive", None)?),
+            None => Some(ground.node("archive", Part::Any)?),
         };
         let until = Instant::now() + STAY;
         while Instant::now() < until {
