@@ -4,9 +4,12 @@
 
 use crate::limits::{BODY_BYTES_MAX, BODY_ITEMS_MAX, PAYLOAD_BYTES_MAX, READINGS_MAX, SAMPLES_MAX};
 use crate::refusal::Refusal;
+use crate::usual;
 use crate::v1::{Body, Encoding, Frame, Lane, WaveformBlock};
 use bytes::Bytes;
 use prost::Message;
+use std::fmt;
+use zstd::bulk::Decompressor;
 
 /// Bodies below this size are sent as they are: zstd would not shrink them.
 const COMPRESS_FROM_BYTES: usize = 256;
@@ -28,7 +31,10 @@ pub fn decode(payload: Bytes) -> Result<(FrameHeader, Frame), Refusal> {
     if payload.len() > PAYLOAD_BYTES_MAX {
         return Err(Refusal::PayloadTooLarge);
     }
-    let frame = Frame::decode(payload).map_err(|_| Refusal::PayloadFormat)?;
+    let frame = match usual::frame(&payload) {
+        Some(frame) => frame,
+        None => Frame::decode(payload).map_err(|_| Refusal::PayloadFormat)?,
+    };
     let lane = frame.lane();
     let known = lane != Lane::Unspecified && frame.encoding() != Encoding::Unspecified;
     if !known
@@ -44,12 +50,84 @@ pub fn decode(payload: Bytes) -> Result<(FrameHeader, Frame), Refusal> {
 
 /// Opens a frame's body within the limits.
 pub fn decode_body(frame: &Frame) -> Result<Body, Refusal> {
-    let body = match frame.encoding() {
-        Encoding::Identity => Body::decode(frame.body.clone()),
-        Encoding::Zstd => Body::decode(Bytes::from(inflate(&frame.body)?)),
-        Encoding::Unspecified => return Err(Refusal::BodyUndecodable),
-    };
-    let body = body.map_err(|_| Refusal::BodyUndecodable)?;
+    Opener::default().open(frame)
+}
+
+/// Bodies that wait to be used again.
+const SPARE_BODIES_MAX: usize = 1024;
+/// Series, and readings of each, of a body that is worth it.
+const SPARE_SERIES_MAX: usize = 16;
+const SPARE_READINGS_MAX: usize = 64;
+
+/// Opens one body after another, in the memory of those that are given back.
+#[derive(Default)]
+pub struct Opener {
+    inflater: Option<Decompressor<'static>>,
+    inflated: Vec<u8>,
+    spare: Vec<Body>,
+}
+
+impl fmt::Debug for Opener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Opener")
+    }
+}
+
+impl Opener {
+    /// Opens a frame's body as [`decode_body`] does.
+    pub fn open(&mut self, frame: &Frame) -> Result<Body, Refusal> {
+        match frame.encoding() {
+            Encoding::Identity => self.read(&frame.body),
+            Encoding::Zstd => {
+                let mut inflated = std::mem::take(&mut self.inflated);
+                let size = self.inflate(&frame.body, &mut inflated);
+                let body = size.and_then(|size| self.read(inflated.get(..size).unwrap_or_default()));
+                self.inflated = inflated;
+                body
+            }
+            Encoding::Unspecified => Err(Refusal::BodyUndecodable),
+        }
+    }
+
+    /// Takes back what was opened and is not used any more.
+    pub fn give_back(&mut self, body: Body) {
+        let readings = body.numerics.iter().map(|series| series.values.capacity()).max();
+        let is_worth_it = body.numerics.len() <= SPARE_SERIES_MAX
+            && readings.is_some_and(|readings| readings <= SPARE_READINGS_MAX);
+        if is_worth_it && self.spare.len() < SPARE_BODIES_MAX {
+            self.spare.push(body);
+        }
+    }
+
+    fn read(&mut self, bytes: &[u8]) -> Result<Body, Refusal> {
+        if usual::may_be_numerics(bytes) {
+            let mut body = self.spare.pop().unwrap_or_default();
+            if usual::body(bytes, &mut body).is_some() {
+                return within_limits(body);
+            }
+        }
+        within_limits(Body::decode(bytes).map_err(|_| Refusal::BodyUndecodable)?)
+    }
+
+    /// Returns how many bytes of `inflated` it takes.
+    fn inflate(&mut self, packed: &[u8], inflated: &mut Vec<u8>) -> Result<usize, Refusal> {
+        let size =
+            zstd::zstd_safe::get_frame_content_size(packed).ok().flatten().ok_or(Refusal::BodyUndecodable)?;
+        if size > BODY_BYTES_MAX as u64 {
+            return Err(Refusal::BodyTooLarge);
+        }
+        let size = size as usize;
+        if inflated.len() < size {
+            inflated.resize(size, 0);
+        }
+        // No more room than the frame says it takes, whatever was here before: what has more in it is refused.
+        let room = inflated.get_mut(..size).unwrap_or_default();
+        let inflater = self.inflater.get_or_insert_default();
+        inflater.decompress_to_buffer(packed, room).map_err(|_| Refusal::BodyUndecodable)
+    }
+}
+
+fn within_limits(body: Body) -> Result<Body, Refusal> {
     let items = body.numerics.len() + body.waveforms.len() + body.alarms.len() + body.events.len();
     let readings_fit = body.numerics.iter().all(|s| s.values.len() <= READINGS_MAX);
     let samples_fit = body.waveforms.iter().all(|w| w.sample_deltas.len() <= SAMPLES_MAX);
@@ -109,15 +187,6 @@ pub fn lane_of(body: &Body) -> Lane {
     }
 }
 
-fn inflate(packed: &[u8]) -> Result<Vec<u8>, Refusal> {
-    let size =
-        zstd::zstd_safe::get_frame_content_size(packed).ok().flatten().ok_or(Refusal::BodyUndecodable)?;
-    if size > BODY_BYTES_MAX as u64 {
-        return Err(Refusal::BodyTooLarge);
-    }
-    zstd::bulk::decompress(packed, size as usize).map_err(|_| Refusal::BodyUndecodable)
-}
-
 /// Turns samples into the wire's differences.
 pub fn delta_encode(samples: &[i32]) -> Vec<i32> {
     let mut previous = 0_i32;
@@ -171,6 +240,25 @@ mod tests {
         let body = zstd::bulk::compress(&vec![0; BODY_BYTES_MAX + 1], 1).unwrap().into();
         let frame = Frame { encoding: Encoding::Zstd.into(), body, ..Frame::default() };
         assert_eq!(decode_body(&frame), Err(Refusal::BodyTooLarge));
+    }
+
+    #[test]
+    fn what_was_opened_before_changes_nothing() {
+        let of = |values| {
+            let series = NumericSeries { values, ..NumericSeries::default() };
+            Body { numerics: vec![series], ..Body::default() }
+        };
+        let (small, large) = (of(vec![1.0; 100]), of(vec![2.0; 1000]));
+        let mut opener = Opener::default();
+        let opened = opener.open(&frame(&large)).unwrap();
+        assert_eq!(opened, large);
+        opener.give_back(of(vec![7.0; 9]));
+        assert_eq!(opener.open(&frame(&small)), Ok(small.clone()));
+        // Two zstd frames, of which the first alone tells its size.
+        let mut two = frame(&small);
+        two.body = [two.body, frame(&small).body].concat().into();
+        assert_eq!(opener.open(&two), Err(Refusal::BodyUndecodable));
+        assert_eq!(decode_body(&two), Err(Refusal::BodyUndecodable));
     }
 
     fn gapped(samples: usize, gaps: &[(u32, u32)]) -> WaveformBlock {
