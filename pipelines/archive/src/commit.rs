@@ -67,7 +67,7 @@ pub(crate) async fn write(
         from_offset,
         next_offset: desk.next_offset,
         files: files.into_iter().map(|(_, file)| file).collect(),
-        streams: desk.streams.changed(),
+        streams: desk.changed_streams(),
         audit_heads: heads.into_rows(),
         hours: desk.hours.changed(&desk.streams),
         told,
@@ -80,7 +80,7 @@ pub(crate) async fn write(
     };
     parts.catalog.commit(&commit).await?;
     wardline_journal::abort::at("commit.committed");
-    let devices = devices.into_values().collect();
+    let devices = devices.into_iter().flatten().collect();
     Ok(Outcome { files: written, devices, refusals, notices })
 }
 

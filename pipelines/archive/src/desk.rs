@@ -5,21 +5,24 @@
 use crate::dedup::Verdict;
 use crate::error::ArchiveError;
 use crate::hours::{HourSlot, Hours, hour_of, hour_of_publish};
-use crate::intake::{Arrival, Arrived, Content};
+use crate::intake::{Arrival, Arrived, Content, Used};
 use crate::notices::QuarantineNotice;
 use crate::pending::Pending;
 use crate::replay::Again;
 use crate::rows::{Made, Origin};
-use crate::streams::{Counts, Device, StreamSlot, Streams, partition_of};
+use crate::streams::{Device, StreamSlot, Streams, partition_of};
 use crate::table::Table;
 use crate::telling::Untold;
 use crate::tenant::{SYSTEM, tenant_of_actor};
+use judgement::{Judgement, placeless};
 use ring::hmac;
 use std::collections::VecDeque;
 use wardline_proto::refusal::Refusal;
-use wardline_store::catalog::Catalog;
+use wardline_store::catalog::{Catalog, StreamRow};
 use wardline_store::replay::Outcome;
 use wardline_store::resend::ResendAnswer;
+
+mod judgement;
 
 const TAG_BYTES: usize = 8;
 /// What becomes of a frame of the quarantine that was erased.
@@ -48,43 +51,14 @@ pub(crate) struct Desk {
     pub(crate) newest_us: i64,
     /// First offset that was not taken.
     pub(crate) next_offset: u64,
-}
-
-enum Judgement {
-    Good { late: bool },
-    Refused(Refusal),
-    Duplicate,
-    Erased { takes_place: bool },
-}
-
-impl Judgement {
-    fn count(&self, counts: &mut Counts) {
-        match self {
-            Self::Good { late } => {
-                counts.archived += 1;
-                counts.late += u64::from(*late);
-            }
-            Self::Refused(_) => counts.quarantined += 1,
-            Self::Duplicate => counts.duplicates += 1,
-            Self::Erased { .. } => counts.erased += 1,
-        }
-    }
-
-    /// Says whether a frame with a position takes it: also one that is not good, so that it is no hole.
-    fn takes_place(&self) -> bool {
-        match self {
-            Self::Good { .. } => true,
-            Self::Erased { takes_place } => *takes_place,
-            Self::Refused(why) => !matches!(why, Refusal::SeqConflict | Refusal::StreamFragmented),
-            Self::Duplicate => false,
-        }
-    }
+    /// Publishes that were taken: their memory is used again.
+    pub(crate) used: Used,
 }
 
 impl Desk {
     pub(crate) fn new(tag_key: hmac::Key, next_offset: u64) -> Self {
         let (streams, hours, pending) = (Streams::default(), Hours::default(), Pending::default());
-        Self { tag_key, streams, hours, pending, newest_us: 0, next_offset }
+        Self { tag_key, streams, hours, pending, newest_us: 0, next_offset, used: Used::default() }
     }
 
     /// Finds where publishes count, and reads from the catalog what is not in memory. To be done again for what waits
@@ -107,7 +81,7 @@ impl Desk {
     }
 
     fn known(&mut self, arrived: &Arrived, sent_us: i64) -> Option<Slots> {
-        let device = self.streams.device(&arrived.key)?;
+        let device = self.streams.device(&arrived.key, arrived.name)?;
         let own = match arrived.position {
             Some(position) => Some(self.streams.find(device, position)?),
             None => None,
@@ -121,7 +95,7 @@ impl Desk {
     pub(crate) fn place<'a>(&mut self, arrivals: impl Iterator<Item = &'a mut Arrival>) {
         for arrival in arrivals {
             let Content::Publish(arrived) = &mut arrival.content else { continue };
-            let Some(device) = self.streams.device(&arrived.key) else { continue };
+            let Some(device) = self.streams.device(&arrived.key, arrived.name) else { continue };
             let own = arrived.position.and_then(|position| self.streams.find(device, position));
             if own.is_none() && arrived.position.is_some() {
                 continue;
@@ -199,6 +173,9 @@ impl Desk {
                     });
                 }
             }
+            if let Content::Publish(arrived) = arrival.content {
+                self.used.keep(arrived);
+            }
         }
     }
 
@@ -212,8 +189,7 @@ impl Desk {
     fn take_publish(&mut self, arrival: &Arrival, arrived: &Arrived) {
         let Some(slots) = arrived.slots else { return };
         let judgement = self.judge(arrived, slots);
-        let fresh = || (arrived.key.clone(), Counts::default());
-        let counts = &mut self.pending.devices.entry(slots.device.number).or_insert_with(fresh).1;
+        let counts = self.pending.counts_of(slots.device.number, &arrived.key);
         let stream = &mut self.streams.change(slots.counted).counts;
         let hour = self.hours.change(slots.hour);
         for counts in [counts, stream, &mut hour.counts] {
@@ -240,8 +216,8 @@ impl Desk {
                 if self.streams.is_refused(own) {
                     return placeless(arrived, Refusal::StreamFragmented);
                 }
-                let tag = self.tag(&arrived.tagged);
-                match self.streams.change(own).state.offer(position.seq, tag) {
+                let stream = self.streams.change(own);
+                match stream.state.offer(position.seq, &arrived.tagged, |bytes| tag(&self.tag_key, bytes)) {
                     Verdict::New { late } => late,
                     Verdict::Duplicate => return Judgement::Duplicate,
                     Verdict::Conflict => return placeless(arrived, Refusal::SeqConflict),
@@ -324,10 +300,9 @@ impl Desk {
         }
     }
 
-    fn tag(&self, content: &[u8]) -> u64 {
-        let tag = hmac::sign(&self.tag_key, content);
-        let first = tag.as_ref().first_chunk::<TAG_BYTES>();
-        first.map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    /// Returns the rows of streams that changed.
+    pub(crate) fn changed_streams(&mut self) -> Vec<StreamRow> {
+        self.streams.changed(|content| tag(&self.tag_key, content))
     }
 
     /// Takes reports of hours, made of what is committed.
@@ -377,10 +352,10 @@ impl Desk {
     }
 }
 
-/// Judges a frame that gets no place in its stream. The quarantine keeps a payload whole, so one with anything in it that
-/// was erased is not kept at all.
-fn placeless(arrived: &Arrived, why: Refusal) -> Judgement {
-    if arrived.is_touched { Judgement::Erased { takes_place: false } } else { Judgement::Refused(why) }
+fn tag(key: &hmac::Key, content: &[u8]) -> u64 {
+    let tag = hmac::sign(key, content);
+    let first = tag.as_ref().first_chunk::<TAG_BYTES>();
+    first.map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 #[cfg(test)]

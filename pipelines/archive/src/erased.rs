@@ -250,7 +250,7 @@ fn retain(body: &mut Body, mut is_kept: impl FnMut(i64) -> bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::intake::{ClockBounds, read_record};
+    use crate::intake::{ClockBounds, Intake};
     use crate::options::ArchiveOptions;
     use prost::Message;
     use wardline_proto::v1::journal_record::Kind;
@@ -315,7 +315,7 @@ mod tests {
         };
         let record = JournalRecord { ingested_at_us: 200, kind: Some(Kind::Publish(publish)) };
         let bounds = ClockBounds::of(&ArchiveOptions::default());
-        read_record((0, 0), 200, record.encode_to_vec().into(), bounds).content
+        Intake::new(bounds).read_record((0, 0), 200, record.encode_to_vec().into()).content
     }
 
     #[test]

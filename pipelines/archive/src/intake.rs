@@ -3,6 +3,7 @@
 
 use crate::desk::Slots;
 use crate::held::HeldRecord;
+use crate::names::{NameNumber, Names};
 use crate::options::ArchiveOptions;
 use crate::profiles::{Breach, InForce};
 use crate::tenant::tenant_of_actor;
@@ -13,13 +14,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use wardline_journal::Entry;
-use wardline_proto::frame::{decode, decode_body, lane_of};
+use wardline_proto::frame::{Opener, decode, lane_of};
 use wardline_proto::refusal::Refusal;
 use wardline_proto::v1::journal_record::Kind;
 use wardline_proto::v1::{
     AuditEvent, Body, Clock, Encoding, JournalRecord, Lane, PayloadFormat, Publish, UpChannel,
 };
-use wardline_proto::{DeviceId, DeviceKey, TenantId, json};
+use wardline_proto::{DeviceKey, json, usual};
 
 /// Bounds on clocks, in microseconds.
 #[derive(Debug, Clone, Copy)]
@@ -102,11 +103,12 @@ pub(crate) struct Position {
 #[derive(Debug)]
 pub(crate) struct Arrived {
     pub(crate) key: DeviceKey,
+    pub(crate) name: NameNumber,
     pub(crate) channel: UpChannel,
     pub(crate) format: PayloadFormat,
     /// Exactly what the device sent.
     pub(crate) payload: Bytes,
-    pub(crate) certificate_serial: Vec<u8>,
+    pub(crate) certificate_serial: Bytes,
     /// None: the journal offset is its only name.
     pub(crate) position: Option<Position>,
     /// The part of the payload that says whether two messages are the same.
@@ -129,49 +131,180 @@ pub(crate) struct Arrived {
     pub(crate) slots: Option<Slots>,
 }
 
-/// Reads one journal entry, or takes it as it is when its tenant is held back.
-pub(crate) fn read_or_hold(entry: Entry, bounds: ClockBounds, held: &BTreeSet<String>) -> Arrival {
-    if held.is_empty() {
-        return read(entry, bounds);
+/// Publishes that were taken, whose memory is used again.
+#[derive(Debug, Default)]
+#[expect(clippy::vec_box, reason = "the boxes are what is used again")]
+pub(crate) struct Used(Vec<Box<Arrived>>);
+
+/// Publishes that wait to be used again.
+const USED_MAX: usize = 1024;
+
+impl Used {
+    /// Keeps a publish that was taken, without what it holds of the journal's memory.
+    pub(crate) fn keep(&mut self, mut arrived: Box<Arrived>) {
+        if self.0.len() < USED_MAX {
+            arrived.payload = Bytes::new();
+            arrived.tagged = Bytes::new();
+            arrived.certificate_serial = Bytes::new();
+            arrived.profile = None;
+            self.0.push(arrived);
+        }
     }
-    let record = JournalRecord::decode(entry.payload.clone()).unwrap_or_default();
-    let ingest_us = record.ingested_at_us;
-    let (tenant, audit) = match record.kind {
-        Some(Kind::Publish(publish)) => (publish.tenant, None),
-        Some(Kind::Audit(event)) => (tenant_of_actor(&event.actor).to_owned(), Some(event)),
-        None => return read(entry, bounds),
-    };
-    if !held.contains(&tenant) {
-        return read(entry, bounds);
-    }
-    let (partition, offset) = (entry.partition.get(), entry.offset.get());
-    let record = HeldRecord { offset, time_us: entry.time_us, payload: entry.payload };
-    let content = Content::Held(Box::new(Held { tenant, record, audit }));
-    Arrival { offset, partition, ingest_us, content }
 }
 
-/// Reads one journal entry.
-pub(crate) fn read(entry: Entry, bounds: ClockBounds) -> Arrival {
-    let place = (entry.partition.get(), entry.offset.get());
-    read_record(place, entry.time_us, entry.payload, bounds)
-}
-
-/// Reads the bytes of a journal record that stood at a partition and offset.
-pub(crate) fn read_record(
-    (partition, offset): (u16, u64),
-    time_us: i64,
-    payload: Bytes,
+/// Reads journal entries, in the memory of what was read before.
+#[derive(Debug)]
+pub(crate) struct Intake {
     bounds: ClockBounds,
-) -> Arrival {
-    let record = JournalRecord::decode(payload.clone()).ok();
-    let ingest_us = record.as_ref().map_or(time_us, |r| r.ingested_at_us);
-    let content = match record.and_then(|r| r.kind) {
-        Some(Kind::Audit(event)) => Content::Audit(event),
-        Some(Kind::Publish(publish)) => read_publish(publish, ingest_us, bounds)
-            .map_or(Content::Unreadable(payload), |arrived| Content::Publish(Box::new(arrived))),
-        None => Content::Unreadable(payload),
-    };
-    Arrival { offset, partition, ingest_us, content }
+    names: Names,
+    opener: Opener,
+    used: Used,
+}
+
+impl Intake {
+    pub(crate) fn new(bounds: ClockBounds) -> Self {
+        Self { bounds, names: Names::default(), opener: Opener::default(), used: Used::default() }
+    }
+
+    /// Takes what is not used any more.
+    pub(crate) fn reuse(&mut self, used: &mut Used) {
+        for mut arrived in used.0.drain(..) {
+            if let Ok(body) = std::mem::replace(&mut arrived.body, Err(Refusal::BodyUndecodable)) {
+                self.opener.give_back(body);
+            }
+            self.used.keep(arrived);
+        }
+    }
+
+    /// Reads one journal entry, or takes it as it is when its tenant is held back.
+    pub(crate) fn read_or_hold(&mut self, entry: Entry, held: &BTreeSet<String>) -> Arrival {
+        if held.is_empty() {
+            return self.read(entry);
+        }
+        let record = JournalRecord::decode(entry.payload.clone()).unwrap_or_default();
+        let ingest_us = record.ingested_at_us;
+        let (tenant, audit) = match record.kind {
+            Some(Kind::Publish(publish)) => (publish.tenant, None),
+            Some(Kind::Audit(event)) => (tenant_of_actor(&event.actor).to_owned(), Some(event)),
+            None => return self.read(entry),
+        };
+        if !held.contains(&tenant) {
+            return self.read(entry);
+        }
+        let (partition, offset) = (entry.partition.get(), entry.offset.get());
+        let record = HeldRecord { offset, time_us: entry.time_us, payload: entry.payload };
+        let content = Content::Held(Box::new(Held { tenant, record, audit }));
+        Arrival { offset, partition, ingest_us, content }
+    }
+
+    /// Reads one journal entry.
+    pub(crate) fn read(&mut self, entry: Entry) -> Arrival {
+        let place = (entry.partition.get(), entry.offset.get());
+        self.read_record(place, entry.time_us, entry.payload)
+    }
+
+    /// Reads the bytes of a journal record that stood at a partition and offset.
+    pub(crate) fn read_record(
+        &mut self,
+        (partition, offset): (u16, u64),
+        time_us: i64,
+        payload: Bytes,
+    ) -> Arrival {
+        if let Some((ingest_us, arrived)) = self.read_usual(&payload) {
+            return Arrival { offset, partition, ingest_us, content: Content::Publish(arrived) };
+        }
+        let record = JournalRecord::decode(payload.clone()).ok();
+        let ingest_us = record.as_ref().map_or(time_us, |r| r.ingested_at_us);
+        let content = match record.and_then(|r| r.kind) {
+            Some(Kind::Audit(event)) => Content::Audit(event),
+            Some(Kind::Publish(publish)) => {
+                self.read_publish(publish, ingest_us).map_or(Content::Unreadable(payload), Content::Publish)
+            }
+            None => Content::Unreadable(payload),
+        };
+        Arrival { offset, partition, ingest_us, content }
+    }
+
+    /// Reads a record of the usual form, with its ingest time.
+    fn read_usual(&mut self, record: &Bytes) -> Option<(i64, Box<Arrived>)> {
+        let found = usual::published(record)?;
+        let sent = Sent {
+            name: self.names.of(found.tenant, found.device)?,
+            channel: UpChannel::try_from(found.channel).unwrap_or_default(),
+            content: PayloadFormat::try_from(found.content).unwrap_or_default(),
+            payload: record.slice_ref(found.payload),
+            certificate_serial: record.slice_ref(found.certificate_serial),
+        };
+        Some((found.ingested_at_us, self.arrive(sent, found.ingested_at_us)))
+    }
+
+    /// Reads a publish; none when its tenant or device is no name.
+    pub(crate) fn read_publish(&mut self, publish: Publish, ingest_us: i64) -> Option<Box<Arrived>> {
+        let sent = Sent {
+            name: self.names.of(publish.tenant.as_bytes(), publish.device.as_bytes())?,
+            channel: publish.channel(),
+            content: publish.content(),
+            payload: publish.payload,
+            certificate_serial: publish.certificate_serial.into(),
+        };
+        Some(self.arrive(sent, ingest_us))
+    }
+
+    fn arrive(&mut self, sent: Sent, ingest_us: i64) -> Box<Arrived> {
+        let format = match sent.content {
+            PayloadFormat::Unspecified if sent.payload.starts_with(b"{") => PayloadFormat::Json,
+            PayloadFormat::Unspecified => PayloadFormat::Frame,
+            known => known,
+        };
+        let opened = match format {
+            PayloadFormat::Json => open_json(&sent.payload, ingest_us),
+            PayloadFormat::Frame | PayloadFormat::Unspecified => open_frame(&sent.payload, &mut self.opener),
+        };
+        let time = TimeFrame {
+            ingested_at_us: ingest_us,
+            sent_at_us: opened.sent_at_us,
+            device_offset_us: opened.clock.map(|c| c.device_offset_us),
+            clock_bound_us: self.bounds.clock_us,
+            future_bound_us: self.bounds.future_us,
+        };
+        let (key, name) = sent.name;
+        let arrived = Arrived {
+            key,
+            name,
+            channel: sent.channel,
+            format,
+            certificate_serial: sent.certificate_serial,
+            payload: sent.payload,
+            position: opened.position,
+            tagged: opened.tagged,
+            sent_at_us: opened.sent_at_us,
+            clock: opened.clock,
+            body: opened.body.and_then(|body| check(&body, &time).map(|()| body)),
+            body_bytes: opened.body_bytes,
+            time,
+            profile: None,
+            breach: None,
+            is_touched: false,
+            erased: false,
+            slots: None,
+        };
+        match self.used.0.pop() {
+            Some(mut place) => {
+                *place = arrived;
+                place
+            }
+            None => Box::new(arrived),
+        }
+    }
+}
+
+/// A publish, and who sent it.
+struct Sent {
+    name: (DeviceKey, NameNumber),
+    channel: UpChannel,
+    content: PayloadFormat,
+    payload: Bytes,
+    certificate_serial: Bytes,
 }
 
 /// What a payload says of itself.
@@ -184,50 +317,7 @@ struct Opened {
     body_bytes: usize,
 }
 
-/// Reads a publish; none when its tenant or device is no name.
-pub(crate) fn read_publish(publish: Publish, ingest_us: i64, bounds: ClockBounds) -> Option<Arrived> {
-    let key = DeviceKey {
-        tenant: TenantId::new(&publish.tenant).ok()?,
-        device: DeviceId::new(&publish.device).ok()?,
-    };
-    let format = match publish.content() {
-        PayloadFormat::Unspecified if publish.payload.starts_with(b"{") => PayloadFormat::Json,
-        PayloadFormat::Unspecified => PayloadFormat::Frame,
-        known => known,
-    };
-    let opened = match format {
-        PayloadFormat::Json => open_json(&publish.payload, ingest_us),
-        PayloadFormat::Frame | PayloadFormat::Unspecified => open_frame(&publish.payload),
-    };
-    let time = TimeFrame {
-        ingested_at_us: ingest_us,
-        sent_at_us: opened.sent_at_us,
-        device_offset_us: opened.clock.map(|c| c.device_offset_us),
-        clock_bound_us: bounds.clock_us,
-        future_bound_us: bounds.future_us,
-    };
-    Some(Arrived {
-        key,
-        channel: publish.channel(),
-        format,
-        certificate_serial: publish.certificate_serial,
-        payload: publish.payload,
-        position: opened.position,
-        tagged: opened.tagged,
-        sent_at_us: opened.sent_at_us,
-        clock: opened.clock,
-        body: opened.body.and_then(|body| check(&body, &time).map(|()| body)),
-        body_bytes: opened.body_bytes,
-        time,
-        profile: None,
-        breach: None,
-        is_touched: false,
-        erased: false,
-        slots: None,
-    })
-}
-
-fn open_frame(payload: &Bytes) -> Opened {
+fn open_frame(payload: &Bytes, opener: &mut Opener) -> Opened {
     let (header, frame) = match decode(payload.clone()) {
         Ok(decoded) => decoded,
         Err(refusal) => return Opened::unread(payload, refusal),
@@ -236,7 +326,7 @@ fn open_frame(payload: &Bytes) -> Opened {
         let alone = lane_of(&body) == header.lane && lanes(&body) <= 1;
         if alone { Ok(body) } else { Err(Refusal::BodyInconsistent) }
     };
-    let body = decode_body(&frame).and_then(in_lane);
+    let body = opener.open(&frame).and_then(in_lane);
     let body_bytes = match (&body, frame.encoding()) {
         (Ok(body), Encoding::Zstd) => body.encoded_len(),
         _ => frame.body.len(),

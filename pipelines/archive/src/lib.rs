@@ -34,6 +34,7 @@ mod keys;
 pub mod layout;
 pub mod losses;
 mod metrics;
+mod names;
 mod notices;
 mod options;
 mod pending;

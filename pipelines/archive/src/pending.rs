@@ -7,7 +7,7 @@ use crate::notices::Notices;
 use crate::rows::{Added, Rows};
 use crate::streams::Counts;
 use crate::table::{Day, Table};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use wardline_proto::DeviceKey;
 use wardline_proto::refusal::Refusal;
 use wardline_store::catalog::TakenBack;
@@ -89,7 +89,7 @@ impl Groups {
 pub(crate) struct Pending {
     pub(crate) groups: Groups,
     /// By the device's number among the streams.
-    pub(crate) devices: HashMap<usize, (DeviceKey, Counts)>,
+    pub(crate) devices: Vec<Option<(DeviceKey, Counts)>>,
     pub(crate) refusals: BTreeMap<Refusal, u64>,
     pub(crate) heads: Heads,
     pub(crate) notices: Notices,
@@ -113,6 +113,14 @@ impl Pending {
         self.rows += 1;
         self.bytes += held.record.payload.len();
         self.held.entry((held.tenant.clone(), partition)).or_default().push(held.record.clone());
+    }
+
+    /// Returns the counts of a device, to be changed.
+    pub(crate) fn counts_of(&mut self, number: usize, key: &DeviceKey) -> &mut Counts {
+        if self.devices.len() <= number {
+            self.devices.resize(number + 1, None);
+        }
+        &mut self.devices[number].get_or_insert_with(|| (key.clone(), Counts::default())).1
     }
 
     /// Adds rows of what stood at a partition and offset and was ingested at a time.

@@ -9,7 +9,7 @@
 //! stops nothing: its frames are told as such.
 
 use crate::error::ArchiveError;
-use crate::intake::{Arrival, ClockBounds, Content, read_publish, read_record};
+use crate::intake::{Arrival, ClockBounds, Content, Intake};
 use crate::read::{Quarantined, quarantined, verified};
 use crate::rows::channel_of;
 use crate::shelf::Shelf;
@@ -58,7 +58,8 @@ pub(crate) async fn waiting(parts: &Parts, shelf: &Arc<Shelf>) -> Result<Waiting
         return Ok(Waiting::default());
     }
     let files = parts.catalog.files(Some(Table::Quarantine.name())).await?;
-    let (shelf, keys, bounds) = (shelf.clone(), parts.keys.clone(), ClockBounds::of(&parts.options));
+    let (shelf, keys) = (shelf.clone(), parts.keys.clone());
+    let mut intake = Intake::new(ClockBounds::of(&parts.options));
     let work = move || {
         let mut frames = Vec::with_capacity(wanted.len());
         for file in &files {
@@ -71,7 +72,7 @@ pub(crate) async fn waiting(parts: &Parts, shelf: &Arc<Shelf>) -> Result<Waiting
                     frames.extend(
                         rows.into_iter()
                             .filter(|row| wanted.remove(&row.frame))
-                            .map(|row| again(row, bounds)),
+                            .map(|row| again(row, &mut intake)),
                     );
                 }
                 Err(error) => {
@@ -92,10 +93,10 @@ fn may_hold(file: &FileRow, frame: &FrameName) -> bool {
         && (file.offset_first..=file.offset_last).contains(&frame.offset)
 }
 
-fn again(row: Quarantined, bounds: ClockBounds) -> Again {
+fn again(row: Quarantined, intake: &mut Intake) -> Again {
     let place = (row.frame.partition, row.frame.offset);
     let arrival = if row.format == "record" {
-        read_record(place, row.ingest_us, row.payload.into(), bounds)
+        intake.read_record(place, row.ingest_us, row.payload.into())
     } else {
         let publish = Publish {
             tenant: row.frame.tenant.clone(),
@@ -106,8 +107,9 @@ fn again(row: Quarantined, bounds: ClockBounds) -> Again {
             certificate_serial: row.certificate_serial,
             for_test: false,
         };
-        let content = read_publish(publish, row.ingest_us, bounds)
-            .map_or(Content::Unreadable(row.payload.into()), |arrived| Content::Publish(Box::new(arrived)));
+        let content = intake
+            .read_publish(publish, row.ingest_us)
+            .map_or(Content::Unreadable(row.payload.into()), Content::Publish);
         Arrival { offset: place.1, partition: place.0, ingest_us: row.ingest_us, content }
     };
     // These two were refused a place, or found it taken by another.

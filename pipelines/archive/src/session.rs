@@ -4,7 +4,7 @@ use crate::commit::{Outcome, write};
 use crate::desk::Desk;
 use crate::error::ArchiveError;
 use crate::handle::Progress;
-use crate::intake::{Arrival, ClockBounds, read_or_hold};
+use crate::intake::{Arrival, ClockBounds, Intake};
 use crate::pending::Pending;
 use crate::profiles::Profiles;
 use crate::replay;
@@ -48,6 +48,7 @@ pub(crate) struct Session<'a> {
     parts: &'a Parts,
     shelf: Arc<Shelf>,
     desk: Desk,
+    intake: Intake,
     committed: u64,
     lease: u64,
     reader: Option<Box<dyn Entries>>,
@@ -114,6 +115,7 @@ impl<'a> Session<'a> {
         Ok(Self {
             shelf,
             desk,
+            intake: Intake::new(ClockBounds::of(&parts.options)),
             committed,
             lease: lease.number,
             reader: Some(parts.source.entries(position)?),
@@ -149,25 +151,29 @@ impl<'a> Session<'a> {
 
     /// Opens records, read when none is at hand. `false` when the journal has no more.
     async fn open_some(&mut self) -> Result<bool, ArchiveError> {
-        let bounds = ClockBounds::of(&self.parts.options);
         let read_bytes_max = self.parts.options.read_bytes_max;
+        let fresh = Intake::new(ClockBounds::of(&self.parts.options));
+        let mut intake = std::mem::replace(&mut self.intake, fresh);
+        intake.reuse(&mut self.desk.used);
         let mut entries = std::mem::take(&mut self.entries);
+        let mut arrivals = std::mem::take(&mut self.arrivals);
         let Some(mut reader) = self.reader.take() else { return Err(ArchiveError::Closed) };
         let held = self.holding.tenants.clone();
         let work = move || {
             if entries.is_empty() {
                 entries.extend(reader.next_batch(read_bytes_max)?);
             }
-            let (mut arrivals, mut open_bytes) = (VecDeque::new(), 0);
+            let mut open_bytes = 0;
             while open_bytes < OPEN_BYTES_MAX {
                 let Some(entry) = entries.pop_front() else { break };
-                let arrival = read_or_hold(entry, bounds, &held);
+                let arrival = intake.read_or_hold(entry, &held);
                 open_bytes += arrival.open_bytes();
                 arrivals.push_back(arrival);
             }
-            Ok::<_, ArchiveError>((reader, entries, arrivals))
+            Ok::<_, ArchiveError>((reader, entries, arrivals, intake))
         };
-        let (reader, entries, arrivals) = spawn_blocking(work).await??;
+        let (reader, entries, arrivals, intake) = spawn_blocking(work).await??;
+        self.intake = intake;
         self.reader = Some(reader);
         self.entries = entries;
         self.arrivals = arrivals;

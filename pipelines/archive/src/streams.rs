@@ -3,6 +3,7 @@
 use crate::dedup::StreamState;
 use crate::error::ArchiveError;
 use crate::intake::{Arrived, Position};
+use crate::names::NameNumber;
 use std::collections::HashMap;
 use wardline_proto::v1::Lane;
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
@@ -67,9 +68,16 @@ pub(crate) struct Device {
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
     devices: HashMap<DeviceKey, Device>,
+    /// By the number of a sender's name, the device that was found last of that number.
+    named: Vec<Option<(DeviceKey, Device)>>,
     slots: HashMap<(usize, u64, Lane), StreamSlot>,
+    /// By device and lane, the epoch that was found last: mostly that of the next frame too.
+    latest: Vec<[Option<(u64, StreamSlot)>; LANES]>,
     all: Vec<(StreamId, Stream)>,
 }
+
+/// Numbers of lanes, from 0.
+const LANES: usize = 5;
 
 /// Returns the stream that counts what has no position.
 pub(crate) fn outside(key: &DeviceKey) -> StreamId {
@@ -142,14 +150,36 @@ impl Streams {
         self.all.iter().map(|(id, stream)| (id, &stream.state))
     }
 
-    /// Returns a device that is in memory.
-    pub(crate) fn device(&self, key: &DeviceKey) -> Option<Device> {
-        self.devices.get(key).copied()
+    /// Returns a device that is in memory. The number of its name says where to look first, and proves nothing.
+    pub(crate) fn device(&mut self, key: &DeviceKey, name: NameNumber) -> Option<Device> {
+        if let Some(Some((known, device))) = self.named.get(name.get())
+            && known == key
+        {
+            return Some(*device);
+        }
+        let device = *self.devices.get(key)?;
+        if self.named.len() <= name.get() {
+            self.named.resize(name.get() + 1, None);
+        }
+        self.named[name.get()] = Some((key.clone(), device));
+        Some(device)
     }
 
     /// Returns the stream of a position that is in memory.
-    pub(crate) fn find(&self, device: Device, position: Position) -> Option<StreamSlot> {
-        self.slots.get(&(device.number, position.epoch, position.lane)).copied()
+    pub(crate) fn find(&mut self, device: Device, position: Position) -> Option<StreamSlot> {
+        let lane = position.lane as usize;
+        let latest = self.latest.get(device.number).and_then(|lanes| *lanes.get(lane)?);
+        if let Some((_, slot)) = latest.filter(|(epoch, _)| *epoch == position.epoch) {
+            return Some(slot);
+        }
+        let slot = *self.slots.get(&(device.number, position.epoch, position.lane))?;
+        if self.latest.len() <= device.number {
+            self.latest.resize(device.number + 1, [None; LANES]);
+        }
+        if let Some(latest) = self.latest[device.number].get_mut(lane) {
+            *latest = Some((position.epoch, slot));
+        }
+        Some(slot)
     }
 
     /// Returns a device and the stream of its frame, read from the catalog when they are not in memory.
@@ -159,7 +189,7 @@ impl Streams {
         catalog: &Catalog,
         epochs_max: u64,
     ) -> Result<(Device, Option<StreamSlot>), ArchiveError> {
-        let device = match self.device(&arrived.key) {
+        let device = match self.device(&arrived.key, arrived.name) {
             Some(device) => device,
             None => {
                 let outside = self.fetch(outside(&arrived.key), catalog, epochs_max).await?;
@@ -205,10 +235,10 @@ impl Streams {
         self.all[slot.0].1.refused
     }
 
-    /// Returns the rows of changed streams.
-    pub(crate) fn changed(&self) -> Vec<StreamRow> {
-        let changed = self.all.iter().filter(|(_, stream)| stream.changed && !stream.refused);
-        changed.map(|(id, stream)| row(id, stream)).collect()
+    /// Returns the rows of changed streams, in which content stands as a tag.
+    pub(crate) fn changed(&mut self, tag_of: impl Fn(&[u8]) -> u64) -> Vec<StreamRow> {
+        let changed = self.all.iter_mut().filter(|(_, stream)| stream.changed && !stream.refused);
+        changed.map(|(id, stream)| row(id, stream, &tag_of)).collect()
     }
 
     /// Returns how many there are.
@@ -256,11 +286,11 @@ pub(crate) fn counts_of(row: &StreamRow) -> Counts {
     }
 }
 
-fn row(id: &StreamId, stream: &Stream) -> StreamRow {
+fn row(id: &StreamId, stream: &mut Stream, tag_of: impl Fn(&[u8]) -> u64) -> StreamRow {
     StreamRow {
         id: id.clone(),
         seen: stream.state.seen().encode(),
-        recent: stream.state.encode_recent(),
+        recent: stream.state.encode_recent(tag_of),
         archived: stream.counts.archived,
         duplicates: stream.counts.duplicates,
         quarantined: stream.counts.quarantined,

@@ -16,7 +16,7 @@ use crate::dedup::Intervals;
 use crate::desk::Desk;
 use crate::erased::Erased;
 use crate::error::ArchiveError;
-use crate::intake::{Arrival, ClockBounds, Content, read};
+use crate::intake::{Arrival, ClockBounds, Content, Intake};
 use crate::place::Place;
 use crate::profiles::Profiles;
 use crate::session::TAG_KEY;
@@ -220,14 +220,14 @@ fn read_journal(
     tenant: Option<&TenantId>,
     bounds: TailBounds,
 ) -> Result<Read, OpenError> {
-    let clocks = ClockBounds::of(&ArchiveOptions::default());
+    let mut intake = Intake::new(ClockBounds::of(&ArchiveOptions::default()));
     let (mut arrivals, mut records, mut bytes, mut is_cut) = (VecDeque::new(), 0, 0, false);
     let mut body_bytes = 0;
     let seen = scan_durable(&DiskStorage::new(dir), keys, Offset::new(from), |entry| {
         records += 1;
         bytes += entry.payload.len();
         if is_of(&entry.payload, tenant) {
-            let arrival = read(entry, clocks);
+            let arrival = intake.read(entry);
             if let Content::Publish(arrived) = &arrival.content {
                 body_bytes += arrived.body_bytes * BODY_GROWTH;
             }

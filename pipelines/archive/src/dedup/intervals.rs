@@ -25,6 +25,13 @@ impl Intervals {
 
     /// Adds a position. `false` when it would make more intervals than are kept: nothing changes then.
     pub fn insert(&mut self, position: u64) -> bool {
+        // Mostly it is the next one.
+        if let Some((_, last)) = self.ranges.last_mut()
+            && last.checked_add(1) == Some(position)
+        {
+            *last = position;
+            return true;
+        }
         if self.contains(position) {
             return true;
         }

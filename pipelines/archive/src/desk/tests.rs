@@ -1,7 +1,7 @@
 //! What a replay takes off the counts.
 
 use super::*;
-use crate::intake::{ClockBounds, read_publish};
+use crate::intake::{ClockBounds, Intake};
 use crate::options::ArchiveOptions;
 use prost::Message;
 use wardline_proto::frame::encode_body;
@@ -41,8 +41,8 @@ fn arrival() -> Arrival {
         ..Publish::default()
     };
     let bounds = ClockBounds::of(&ArchiveOptions::default());
-    let arrived = read_publish(publish, INGEST_US, bounds).unwrap();
-    Arrival { offset: 9, partition: 0, ingest_us: INGEST_US, content: Content::Publish(Box::new(arrived)) }
+    let arrived = Intake::new(bounds).read_publish(publish, INGEST_US).unwrap();
+    Arrival { offset: 9, partition: 0, ingest_us: INGEST_US, content: Content::Publish(arrived) }
 }
 
 #[tokio::test]

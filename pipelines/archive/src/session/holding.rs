@@ -12,7 +12,7 @@
 use super::{OPEN_BYTES_MAX, Session, is_full};
 use crate::error::ArchiveError;
 use crate::held::{HeldRecord, open};
-use crate::intake::{Arrival, ClockBounds, Content, read_record};
+use crate::intake::{Arrival, Content, Intake};
 use crate::keys::ArchiveKeys;
 use crate::metrics::ArchiveMetrics;
 use crate::tenant::tenant_of;
@@ -211,11 +211,11 @@ impl Session<'_> {
     /// does not read.
     async fn take_back_file(&mut self, file: HeldFile) -> Result<bool, ArchiveError> {
         let Some(mut reading) = self.read_held(file).await? else { return Ok(false) };
-        let bounds = ClockBounds::of(&self.parts.options);
         let (rows_max, bytes_max) = (self.parts.options.flush_rows_max, self.parts.options.flush_bytes_max);
         while !reading.records.is_empty() || !reading.arrivals.is_empty() {
             if reading.arrivals.is_empty() {
-                open_some(&mut reading, bounds);
+                self.intake.reuse(&mut self.desk.used);
+                open_some(&mut reading, &mut self.intake);
                 let (store, poll) = (&self.parts.store, self.parts.options.profile_poll);
                 self.profiles.judge(reading.arrivals.iter_mut(), store, poll).await?;
                 let list = &self.erasing.list;
@@ -279,12 +279,12 @@ impl Session<'_> {
 }
 
 /// Makes some records arrivals.
-fn open_some(reading: &mut Reading, bounds: ClockBounds) {
+fn open_some(reading: &mut Reading, intake: &mut Intake) {
     let mut open_bytes = 0;
     while open_bytes < OPEN_BYTES_MAX {
         let Some(record) = reading.records.pop_front() else { break };
         let place = (reading.file.partition, record.offset);
-        let arrival = read_record(place, record.time_us, record.payload, bounds);
+        let arrival = intake.read_record(place, record.time_us, record.payload);
         open_bytes += arrival.open_bytes();
         reading.arrivals.push_back(arrival);
     }
