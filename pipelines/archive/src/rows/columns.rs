@@ -1,63 +1,53 @@
 //! Column types that several tables share.
 
-use arrow_array::builder::{ArrayBuilder, Int32Builder, PrimitiveBuilder, TimestampMicrosecondBuilder};
-use arrow_array::{ArrayRef, ArrowPrimitiveType, DictionaryArray, StringArray, TimestampMicrosecondArray};
+use arrow_array::builder::{Int32Builder, TimestampMicrosecondBuilder};
+use arrow_array::{
+    ArrayRef, ArrowPrimitiveType, DictionaryArray, Int32Array, PrimitiveArray, StringArray,
+    TimestampMicrosecondArray,
+};
+use arrow_buffer::NullBufferBuilder;
 use arrow_schema::{DataType, Field, TimeUnit};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-const UTC: &str = "UTC";
+pub(super) const UTC: &str = "UTC";
 
 /// So many texts are compared one by one; past it they are looked up.
 const COMPARED_MAX: usize = 16;
 
-/// A column of few distinct texts, which mostly come in runs or in turns.
+/// Few distinct texts, which mostly come in runs or in turns.
 #[derive(Default)]
-pub(super) struct Terms {
-    keys: Int32Builder,
+pub(super) struct Texts {
     texts: Vec<Arc<str>>,
     known: HashMap<Arc<str>, i32>,
     /// The key that came last.
     last: usize,
 }
 
-impl fmt::Debug for Terms {
-    /// Shows the size only: a term may name a device.
+impl fmt::Debug for Texts {
+    /// Shows the size only: a text may name a device.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Terms({})", self.keys.len())
+        write!(f, "Texts({})", self.texts.len())
     }
 }
 
-impl Terms {
-    pub(super) fn push(&mut self, term: Option<&str>) {
-        self.push_many(term, 1);
-    }
-
-    pub(super) fn push_many(&mut self, term: Option<&str>, count: usize) {
-        match term {
-            Some(term) => {
-                let key = self.key(term);
-                self.keys.append_value_n(key, count);
-            }
-            None => self.keys.append_nulls(count),
-        }
-    }
-
-    fn key(&mut self, term: &str) -> i32 {
-        let is = |at: usize| self.texts.get(at).is_some_and(|text| **text == *term);
+impl Texts {
+    /// Returns the key of a text.
+    pub(super) fn key(&mut self, text: &str) -> i32 {
+        let is = |at: usize| self.texts.get(at).is_some_and(|known| **known == *text);
         let next = if self.last + 1 < self.texts.len() { self.last + 1 } else { 0 };
         let found = if is(self.last) {
             Some(self.last)
         } else if is(next) {
             Some(next)
         } else if self.texts.len() <= COMPARED_MAX {
-            self.texts.iter().position(|text| **text == *term)
+            self.texts.iter().position(|known| **known == *text)
         } else {
-            self.known.get(term).map(|key| *key as usize)
+            self.known.get(text).map(|key| *key as usize)
         };
         self.last = found.unwrap_or_else(|| {
-            let text: Arc<str> = term.into();
+            let text: Arc<str> = text.into();
             // A file has far fewer rows than there are keys.
             self.known.insert(text.clone(), self.texts.len() as i32);
             self.texts.push(text);
@@ -66,9 +56,27 @@ impl Terms {
         self.last as i32
     }
 
-    pub(super) fn finish(mut self) -> ArrayRef {
+    /// Makes a column of keys.
+    pub(super) fn finish(self, keys: Int32Array) -> ArrayRef {
         let texts = StringArray::from_iter_values(&self.texts);
-        Arc::new(DictionaryArray::new(self.keys.finish(), Arc::new(texts)))
+        Arc::new(DictionaryArray::new(keys, Arc::new(texts)))
+    }
+}
+
+/// A column of few distinct texts.
+#[derive(Debug, Default)]
+pub(super) struct Terms {
+    keys: Int32Builder,
+    texts: Texts,
+}
+
+impl Terms {
+    pub(super) fn push(&mut self, term: Option<&str>) {
+        self.keys.append_option(term.map(|term| self.texts.key(term)));
+    }
+
+    pub(super) fn finish(mut self) -> ArrayRef {
+        self.texts.finish(self.keys.finish())
     }
 }
 
@@ -81,26 +89,34 @@ impl Times {
         self.0.append_option(micros);
     }
 
-    pub(super) fn push_many(&mut self, micros: Option<i64>, count: usize) {
-        repeat(&mut self.0, micros, count);
-    }
-
     pub(super) fn finish(mut self) -> ArrayRef {
         let times: TimestampMicrosecondArray = self.0.finish();
         Arc::new(times.with_timezone(UTC))
     }
 }
 
-/// Adds a value so many times.
-pub(super) fn repeat<T: ArrowPrimitiveType>(
-    column: &mut PrimitiveBuilder<T>,
-    value: Option<T::Native>,
-    count: usize,
-) {
-    match value {
-        Some(value) => column.append_value_n(value, count),
-        None => column.append_nulls(count),
+/// Makes a column of values, each of which stands in so many rows.
+pub(super) fn spread<T: ArrowPrimitiveType>(
+    runs: impl Iterator<Item = (Option<T::Native>, usize)> + Clone,
+    rows: usize,
+) -> PrimitiveArray<T> {
+    let mut values = Vec::with_capacity(rows);
+    let mut has_nulls = false;
+    for (value, count) in runs.clone() {
+        has_nulls |= value.is_none();
+        values.extend(std::iter::repeat_n(value.unwrap_or_default(), count));
     }
+    let nulls = has_nulls.then(|| {
+        let mut valid = NullBufferBuilder::new(rows);
+        for (value, count) in runs {
+            match value {
+                Some(_) => valid.append_n_non_nulls(count),
+                None => valid.append_n_nulls(count),
+            }
+        }
+        valid.finish()
+    });
+    PrimitiveArray::new(values.into(), nulls.flatten())
 }
 
 pub(super) fn terms(name: &str) -> Field {

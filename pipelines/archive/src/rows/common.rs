@@ -1,9 +1,11 @@
 //! The columns that `numerics`, `waveforms`, `alarms` and `events` share: who, where in the stream, and when.
 
-use super::columns::{Terms, Times, number, optional, repeat, terms, time};
+use super::columns::{Texts, UTC, number, optional, spread, terms, time};
 use crate::intake::{Arrival, Arrived, Position};
-use arrow_array::ArrayRef;
-use arrow_array::builder::{Int64Builder, UInt16Builder, UInt32Builder, UInt64Builder};
+use arrow_array::types::{
+    Int32Type, Int64Type, TimestampMicrosecondType, UInt16Type, UInt32Type, UInt64Type,
+};
+use arrow_array::{ArrayRef, ArrowPrimitiveType, PrimitiveArray, TimestampMicrosecondArray, UInt32Array};
 use arrow_schema::{DataType, Field};
 use std::sync::Arc;
 use wardline_proto::v1::{Lane, SyncState};
@@ -96,24 +98,35 @@ pub(super) fn wrap(own: Vec<Field>) -> Vec<Field> {
     head.into_iter().chain(own).chain(tail).collect()
 }
 
-/// The shared columns under construction.
+/// Rows of one origin, which share all but their own time and status.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    rows: usize,
+    tenant: Option<i32>,
+    device: Option<i32>,
+    lane: Option<i32>,
+    sync_state: Option<i32>,
+    profile: Option<i32>,
+    position: Option<(u64, u64)>,
+    edge_us: Option<i64>,
+    ingest_us: i64,
+    clock_offset_us: Option<i64>,
+    clock_uncertainty_us: Option<u32>,
+    partition: u16,
+    offset: u64,
+}
+
+/// The shared columns under construction: what rows share stands once until the columns are made.
 #[derive(Debug, Default)]
 pub(super) struct Common {
-    tenant: Terms,
-    device: Terms,
-    epoch: UInt64Builder,
-    lane: Terms,
-    seq: UInt64Builder,
-    device_time: Times,
-    status: UInt32Builder,
-    edge_time: Times,
-    ingest_time: Times,
-    clock_offset: Int64Builder,
-    clock_uncertainty: UInt32Builder,
-    sync_state: Terms,
-    partition: UInt16Builder,
-    offset: UInt64Builder,
-    profile: Terms,
+    runs: Vec<Run>,
+    tenant: Texts,
+    device: Texts,
+    lane: Texts,
+    sync_state: Texts,
+    profile: Texts,
+    device_us: Vec<i64>,
+    status: Vec<u32>,
 }
 
 impl Common {
@@ -125,48 +138,65 @@ impl Common {
 
     /// Adds what so many rows of one origin share; each is then to be given its own by [`row`](Self::row).
     pub(super) fn begin(&mut self, origin: &Origin<'_>, rows: usize) {
-        self.tenant.push_many(Some(origin.tenant), rows);
-        self.device.push_many(Some(origin.device), rows);
-        repeat(&mut self.epoch, origin.position.map(|p| p.epoch), rows);
-        self.lane.push_many(origin.position.and_then(|p| lane_name(p.lane)), rows);
-        repeat(&mut self.seq, origin.position.map(|p| p.seq), rows);
-        self.edge_time.push_many(origin.edge_us, rows);
-        self.ingest_time.push_many(Some(origin.ingest_us), rows);
-        repeat(&mut self.clock_offset, origin.clock_offset_us, rows);
-        repeat(&mut self.clock_uncertainty, origin.clock_uncertainty_us, rows);
-        self.sync_state.push_many(Some(origin.sync_state), rows);
-        repeat(&mut self.partition, Some(origin.partition), rows);
-        repeat(&mut self.offset, Some(origin.offset), rows);
-        self.profile.push_many(origin.profile, rows);
+        self.runs.push(Run {
+            rows,
+            tenant: Some(self.tenant.key(origin.tenant)),
+            device: Some(self.device.key(origin.device)),
+            lane: origin.position.and_then(|p| lane_name(p.lane)).map(|lane| self.lane.key(lane)),
+            sync_state: Some(self.sync_state.key(origin.sync_state)),
+            profile: origin.profile.map(|profile| self.profile.key(profile)),
+            position: origin.position.map(|p| (p.epoch, p.seq)),
+            edge_us: origin.edge_us,
+            ingest_us: origin.ingest_us,
+            clock_offset_us: origin.clock_offset_us,
+            clock_uncertainty_us: origin.clock_uncertainty_us,
+            partition: origin.partition,
+            offset: origin.offset,
+        });
     }
 
     /// Adds what a row has of its own.
     pub(super) fn row(&mut self, device_us: i64, status: u32) {
-        self.device_time.push(Some(device_us));
-        self.status.append_value(status);
+        self.device_us.push(device_us);
+        self.status.push(status);
     }
 
     /// Ends the shared columns around a table's own.
-    pub(super) fn finish(mut self, own: Vec<ArrayRef>) -> Vec<ArrayRef> {
+    pub(super) fn finish(self, own: Vec<ArrayRef>) -> Vec<ArrayRef> {
+        let Self { runs, tenant, device, lane, sync_state, profile, device_us, status } = self;
+        let rows = device_us.len();
+        let keys = |of: fn(&Run) -> Option<i32>| column::<Int32Type>(&runs, rows, of);
+        let times =
+            |of| Arc::new(column::<TimestampMicrosecondType>(&runs, rows, of).with_timezone(UTC)) as ArrayRef;
+        let times_of_rows = TimestampMicrosecondArray::from(device_us).with_timezone(UTC);
         let head: [ArrayRef; 6] = [
-            self.tenant.finish(),
-            self.device.finish(),
-            Arc::new(self.epoch.finish()),
-            self.lane.finish(),
-            Arc::new(self.seq.finish()),
-            self.device_time.finish(),
+            tenant.finish(keys(|run| run.tenant)),
+            device.finish(keys(|run| run.device)),
+            Arc::new(column::<UInt64Type>(&runs, rows, |run| run.position.map(|(epoch, _)| epoch))),
+            lane.finish(keys(|run| run.lane)),
+            Arc::new(column::<UInt64Type>(&runs, rows, |run| run.position.map(|(_, seq)| seq))),
+            Arc::new(times_of_rows),
         ];
         let tail: [ArrayRef; 9] = [
-            Arc::new(self.status.finish()),
-            self.edge_time.finish(),
-            self.ingest_time.finish(),
-            Arc::new(self.clock_offset.finish()),
-            Arc::new(self.clock_uncertainty.finish()),
-            self.sync_state.finish(),
-            Arc::new(self.partition.finish()),
-            Arc::new(self.offset.finish()),
-            self.profile.finish(),
+            Arc::new(UInt32Array::from(status)),
+            times(|run| run.edge_us),
+            times(|run| Some(run.ingest_us)),
+            Arc::new(column::<Int64Type>(&runs, rows, |run| run.clock_offset_us)),
+            Arc::new(column::<UInt32Type>(&runs, rows, |run| run.clock_uncertainty_us)),
+            sync_state.finish(keys(|run| run.sync_state)),
+            Arc::new(column::<UInt16Type>(&runs, rows, |run| Some(run.partition))),
+            Arc::new(column::<UInt64Type>(&runs, rows, |run| Some(run.offset))),
+            profile.finish(keys(|run| run.profile)),
         ];
         head.into_iter().chain(own).chain(tail).collect()
     }
+}
+
+/// Makes a column of what the rows of each run share.
+fn column<T: ArrowPrimitiveType>(
+    runs: &[Run],
+    rows: usize,
+    of: fn(&Run) -> Option<T::Native>,
+) -> PrimitiveArray<T> {
+    spread(runs.iter().map(|run| (of(run), run.rows)), rows)
 }

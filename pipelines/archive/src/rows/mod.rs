@@ -69,7 +69,6 @@ pub fn schema(table: Table) -> SchemaRef {
 
 /// Rows of one table.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "one per open file, a dozen at most: a box would buy nothing")]
 pub(crate) enum Rows {
     Numerics(numerics::Builder),
     Waveforms(waveforms::Builder),

@@ -1,12 +1,12 @@
 //! `numerics`: one row a reading.
 
 use super::Added;
-use super::columns::{Terms, number, terms};
+use super::columns::{Texts, number, spread, terms};
 use super::common::{Common, Origin, ROW_BYTES};
 use crate::intake::Arrived;
 use crate::validate::status_of_value;
-use arrow_array::ArrayRef;
-use arrow_array::builder::{Float64Builder, UInt32Builder};
+use arrow_array::types::{Int32Type, UInt32Type};
+use arrow_array::{ArrayRef, Float64Array};
 use arrow_schema::{DataType, Field};
 use std::sync::Arc;
 use wardline_proto::codes::{Metric, by_code};
@@ -26,21 +26,25 @@ pub(super) fn fields() -> Vec<Field> {
 #[derive(Debug, Default)]
 pub(crate) struct Builder {
     common: Common,
-    mdc_code: UInt32Builder,
-    ref_id: Terms,
-    value: Float64Builder,
-    unit: Terms,
+    value: Vec<f64>,
+    /// The metric of each series, by its place among `metrics`, and the series' rows.
+    series: Vec<(usize, usize)>,
+    metrics: Vec<&'static Metric>,
+    /// The metric that came last.
+    last: usize,
 }
 
 impl Builder {
     /// Adds the checked series of a body.
     pub(super) fn push(&mut self, origin: &Origin<'_>, arrived: &Arrived, all: &[NumericSeries]) -> Added {
-        let known = || all.iter().filter_map(|series| Some((by_code(series.mdc_code)?, series)));
-        self.common.begin(origin, known().map(|(_, series)| series.values.len()).sum());
-        known().map(|(metric, series)| self.series(arrived, metric, series)).sum()
+        let before = self.value.len();
+        let added = all.iter().map(|series| self.series(arrived, series)).sum();
+        self.common.begin(origin, self.value.len() - before);
+        added
     }
 
-    fn series(&mut self, arrived: &Arrived, metric: &Metric, series: &NumericSeries) -> Added {
+    fn series(&mut self, arrived: &Arrived, series: &NumericSeries) -> Added {
+        let Some((place, metric)) = self.metric(series.mdc_code) else { return Added::default() };
         let mut at_us = series.start_us;
         let timed = series.values.iter().zip(&series.time_deltas_us);
         for (index, (value, delta)) in timed.enumerate() {
@@ -50,19 +54,44 @@ impl Builder {
             self.common.row(at_us, given | value_status | arrived.time.status_of(at_us));
         }
         let rows = series.values.len();
-        self.value.append_slice(&series.values);
-        self.mdc_code.append_value_n(metric.mdc_code, rows);
-        self.ref_id.push_many(Some(metric.ref_id), rows);
-        self.unit.push_many(Some(metric.ucum_unit), rows);
+        self.value.extend_from_slice(&series.values);
+        self.series.push((place, rows));
         Added::rows(rows, ROW_BYTES + OWN_BYTES, series.start_us, at_us)
     }
 
-    pub(super) fn finish(mut self) -> Vec<ArrayRef> {
-        self.common.finish(vec![
-            Arc::new(self.mdc_code.finish()),
-            self.ref_id.finish(),
-            Arc::new(self.value.finish()),
-            self.unit.finish(),
+    /// Finds a metric, with its place among those that are here. They mostly come in turns.
+    fn metric(&mut self, mdc_code: u32) -> Option<(usize, &'static Metric)> {
+        let next = if self.last + 1 < self.metrics.len() { self.last + 1 } else { 0 };
+        let is = |place: usize| self.metrics.get(place).is_some_and(|metric| metric.mdc_code == mdc_code);
+        let found = [next, self.last].into_iter().find(|place| is(*place));
+        let place = match found.or_else(|| (0..self.metrics.len()).find(|place| is(*place))) {
+            Some(place) => place,
+            None => {
+                self.metrics.push(by_code(mdc_code)?);
+                self.metrics.len() - 1
+            }
+        };
+        self.last = place;
+        Some((place, *self.metrics.get(place)?))
+    }
+
+    pub(super) fn finish(self) -> Vec<ArrayRef> {
+        let Self { common, value, series, metrics, .. } = self;
+        let (mut ref_ids, mut units) = (Texts::default(), Texts::default());
+        let keys: Vec<(u32, i32, i32)> = metrics
+            .iter()
+            .map(|metric| (metric.mdc_code, ref_ids.key(metric.ref_id), units.key(metric.ucum_unit)))
+            .collect();
+        let rows = value.len();
+        let runs = || series.iter().filter_map(|(place, rows)| Some((keys.get(*place)?, *rows)));
+        let mdc_code = spread::<UInt32Type>(runs().map(|(keys, rows)| (Some(keys.0), rows)), rows);
+        let ref_id = spread::<Int32Type>(runs().map(|(keys, rows)| (Some(keys.1), rows)), rows);
+        let unit = spread::<Int32Type>(runs().map(|(keys, rows)| (Some(keys.2), rows)), rows);
+        common.finish(vec![
+            Arc::new(mdc_code),
+            ref_ids.finish(ref_id),
+            Arc::new(Float64Array::from(value)),
+            units.finish(unit),
         ])
     }
 }
