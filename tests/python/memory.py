@@ -73,6 +73,8 @@ WIDE = "(SELECT string_agg(CAST(value AS varchar), ',') AS s FROM generate_serie
 KEPT += [
     f"SELECT length(w.s || g.value) FROM {WIDE}, generate_series(1, 1000000) g",
     f"SELECT max(length(w.s)) FROM {WIDE} JOIN generate_series(1, 1000000) g ON length(w.s) > g.value",
+    "SELECT max(length(s) + x) FROM (SELECT s, unnest(a) AS x FROM (SELECT string_agg(CAST(value AS varchar), ',') AS s, "
+    "array_agg(value) AS a FROM generate_series(1, 100000)))",
 ]
 IN_ORDER = "PARTITION BY device, mdc_code ORDER BY event_time"
 WINDOWS = [f"{call} OVER ({IN_ORDER})" for call in ["lag(value)", "lead(value, 2)", "row_number()", "rank()", "avg(value)", "sum(value)", "first_value(device)", "lag(device)"]]
@@ -80,6 +82,7 @@ WINDOWS += [f"avg(value) OVER ({IN_ORDER} ROWS BETWEEN 5 PRECEDING AND 5 FOLLOWI
 ANSWERED = [
     ("SELECT device || ' ' || mdc_ref_id AS x FROM vitals", 480),
     ("SELECT unnest(make_array(value, value)) AS x FROM vitals", 960),
+    ("SELECT device, unnest(a) AS x FROM (SELECT device, array_agg(value) AS a FROM vitals GROUP BY device)", 480),
     ("SELECT value, lag(value) OVER (PARTITION BY device ORDER BY event_time) AS x FROM vitals", 480),
     (f"SELECT {', '.join(WINDOWS)} FROM vitals", 480),
     ("SELECT value FROM generate_series(1, 200000) QUALIFY row_number() OVER () > 199990", 10),

@@ -7,11 +7,14 @@
 //!   statement puts at most [`PARTS_MAX`] texts or lists together;
 //! - what windows keep is taken from the pool ([`counted`]), and none gives each row a list of others ([`GATHERING`]);
 //! - no row that is joined is wider than [`ROW_BYTES_MAX`]: a join gives thousands of it at once;
+//! - no batch becomes larger than [`UNNESTED_BYTES_MAX`] when its lists are unnested;
 //! - none is planned that has more than [`STEPS_MAX`] steps, which may all lie within each other.
 
 use crate::each::{Doing, Each, EachExec};
 use crate::error::QueryError;
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use crate::unnested::{UNNESTED_BYTES_MAX, Unnested};
+use crate::widths::{bytes, widest};
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, plan_err, resources_err};
@@ -218,7 +221,10 @@ fn bound(node: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn Each>>> {
         (Some(whole), _) => (WindowAggExec::window_expr(whole), true),
         (_, Some(bounded)) => (BoundedWindowAggExec::window_expr(bounded), false),
         (None, None) if node.name().ends_with("JoinExec") => return Ok(Some(Arc::new(Joined))),
-        (None, None) => return Ok(None),
+        (None, None) => {
+            let before = |node| Arc::new(Unnested::before(node)) as Arc<dyn Each>;
+            return Ok(node.downcast_ref().map(before));
+        }
     };
     let answers = windows.iter().map(|window| answer_bytes(window, is_whole)).sum::<Result<usize>>()?;
     Ok(Some(Arc::new(Kept { answers })))
@@ -259,11 +265,15 @@ impl Each for Kept {
     }
 }
 
-/// A row that is joined and too wide. Not the engine's own word for what does not fit: a join that hears that begins
+/// A row that is joined or unnested and too wide. Not the engine's own word for what does not fit: a join that hears that begins
 /// again with its input on the disk.
 #[derive(Debug, thiserror::Error)]
-#[error("a row that is joined has {0} bytes, and may have {ROW_BYTES_MAX}")]
-pub(crate) struct TooWide(usize);
+pub(crate) enum TooWide {
+    #[error("a row that is joined has {0} bytes, and may have {ROW_BYTES_MAX}")]
+    Joined(usize),
+    #[error("a row becomes {0} bytes when its lists are unnested, and may become {UNNESTED_BYTES_MAX}")]
+    Unnested(usize),
+}
 
 /// Rows that are joined.
 #[derive(Debug)]
@@ -278,52 +288,10 @@ impl Each for Joined {
         Box::new(|batch: RecordBatch| {
             let width: usize = batch.columns().iter().map(widest).sum();
             if width > ROW_BYTES_MAX {
-                return Err(DataFusionError::External(Box::new(TooWide(width))));
+                return Err(DataFusionError::External(Box::new(TooWide::Joined(width))));
             }
             Ok(vec![batch])
         })
-    }
-}
-
-/// Returns at least the bytes of an array's widest row.
-fn widest(array: &ArrayRef) -> usize {
-    let most = |lengths: &mut dyn Iterator<Item = usize>| lengths.max().unwrap_or(0);
-    match array.data_type() {
-        DataType::Utf8 => most(&mut array.as_string::<i32>().offsets().lengths()),
-        DataType::LargeUtf8 => most(&mut array.as_string::<i64>().offsets().lengths()),
-        DataType::Binary => most(&mut array.as_binary::<i32>().offsets().lengths()),
-        DataType::LargeBinary => most(&mut array.as_binary::<i64>().offsets().lengths()),
-        DataType::Utf8View => most(&mut array.as_string_view().lengths().map(|bytes| bytes as usize)),
-        DataType::BinaryView => most(&mut array.as_binary_view().lengths().map(|bytes| bytes as usize)),
-        DataType::List(_) => {
-            let list = array.as_list::<i32>();
-            most(&mut list.offsets().lengths()).saturating_mul(widest(list.values()))
-        }
-        DataType::Struct(_) => array.as_struct().columns().iter().map(widest).sum(),
-        DataType::Dictionary(..) => array.as_any_dictionary_opt().map_or(0, |terms| widest(terms.values())),
-        // A rare kind of list: no row is wider than the whole.
-        other if other.is_nested() => bytes(array),
-        fixed => fixed.primitive_width().unwrap_or(1),
-    }
-}
-
-/// Returns the bytes of an array's own rows.
-fn bytes(array: &ArrayRef) -> usize {
-    let rows = array.len();
-    match array.data_type() {
-        DataType::Utf8View => array.as_string_view().lengths().map(|bytes| bytes as usize + 16).sum(),
-        DataType::BinaryView => array.as_binary_view().lengths().map(|bytes| bytes as usize + 16).sum(),
-        DataType::List(_) => {
-            let list = array.as_list::<i32>();
-            let (first, last) = (list.offsets()[0] as usize, list.offsets()[rows] as usize);
-            4 * rows + bytes(&list.values().slice(first, last - first))
-        }
-        DataType::Struct(_) => array.as_struct().columns().iter().map(bytes).sum(),
-        DataType::Dictionary(..) => {
-            4 * rows + array.as_any_dictionary_opt().map_or(0, |terms| bytes(terms.values()))
-        }
-        other if other.is_nested() => array.get_array_memory_size(),
-        _other => array.to_data().get_slice_memory_size().unwrap_or(array.get_array_memory_size()),
     }
 }
 
@@ -367,6 +335,12 @@ mod tests {
                 .unwrap(),
             1
         );
+        let beside = "SELECT s, unnest(a) FROM (SELECT string_agg(CAST(value AS varchar), ',') AS s, \
+                      array_agg(value) AS a FROM generate_series(1, 30000))";
+        let refused = told(beside).await.unwrap_err();
+        assert!(matches!(QueryError::kept(&refused), QueryError::Memory), "{refused}");
+        let alone = "SELECT unnest(a) FROM (SELECT array_agg(value) AS a FROM generate_series(1, 30000))";
+        assert_eq!(told(alone).await.unwrap(), 30_000);
         let few = "(SELECT array_agg(value) AS a FROM generate_series(1, 1000)) w";
         assert_eq!(told(&format!("SELECT a FROM {few}, generate_series(1, 9)")).await.unwrap(), 9);
     }

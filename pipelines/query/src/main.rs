@@ -25,8 +25,10 @@ mod snapshot;
 mod struck;
 mod table;
 mod trunc;
+mod unnested;
 mod views;
 mod wards;
+mod widths;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

@@ -164,6 +164,11 @@ impl Node {
         asked().unwrap_or(false)
     }
 
+    /// Returns the CPU that it has taken.
+    pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
+        crate::proc::cpu(self.process.id())
+    }
+
     /// Asks it to end, and waits.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
         let id = self.process.id().to_string();

@@ -21,6 +21,9 @@ const STAY: Duration = Duration::from_secs(6);
 const ARCHIVED: Duration = Duration::from_secs(300);
 /// How long nothing is committed when all is.
 const STILL: Duration = Duration::from_secs(4);
+/// Nodes that take less than this part of a core for so long do nothing.
+const REST: Duration = Duration::from_millis(1_500);
+const AT_REST_PART: u32 = 25;
 /// Times the publishes of a round that are there before the workers begin.
 const BACKLOG: usize = 4;
 
@@ -33,7 +36,9 @@ pub(crate) async fn run(options: &Scaling) -> anyhow::Result<()> {
     };
     println!("{}; each node {each}; JetStream x3, PostgreSQL and the load on the same cores", super::load());
     fronts(&mut ground, options).await?;
-    workers(&mut ground, options).await?;
+    for role in ["archive", "alert"] {
+        workers(&mut ground, options, role).await?;
+    }
     moves(&mut ground, options).await?;
     println!("{}", super::load());
     Ok(())
@@ -42,20 +47,30 @@ pub(crate) async fn run(options: &Scaling) -> anyhow::Result<()> {
 async fn fronts(ground: &mut Ground, options: &Scaling) -> anyhow::Result<()> {
     let nodes = [ground.node("front", options.part(0))?, ground.node("front", options.part(1))?];
     let (mut one, mut two) = (Rounds::default(), Rounds::default());
+    let before = at_rest(&nodes).await?;
+    let mut acked = 0;
     for _ in 0..options.scaling_rounds {
-        one.push(over(&nodes[..1], ground, options.publishes).await?);
-        two.push(over(&nodes, ground, options.publishes).await?);
+        for (count, rounds) in [(1, &mut one), (2, &mut two)] {
+            let begun = Instant::now();
+            let own = over(&nodes[..count], ground, options.publishes).await?;
+            rounds.push(own as f64 / begun.elapsed().as_secs_f64());
+            acked += own;
+        }
     }
+    let each = (at_rest(&nodes).await? - before).as_secs_f64() / acked as f64;
     say("fronts: acknowledged frames a second", &one, &two);
+    println!(
+        "a front: {} us of CPU an acknowledged frame, with what the bus takes of it",
+        number(each * 1e6)
+    );
     nodes.into_iter().try_for_each(Node::stop)
 }
 
-/// Publishes over all of some fronts at once; returns acknowledgements a second.
-async fn over(fronts: &[Node], ground: &Ground, publishes: usize) -> anyhow::Result<f64> {
+/// Publishes over all of some fronts at once; returns what was acknowledged.
+async fn over(fronts: &[Node], ground: &Ground, publishes: usize) -> anyhow::Result<u64> {
     let connections = CONNECTIONS / fronts.len();
     let shape = Shape { connections, window: WINDOW, per_second: None };
     let clients = ground.clients(LOCAL).chunks(connections);
-    let begun = Instant::now();
     let each = fronts.iter().zip(clients).map(|(front, clients)| {
         let publishes = publishes / fronts.len();
         publish(front.mqtt, clients, shape, publishes)
@@ -65,7 +80,25 @@ async fn over(fronts: &[Node], ground: &Ground, publishes: usize) -> anyhow::Res
     for report in futures(each).await {
         acked += report?.acked;
     }
-    Ok(acked as f64 / begun.elapsed().as_secs_f64())
+    Ok(acked)
+}
+
+/// Returns the CPU that nodes have taken when they do nothing any more.
+async fn at_rest(nodes: &[Node]) -> anyhow::Result<Duration> {
+    let (begun, mut before) = (Instant::now(), taken(nodes)?);
+    loop {
+        tokio::time::sleep(REST).await;
+        let now = taken(nodes)?;
+        if now - before < REST / AT_REST_PART {
+            return Ok(now);
+        }
+        ensure!(begun.elapsed() < ARCHIVED, "the fronts do not come to rest");
+        before = now;
+    }
+}
+
+fn taken(nodes: &[Node]) -> anyhow::Result<Duration> {
+    nodes.iter().map(Node::cpu).sum()
 }
 
 /// Waits for at most two at once.
@@ -81,67 +114,74 @@ async fn futures<T>(each: impl Iterator<Item = impl Future<Output = T>>) -> Vec<
     }
 }
 
-async fn workers(ground: &mut Ground, options: &Scaling) -> anyhow::Result<()> {
+async fn workers(ground: &mut Ground, options: &Scaling, role: &str) -> anyhow::Result<()> {
     let store = ground.store().await?;
     let front = ground.node("front", Part::Any)?;
-    // What the fronts' rounds have left goes first, and makes the leases.
-    let first = ground.node("archive", Part::Any)?;
+    // What is left of before goes first, and makes the leases.
+    let first = ground.node(role, Part::Any)?;
     over(std::slice::from_ref(&front), ground, options.publishes).await?;
-    all_worked(&store).await?;
+    all_worked(&store, role).await?;
     first.stop()?;
-    let (mut one, mut two) = (Rounds::default(), Rounds::default());
+    let (mut one, mut two, mut cpu) = (Rounds::default(), Rounds::default(), Rounds::default());
     for _ in 0..options.scaling_rounds {
-        for count in [1, 2] {
-            let before = worked(&store).await?;
+        for (count, rounds) in [(1, &mut one), (2, &mut two)] {
+            let before = worked(&store, role).await?;
             for _ in 0..BACKLOG {
                 over(std::slice::from_ref(&front), ground, options.publishes).await?;
             }
-            let cores = (0..count).map(|core| ground.node("archive", options.part(core)));
-            let nodes = cores.collect::<Result<Vec<_>, _>>()?;
-            let per_second = rate(&store, count, before + (options.publishes * BACKLOG / 2) as u64).await?;
-            eprintln!("{count} archive workers: {per_second:.0} frames a second");
-            let rounds = if count == 1 { &mut one } else { &mut two };
+            let nodes = (0..count).map(|node| ground.node(role, options.part(node)));
+            let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
+            let until = before + (options.publishes * BACKLOG / 2) as u64;
+            let (per_second, each) = rate((&store, role), &nodes, until).await?;
+            eprintln!("{count} {role} workers: {per_second:.0} frames a second");
             rounds.push(per_second);
-            all_worked(&store).await?;
+            cpu.push(each);
+            all_worked(&store, role).await?;
             nodes.into_iter().try_for_each(Node::stop)?;
         }
     }
     store.close().await;
-    say("archive workers: frames a second of the first half of a backlog", &one, &two);
+    say(&format!("{role} workers: frames a second of the first half of a backlog"), &one, &two);
+    println!(
+        "a worker of {role}: {} us of CPU a frame, with what the bus takes of it",
+        number(cpu.median() * 1e6)
+    );
     front.stop()
 }
 
-/// Returns how many frames a second are worked on from when each of so many workers has its part of the leases.
-async fn rate(store: &Store, workers: usize, until: u64) -> anyhow::Result<f64> {
+/// Returns how many frames a second are worked on from when each worker has its part of the leases, and the seconds of
+/// CPU that one takes.
+async fn rate((store, role): (&Store, &str), nodes: &[Node], until: u64) -> anyhow::Result<(f64, f64)> {
     let started = Instant::now();
     loop {
-        let leases = store.leases("archive").await?;
+        let leases = store.leases(role).await?;
         let holders: BTreeSet<_> = leases.iter().map(|lease| &lease.holder).collect();
-        if holders.len() == workers && !holders.contains(&String::new()) {
+        if holders.len() == nodes.len() && !holders.contains(&String::new()) {
             break;
         }
         ensure!(started.elapsed() < ARCHIVED, "the leases were not shared");
         tokio::time::sleep(LOOK).await;
     }
-    let (begun, from) = (Instant::now(), worked(store).await?);
+    let (begun, from, before) = (Instant::now(), worked(store, role).await?, taken(nodes)?);
     ensure!(
         from < until,
         "the backlog was worked on before the leases were shared: more publishes are needed"
     );
-    while worked(store).await? < until {
+    while worked(store, role).await? < until {
         ensure!(begun.elapsed() < ARCHIVED, "the backlog was not worked on");
         tokio::time::sleep(LOOK).await;
     }
-    Ok((worked(store).await? - from) as f64 / begun.elapsed().as_secs_f64())
+    let frames = (worked(store, role).await? - from) as f64;
+    Ok((frames / begun.elapsed().as_secs_f64(), (taken(nodes)? - before).as_secs_f64() / frames))
 }
 
 /// Waits until no frame is worked on any more.
-async fn all_worked(store: &Store) -> anyhow::Result<()> {
+async fn all_worked(store: &Store, role: &str) -> anyhow::Result<()> {
     let (begun, mut seen, mut at) = (Instant::now(), 0, Instant::now());
     while at.elapsed() < STILL || seen == 0 {
         ensure!(begun.elapsed() < ARCHIVED, "the backlog was not worked on");
         tokio::time::sleep(LOOK).await;
-        let now = worked(store).await?;
+        let now = worked(store, role).await?;
         if now != seen {
             (seen, at) = (now, Instant::now());
         }
@@ -149,8 +189,8 @@ async fn all_worked(store: &Store) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn worked(store: &Store) -> anyhow::Result<u64> {
-    Ok(store.leases("archive").await?.iter().map(|lease| lease.next_offset).sum())
+async fn worked(store: &Store, role: &str) -> anyhow::Result<u64> {
+    Ok(store.leases(role).await?.iter().map(|lease| lease.next_offset).sum())
 }
 
 /// A worker joins and leaves while frames come: how long a partition that changes hands commits nothing.
