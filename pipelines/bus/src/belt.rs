@@ -7,6 +7,9 @@
 //! Offsets count what was delivered of the partition, by whatever worker, since its first record. They are given here
 //! and hold once they are committed; what is not committed is delivered anew, to whoever works then, maybe in another
 //! order among fronts. Time never falls: an entry is stamped with the greatest time so far, or its own.
+//!
+//! Behind a front whose clock was ahead time goes on at half its speed, as in its journal, until this machine's clock
+//! has caught up: also when that front is gone.
 
 use crate::flow::Checkpoint;
 use crate::limits::BELT_BYTES_MAX;
@@ -14,7 +17,7 @@ use crate::record::{FrontId, Number};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, watch};
 use wardline_journal::{Entries, Entry, Growth, Offset, Passage, ReadError, Source};
 
@@ -45,6 +48,8 @@ struct State {
     position: u64,
     /// No entry from here on has an earlier time.
     time_us: i64,
+    /// Up to when what went by is in it.
+    looked: Instant,
     /// When the bus had nothing more.
     settled: Option<(Instant, i64)>,
 }
@@ -71,6 +76,7 @@ impl Belt {
             passed: checkpoint.fronts.clone(),
             position: checkpoint.position.get(),
             time_us: i64::MIN,
+            looked: Instant::now(),
             settled: None,
         };
         let inner = Inner { state: Mutex::new(state), end: watch::Sender::new(next), room: Notify::new() };
@@ -81,6 +87,7 @@ impl Belt {
     pub fn push(&self, mut entry: Entry, origin: Origin) {
         let mut state = self.state();
         entry.offset = state.end();
+        state.go_on(now_us(), Instant::now());
         state.time_us = state.time_us.max(entry.time_us);
         entry.time_us = state.time_us;
         state.bytes += entry.payload.len() + ENTRY_BYTES;
@@ -121,6 +128,23 @@ impl State {
     fn end(&self) -> Offset {
         Offset::new(self.start + self.entries.len() as u64)
     }
+
+    /// Moves time on by half of what went by where it is ahead of the clock.
+    fn go_on(&mut self, clock_us: i64, now: Instant) {
+        let half_us = now.saturating_duration_since(self.looked).as_micros() / 2;
+        let half_us = i64::try_from(half_us).unwrap_or(i64::MAX);
+        // What is less than a microsecond counts at the next look.
+        self.looked += Duration::from_micros(half_us.unsigned_abs() * 2);
+        if self.time_us > clock_us {
+            self.time_us = self.time_us.saturating_add(half_us);
+        }
+    }
+}
+
+/// Returns this machine's time, unix microseconds.
+pub(crate) fn now_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
 impl Source for Belt {
@@ -143,6 +167,7 @@ impl Source for Belt {
     fn promise_time(&self, reached_us: i64) -> Option<i64> {
         let mut state = self.state();
         let (_, settled_us) = state.settled.filter(|(at, _)| at.elapsed() < SETTLED_MAX)?;
+        state.go_on(now_us(), Instant::now());
         state.time_us = state.time_us.max(reached_us).max(settled_us);
         Some(state.time_us)
     }
@@ -263,6 +288,40 @@ mod tests {
         assert!(matches!(belt.entries(Offset::new(11)), Err(ReadError::Dropped { .. })));
         assert!(matches!(belt.entries(Offset::new(14)), Err(ReadError::PastEnd { .. })));
         assert_eq!(belt.entries(Offset::new(12)).unwrap().next_batch(1).unwrap().len(), 1, "one always fits");
+    }
+
+    #[test]
+    fn behind_a_front_whose_clock_was_ahead_time_goes_on_at_half_its_speed() {
+        const SECOND_US: i64 = 1_000_000;
+        let belt = Belt::new(Offset::ZERO, &Checkpoint::new(PartitionId::default()));
+        let mut state = belt.state();
+        let began = state.looked;
+        let after = |micros: u64| began + Duration::from_micros(micros);
+        state.time_us = 3_600 * SECOND_US;
+        // However often it is looked at.
+        for micro in 1..=60_001 {
+            state.go_on(micro, after(micro as u64));
+        }
+        assert_eq!(state.time_us, 3_600 * SECOND_US + 30_000);
+        state.go_on(60 * SECOND_US, after(60_000_000));
+        assert_eq!(state.time_us, 3_630 * SECOND_US, "a timer of 30 s is due after 60");
+        // The clock has caught up: what stands on the bus is followed again, and no faster.
+        state.go_on(7_200 * SECOND_US, after(7_200_000_000));
+        assert_eq!(state.time_us, 3_630 * SECOND_US);
+    }
+
+    #[test]
+    fn time_that_an_earlier_worker_reached_goes_on_too() {
+        let belt = Belt::new(Offset::ZERO, &Checkpoint::new(PartitionId::default()));
+        let ahead = now_us() + 3_600_000_000;
+        belt.settle(now_us());
+        assert_eq!(belt.promise_time(ahead), Some(ahead), "what an earlier worker was told holds on");
+        std::thread::sleep(Duration::from_millis(2));
+        let promised = belt.promise_time(ahead).unwrap();
+        assert!((ahead + 1_000..ahead + 1_800_000_000).contains(&promised));
+        push(&belt, A, 1, 1, now_us());
+        let entry = belt.entries(Offset::ZERO).unwrap().next_batch(1).unwrap().remove(0);
+        assert!(entry.time_us >= promised);
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! Puts a partition of the bus on its belt: opened, in order, each record once; what is missing is wished for.
 
-use crate::belt::{Belt, Origin};
+use crate::belt::{Belt, Origin, now_us};
 use crate::body;
 use crate::engine::{Delivery, Position};
 use crate::error::BusError;
@@ -9,7 +9,7 @@ use crate::record::{Content, Record};
 use crate::supervise::{Bus, Place, Tail};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use wardline_journal::{Offset, Sealer};
@@ -211,11 +211,6 @@ impl Intake {
 /// Waits until it is told to stop.
 pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _sender_is_gone = stop.wait_for(|stop| *stop).await.is_err();
-}
-
-fn now_us() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
 impl std::fmt::Debug for Feed {
