@@ -4,7 +4,6 @@
 
 use crate::limits::{BODY_BYTES_MAX, BODY_ITEMS_MAX, PAYLOAD_BYTES_MAX, READINGS_MAX, SAMPLES_MAX};
 use crate::refusal::Refusal;
-use crate::usual;
 use crate::v1::{Body, Encoding, Frame, Lane, WaveformBlock};
 use bytes::Bytes;
 use prost::Message;
@@ -31,10 +30,7 @@ pub fn decode(payload: Bytes) -> Result<(FrameHeader, Frame), Refusal> {
     if payload.len() > PAYLOAD_BYTES_MAX {
         return Err(Refusal::PayloadTooLarge);
     }
-    let frame = match usual::frame(&payload) {
-        Some(frame) => frame,
-        None => Frame::decode(payload).map_err(|_| Refusal::PayloadFormat)?,
-    };
+    let frame = Frame::decode(payload).map_err(|_| Refusal::PayloadFormat)?;
     let lane = frame.lane();
     let known = lane != Lane::Unspecified && frame.encoding() != Encoding::Unspecified;
     if !known
@@ -53,18 +49,11 @@ pub fn decode_body(frame: &Frame) -> Result<Body, Refusal> {
     Opener::default().open(frame)
 }
 
-/// Bodies that wait to be used again.
-const SPARE_BODIES_MAX: usize = 1024;
-/// Series, and readings of each, of a body that is worth it.
-const SPARE_SERIES_MAX: usize = 16;
-const SPARE_READINGS_MAX: usize = 64;
-
-/// Opens one body after another, in the memory of those that are given back.
+/// Opens one body after another, and inflates them in memory that was used before.
 #[derive(Default)]
 pub struct Opener {
     inflater: Option<Decompressor<'static>>,
     inflated: Vec<u8>,
-    spare: Vec<Body>,
 }
 
 impl fmt::Debug for Opener {
@@ -77,36 +66,16 @@ impl Opener {
     /// Opens a frame's body as [`decode_body`] does.
     pub fn open(&mut self, frame: &Frame) -> Result<Body, Refusal> {
         match frame.encoding() {
-            Encoding::Identity => self.read(&frame.body),
+            Encoding::Identity => read(&frame.body),
             Encoding::Zstd => {
                 let mut inflated = std::mem::take(&mut self.inflated);
                 let size = self.inflate(&frame.body, &mut inflated);
-                let body = size.and_then(|size| self.read(inflated.get(..size).unwrap_or_default()));
+                let body = size.and_then(|size| read(inflated.get(..size).unwrap_or_default()));
                 self.inflated = inflated;
                 body
             }
             Encoding::Unspecified => Err(Refusal::BodyUndecodable),
         }
-    }
-
-    /// Takes back what was opened and is not used any more.
-    pub fn give_back(&mut self, body: Body) {
-        let readings = body.numerics.iter().map(|series| series.values.capacity()).max();
-        let is_worth_it = body.numerics.len() <= SPARE_SERIES_MAX
-            && readings.is_some_and(|readings| readings <= SPARE_READINGS_MAX);
-        if is_worth_it && self.spare.len() < SPARE_BODIES_MAX {
-            self.spare.push(body);
-        }
-    }
-
-    fn read(&mut self, bytes: &[u8]) -> Result<Body, Refusal> {
-        if usual::may_be_numerics(bytes) {
-            let mut body = self.spare.pop().unwrap_or_default();
-            if usual::body(bytes, &mut body).is_some() {
-                return within_limits(body);
-            }
-        }
-        within_limits(Body::decode(bytes).map_err(|_| Refusal::BodyUndecodable)?)
     }
 
     /// Returns how many bytes of `inflated` it takes.
@@ -127,7 +96,8 @@ impl Opener {
     }
 }
 
-fn within_limits(body: Body) -> Result<Body, Refusal> {
+fn read(bytes: &[u8]) -> Result<Body, Refusal> {
+    let body = Body::decode(bytes).map_err(|_| Refusal::BodyUndecodable)?;
     let items = body.numerics.len() + body.waveforms.len() + body.alarms.len() + body.events.len();
     let readings_fit = body.numerics.iter().all(|s| s.values.len() <= READINGS_MAX);
     let samples_fit = body.waveforms.iter().all(|w| w.sample_deltas.len() <= SAMPLES_MAX);
@@ -252,7 +222,6 @@ mod tests {
         let mut opener = Opener::default();
         let opened = opener.open(&frame(&large)).unwrap();
         assert_eq!(opened, large);
-        opener.give_back(of(vec![7.0; 9]));
         assert_eq!(opener.open(&frame(&small)), Ok(small.clone()));
         // Two zstd frames, of which the first alone tells its size.
         let mut two = frame(&small);

@@ -15,7 +15,6 @@ pub mod limits;
 pub mod link;
 pub mod refusal;
 pub mod topic;
-pub mod usual;
 
 /// Messages and services of package `wardline.v1`.
 pub mod v1 {

@@ -20,7 +20,7 @@ use wardline_proto::v1::journal_record::Kind;
 use wardline_proto::v1::{
     AuditEvent, Body, Clock, Encoding, JournalRecord, Lane, PayloadFormat, Publish, UpChannel,
 };
-use wardline_proto::{DeviceKey, json, usual};
+use wardline_proto::{DeviceKey, json};
 
 /// Bounds on clocks, in microseconds.
 #[derive(Debug, Clone, Copy)]
@@ -140,12 +140,13 @@ pub(crate) struct Used(Vec<Box<Arrived>>);
 const USED_MAX: usize = 1024;
 
 impl Used {
-    /// Keeps a publish that was taken, without what it holds of the journal's memory.
+    /// Keeps a publish that was taken, without what it holds of the journal's memory and without what it said.
     pub(crate) fn keep(&mut self, mut arrived: Box<Arrived>) {
         if self.0.len() < USED_MAX {
             arrived.payload = Bytes::new();
             arrived.tagged = Bytes::new();
             arrived.certificate_serial = Bytes::new();
+            arrived.body = Err(Refusal::BodyUndecodable);
             arrived.profile = None;
             self.0.push(arrived);
         }
@@ -168,12 +169,7 @@ impl Intake {
 
     /// Takes what is not used any more.
     pub(crate) fn reuse(&mut self, used: &mut Used) {
-        for mut arrived in used.0.drain(..) {
-            if let Ok(body) = std::mem::replace(&mut arrived.body, Err(Refusal::BodyUndecodable)) {
-                self.opener.give_back(body);
-            }
-            self.used.keep(arrived);
-        }
+        used.0.drain(..).for_each(|arrived| self.used.keep(arrived));
     }
 
     /// Reads one journal entry, or takes it as it is when its tenant is held back.
@@ -210,9 +206,6 @@ impl Intake {
         time_us: i64,
         payload: Bytes,
     ) -> Arrival {
-        if let Some((ingest_us, arrived)) = self.read_usual(&payload) {
-            return Arrival { offset, partition, ingest_us, content: Content::Publish(arrived) };
-        }
         let record = JournalRecord::decode(payload.clone()).ok();
         let ingest_us = record.as_ref().map_or(time_us, |r| r.ingested_at_us);
         let content = match record.and_then(|r| r.kind) {
@@ -223,19 +216,6 @@ impl Intake {
             None => Content::Unreadable(payload),
         };
         Arrival { offset, partition, ingest_us, content }
-    }
-
-    /// Reads a record of the usual form, with its ingest time.
-    fn read_usual(&mut self, record: &Bytes) -> Option<(i64, Box<Arrived>)> {
-        let found = usual::published(record)?;
-        let sent = Sent {
-            name: self.names.of(found.tenant, found.device)?,
-            channel: UpChannel::try_from(found.channel).unwrap_or_default(),
-            content: PayloadFormat::try_from(found.content).unwrap_or_default(),
-            payload: record.slice_ref(found.payload),
-            certificate_serial: record.slice_ref(found.certificate_serial),
-        };
-        Some((found.ingested_at_us, self.arrive(sent, found.ingested_at_us)))
     }
 
     /// Reads a publish; none when its tenant or device is no name.
