@@ -93,7 +93,7 @@ fn waits_for_the_service(stand: &mut Stand, certs: &Path, bao: &TestBao) -> anyh
     stand.start()?;
     publish(stand, certs, 6..=10)?;
     eventually("the log has the code", WAIT, || {
-        let log = std::fs::read_to_string(stand.path("gateway.log"))?;
+        let log = stand.log()?;
         let waits =
             |line: &str| line.contains("WL-KEY-001") && line.contains("the archive waits for its keys");
         Ok(log.lines().any(waits).then_some(()))
@@ -150,7 +150,7 @@ fn shred(stand: &Stand, outputs: &mut Vec<String>) -> anyhow::Result<()> {
 
 /// Searches all that the gateway and the commands wrote and said for the token. Returns how much was searched.
 fn no_secret(stand: &Stand, token: &str, outputs: &[String]) -> anyhow::Result<usize> {
-    let log = std::fs::read_to_string(stand.path("gateway.log"))?;
+    let log = stand.log()?;
     ensure!(
         log.contains("TRACE") && log.contains("transit"),
         "the log is as loud as it can be, and of the service"
@@ -159,8 +159,11 @@ fn no_secret(stand: &Stand, token: &str, outputs: &[String]) -> anyhow::Result<u
         ensure!(!text.contains(token), "a command or the audit tells the token");
         Ok(())
     })?;
-    let mut files = files_below(&stand.data())?;
-    files.push(stand.path("gateway.log"));
+    let mut files = Vec::new();
+    for folder in stand.folders()? {
+        files.extend(files_below(&folder)?);
+    }
+    files.extend(stand.logs());
     for file in &files {
         let bytes = std::fs::read(file)?;
         let found = bytes.windows(token.len()).any(|window| window == token.as_bytes());

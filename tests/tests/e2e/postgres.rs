@@ -74,7 +74,7 @@ fn gateway_and_database_killed_in_turn_lose_and_double_nothing() -> anyhow::Resu
     stand.verify()?;
     let files = files_below(&stand.data())?;
     ensure!(!files.iter().any(|path| path.ends_with("wardline.db")), "a database of its own: {files:?}");
-    let log = std::fs::read_to_string(stand.path("gateway.log"))?;
+    let log = stand.log()?;
     ensure!(!log.contains(PASSWORD), "the log tells the password");
     Ok(())
 }

@@ -149,10 +149,6 @@ fn reconcile(stand: &Stand, words: &[&str]) -> anyhow::Result<(i32, String)> {
     Ok((code, told))
 }
 
-fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
-    run(Command::new("cp").arg("-a").arg(from).arg(to)).map(drop)
-}
-
 #[test]
 fn a_gateway_of_a_backup_gets_back_once_what_agents_keep() -> anyhow::Result<()> {
     let began = Instant::now();
@@ -211,7 +207,7 @@ fn lose(stand: &mut Stand, monitor: &mut Monitor, other: &mut Monitor) -> anyhow
     has(stand, "alarms", "mon-1", (2, 0))?;
     has(stand, "waveforms", "mon-2", (1, 0))?;
     stand.stop()?;
-    copy(&stand.data(), &stand.path("backup"))?;
+    stand.backup()?;
     stand.start()?;
 
     monitor.send(readings(LOST).chain(alarms("lost", ALARMS_LOST)))?;
@@ -221,8 +217,7 @@ fn lose(stand: &mut Stand, monitor: &mut Monitor, other: &mut Monitor) -> anyhow
     has(stand, "waveforms", "mon-2", (1 + BLOCKS_LOST, 0))?;
     // The disk is gone, and the backup is what there is.
     stand.kill()?;
-    std::fs::remove_dir_all(stand.data())?;
-    copy(&stand.path("backup"), &stand.data())?;
+    stand.restore()?;
     stand.start()?;
     monitor.send(readings(AFTER).chain(alarms("after", 1)))?;
     other.send(blocks(1))?;

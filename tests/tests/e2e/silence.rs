@@ -11,6 +11,9 @@ use wardline_proto::v1::{AlarmPhase, AlertEvent};
 const EPOCH: u64 = 1_790_000_000_000_000;
 const DUE_US: i64 = 4_000_000;
 const LATE_US_MAX: i64 = 1_000_000;
+/// How much later a tier may notice it: for two seconds a record may be on its way from a front's log, and whether the
+/// bus has more is asked first.
+const ON_ITS_WAY_US: i64 = 3_000_000;
 const RULES: &str = r#"
 version = 1
 [[missing]]
@@ -41,7 +44,9 @@ fn silence_is_noticed_in_time_over_restarts_and_kills() -> anyhow::Result<()> {
     let senders = runtime.block_on(devices(&stand, count))?;
     stand.start()?;
     let subscriber = Subscriber::start(&runtime, stand.grpc, ward);
-    let step = Duration::from_secs(10) / count as u32;
+    // Six processes take longer to be killed and started than one: what is left of the time must mean something.
+    let pace = if stand.nodes() > 1 { 4 } else { 1 };
+    let step = Duration::from_secs(10) * pace / count as u32;
     for (mut sender, index) in senders.into_iter().zip(0..) {
         runtime.spawn(async move {
             tokio::time::sleep(step * index).await;
@@ -50,14 +55,14 @@ fn silence_is_noticed_in_time_over_restarts_and_kills() -> anyhow::Result<()> {
         });
     }
     let mut downs = Downs::default();
-    let seconds = Duration::from_secs_f64;
+    let seconds = |seconds| Duration::from_secs_f64(seconds) * pace;
     std::thread::sleep(seconds(2.0));
     downs.restart(&mut stand, Stand::kill, Duration::ZERO)?;
     std::thread::sleep(seconds(1.5));
     downs.restart(&mut stand, Stand::stop, Duration::ZERO)?;
     std::thread::sleep(seconds(1.0));
     downs.restart(&mut stand, Stand::kill, seconds(1.5))?;
-    let told = eventually("all silence is noticed", Duration::from_secs(30), || {
+    let told = eventually("all silence is noticed", Duration::from_secs(30) * pace, || {
         let heard = subscriber.heard("hr-missing");
         Ok(Some(heard).filter(|heard| heard.len() >= count))
     })?;
@@ -77,7 +82,8 @@ fn silence_is_noticed_in_time_over_restarts_and_kills() -> anyhow::Result<()> {
     ensure!(told.len() == count, "{} alarms of {count} devices", told.len());
     ensure!(up.len() >= count / 10 && down.len() >= count / 10, "{} up, {} down", up.len(), down.len());
     let worst = told.iter().map(|t| late(&t)).max().unwrap_or(0);
-    ensure!(worst <= LATE_US_MAX, "noticed {worst} us late");
+    let late_us_max = LATE_US_MAX + if stand.nodes() > 1 { ON_ITS_WAY_US } else { 0 };
+    ensure!(worst <= late_us_max, "noticed {worst} us late");
     stand.stop()
 }
 

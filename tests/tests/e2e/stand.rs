@@ -88,6 +88,62 @@ impl Stand {
         self.path("certs")
     }
 
+    /// Says how many processes the gateway is.
+    pub(crate) fn nodes(&self) -> usize {
+        self.tier.as_ref().map_or(1, Tier::size)
+    }
+
+    /// Returns the log of each of them.
+    pub(crate) fn logs(&self) -> Vec<PathBuf> {
+        (0..self.nodes()).map(|node| self.path(&format!("gateway-{node}.log"))).collect()
+    }
+
+    /// Returns what all of them said.
+    pub(crate) fn log(&self) -> anyhow::Result<String> {
+        let texts = self
+            .logs()
+            .into_iter()
+            .map(|log| std::fs::read_to_string(&log).with_context(|| log.display().to_string()));
+        texts.collect()
+    }
+
+    /// Returns the folders where the gateway keeps something: its data folder, and of a tier those of nodes and bus too.
+    pub(crate) fn folders(&self) -> anyhow::Result<Vec<PathBuf>> {
+        self.tier.as_ref().map_or_else(|| Ok(vec![self.data()]), Tier::folders)
+    }
+
+    /// Backs up what a stopped gateway keeps.
+    pub(crate) fn backup(&self) -> anyhow::Result<()> {
+        std::fs::create_dir(self.path("backup"))?;
+        self.own().iter().try_for_each(|folder| copy(folder, &self.path("backup")))?;
+        self.tier.as_ref().map_or(Ok(()), Tier::backup)
+    }
+
+    /// Puts the backup in the place of all that a killed gateway kept.
+    pub(crate) fn restore(&self) -> anyhow::Result<()> {
+        for folder in self.own() {
+            std::fs::remove_dir_all(&folder)?;
+            let name = folder.file_name().context("a folder")?;
+            copy(&self.path("backup").join(name), &folder)?;
+        }
+        self.tier.as_ref().map_or(Ok(()), Tier::restore)
+    }
+
+    /// Returns the folder of each process.
+    fn own(&self) -> Vec<PathBuf> {
+        self.tier.as_ref().map_or_else(|| vec![self.data()], Tier::own)
+    }
+
+    /// Makes a gateway that was stopped say its last words: over a tier what a node journaled when it ended is archived
+    /// when it runs again. Returns how many processes were started for it.
+    pub(crate) fn last_words(&mut self) -> anyhow::Result<usize> {
+        if self.tier.is_none() {
+            return Ok(0);
+        }
+        self.start()?;
+        Ok(self.nodes())
+    }
+
     /// Says where the database is: in the data folder, or where its settings say.
     pub(crate) fn store(&self) -> anyhow::Result<StoreUrl> {
         Ok(Place::of(&self.data())?.store().clone())
@@ -159,9 +215,9 @@ impl Stand {
 
     /// Starts the gateway without waiting.
     pub(crate) fn spawn(&mut self) -> anyhow::Result<()> {
-        let (level, log) = (self.level, self.path("gateway.log"));
+        let (level, logs) = (self.level, self.logs());
         if let Some(tier) = &mut self.tier {
-            return tier.spawn(|| wardline(&self.program, level), &log);
+            return tier.spawn(|| wardline(&self.program, level), &logs);
         }
         let address = |port: u16| format!("127.0.0.1:{port}");
         let mut command = self.wardline()?;
@@ -170,7 +226,8 @@ impl Stand {
         command.args(["--grpc", &address(self.grpc)]);
         command.args(["--http", &address(self.http)]);
         command.args(["--est", &address(self.est)]);
-        self.gateway = Some(Process::start("wardline", &mut command, &self.path("gateway.log"))?);
+        let log = logs.first().context("a log")?;
+        self.gateway = Some(Process::start("wardline", &mut command, log)?);
         Ok(())
     }
 
@@ -242,6 +299,10 @@ impl Stand {
     }
 }
 
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    run(Command::new("cp").arg("-a").arg(from).arg(to)).map(drop)
+}
+
 fn wardline(program: &Path, level: &str) -> Command {
     let mut command = Command::new(program);
     command.env("WARDLINE_LOG", level);
@@ -249,12 +310,14 @@ fn wardline(program: &Path, level: &str) -> Command {
 }
 
 impl Drop for Stand {
-    /// With `WARDLINE_E2E_LOGS` set to a folder, the log is kept there by the name of the test.
+    /// With `WARDLINE_E2E_LOGS` set to a folder, the logs are kept there by the name of the test.
     fn drop(&mut self) {
         let Some(kept) = std::env::var_os("WARDLINE_E2E_LOGS").map(PathBuf::from) else { return };
         let name = std::thread::current().name().unwrap_or("test").replace("::", "-");
-        let to = kept.join(format!("{name}-{}.log", self.mqtt));
-        let _there_may_be_none = std::fs::copy(self.path("gateway.log"), to);
+        for (node, log) in self.logs().iter().enumerate() {
+            let to = kept.join(format!("{name}-{}-{node}.log", self.mqtt));
+            let _there_may_be_none = std::fs::copy(log, to);
+        }
     }
 }
 

@@ -11,7 +11,6 @@ use std::process::Command;
 use std::time::Duration;
 use wardline_proto::v1::{AlarmKind, AlarmPhase, Body, DeviceAlarm, Frame, Lane, Priority, WaveformBlock};
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
-use wardline_store::Store;
 use wardline_store::registry::{Change, NewBinding};
 
 const WAIT: Duration = Duration::from_secs(30);
@@ -142,7 +141,7 @@ fn a_strip_of_a_recording_shows_what_is_there_and_says_what_is_not() -> anyhow::
 /// Who wore the monitor until two seconds before the alarm is erased: what was hers is told as erased, and no more.
 fn erased(stand: &Stand, ward: &Path, (id, onset_us): (&str, i64)) -> anyhow::Result<()> {
     block_on(async {
-        let store = Store::open_existing(&stand.data().join("wardline.db")).await?;
+        let store = stand.store()?.open_existing().await?;
         let device = DeviceKey { tenant: TenantId::new(TENANT)?, device: DeviceId::new("mon-1")? };
         let (from_us, until_us) = (onset_us - 60_000_000, Some(onset_us - 2_000_000));
         let binding = NewBinding { device, subject: "p-ada".into(), from_us, until_us };

@@ -14,6 +14,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+// A suite that takes this file by its path finds the other one there too.
+#[path = "tier_servers.rs"]
+mod servers;
+
 const PARTITIONS: u16 = 4;
 /// Shorter than an operator's: a test is short.
 const LEASE_MS: u64 = 1000;
@@ -22,6 +26,8 @@ const READY: Duration = Duration::from_secs(120);
 /// The first is the node of the stand's own folder.
 const ROLES: [&str; 6] = ["front,api", "front,api", "archive", "archive", "alert", "alert"];
 const FRONTS: usize = 2;
+/// Of each node how many partitions of a role it works on.
+const LEASES: &str = "wardline_cluster_leases";
 /// Below those that the system chooses from.
 const QUIET: std::ops::Range<u16> = 10_000..32_000;
 
@@ -52,6 +58,7 @@ pub(crate) struct Tier {
     pub(crate) est: u16,
     /// What the settings of every node have more.
     pub(crate) settings: String,
+    topic: String,
 }
 
 impl Tier {
@@ -70,18 +77,53 @@ impl Tier {
         }
         let fronts = nodes.iter().take(FRONTS).map(|front| front.mqtt).collect();
         let https = nodes.iter().map(|node| node.http).collect();
-        let settings = servers::settings(folder, settings)?
+        let topic = servers::topic();
+        let settings = servers::settings(folder, settings, &topic)?
             + &format!("partitions = {PARTITIONS}\ntopic_bytes_max = 30000000\nlease_ms = {LEASE_MS}\n");
-        Ok(Self { mqtt: balance(fronts)?, http: sum(https)?, grpc, est, nodes, settings })
+        Ok(Self { mqtt: balance(fronts)?, http: sum(https)?, grpc, est, nodes, settings, topic })
+    }
+
+    /// Says how many nodes there are.
+    pub(crate) fn size(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Returns the folder of each node.
+    pub(crate) fn own(&self) -> Vec<PathBuf> {
+        self.nodes.iter().map(|node| node.folder.clone()).collect()
+    }
+
+    /// Backs up the database of nodes that were stopped.
+    pub(crate) fn backup(&self) -> anyhow::Result<()> {
+        let database = servers::Database::of(&self.settings)?;
+        // Connections end a little after their processes.
+        eventually("a copy of the database", READY, || {
+            database.make_of(&database.name, &database.kept()).map(Some)
+        })
+    }
+
+    /// Puts that database in the place of what killed nodes left, and a bus that nobody has written to.
+    pub(crate) fn restore(&self) -> anyhow::Result<()> {
+        let database = servers::Database::of(&self.settings)?;
+        database.ask(&format!("DROP DATABASE {} WITH (FORCE)", database.name))?;
+        servers::forget(&self.topic);
+        database.make_of(&database.kept(), &database.name)
+    }
+
+    /// Returns the folders of nodes and bus.
+    pub(crate) fn folders(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let mut folders = self.own();
+        folders.extend(servers::kept(&self.topic)?);
+        Ok(folders)
     }
 
     /// Starts every node that does not run. Its settings are those of the stand's folder, as they are now.
-    pub(crate) fn spawn(&mut self, program: impl Fn() -> Command, log: &Path) -> anyhow::Result<()> {
+    pub(crate) fn spawn(&mut self, program: impl Fn() -> Command, logs: &[PathBuf]) -> anyhow::Result<()> {
         let common = self.nodes.first().context("a node")?.folder.clone();
         let settings = std::fs::read_to_string(common.join("wardline.toml"))?;
         let shared = format!("[cluster]\nshared_dir = {common:?}\n");
         let address = |port: u16| format!("127.0.0.1:{port}");
-        for node in &mut self.nodes {
+        for (node, log) in self.nodes.iter_mut().zip(logs) {
             if node.folder != common {
                 std::fs::create_dir_all(&node.folder)?;
                 std::fs::write(
@@ -101,7 +143,7 @@ impl Tier {
         Ok(())
     }
 
-    /// Waits until every node serves.
+    /// Waits until every node serves, and every partition is worked on in each role: as a gateway that is ready is.
     pub(crate) fn ready(&mut self) -> anyhow::Result<()> {
         for node in &mut self.nodes {
             let (http, process) = (node.http, node.process.as_mut().context("not started")?);
@@ -112,7 +154,15 @@ impl Tier {
             ensure!(process.is_running(), "a node with the roles {} ended:\n{}", node.roles, process.tail());
             ready.with_context(|| process.tail())?;
         }
-        Ok(())
+        eventually("every partition is worked on", READY, || {
+            let texts = self.nodes.iter().map(|node| Ok(get(node.http, "/metrics")?.1));
+            let texts = texts.collect::<anyhow::Result<Vec<_>>>()?;
+            let all = added(&texts);
+            let held = |role: &str| all.get(format!("{LEASES}{{role=\"{role}\"}}").as_str()).copied();
+            let (archive, alert, each) = (held("archive"), held("alert"), Some(f64::from(PARTITIONS)));
+            ensure!(archive == each && alert == each, "{archive:?} of archive, {alert:?} of alert");
+            Ok(Some(()))
+        })
     }
 
     /// Kills every node, as a failure of power would.
@@ -142,6 +192,14 @@ impl Tier {
     /// Sends every node a signal that does not end it.
     pub(crate) fn poke(&self, signal: &str) -> anyhow::Result<()> {
         self.nodes.iter().try_for_each(|node| node.process.as_ref().context("not started")?.poke(signal))
+    }
+}
+
+impl Drop for Tier {
+    /// A topic that stays would go on electing leaders beside the tests that are to come.
+    fn drop(&mut self) {
+        self.nodes.clear();
+        servers::forget(&self.topic);
     }
 }
 
@@ -203,14 +261,14 @@ fn answer(mut asker: TcpStream, ports: &[u16]) -> anyhow::Result<()> {
     let path = line.split(' ').nth(1).context("a path")?;
     let mut answers = ports.iter().filter_map(|port| get(*port, path).ok());
     let (code, body) = match path {
-        "/metrics" => (200, added(&answers.map(|(_, body)| body).collect::<Vec<_>>())),
+        "/metrics" => (200, told(&answers.map(|(_, body)| body).collect::<Vec<_>>())),
         _ => answers.next().context("no node answers")?,
     };
     let head = format!("HTTP/1.1 {code} Here\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
     Ok(asker.write_all(format!("{head}{body}").as_bytes())?)
 }
 
-fn added(texts: &[String]) -> String {
+fn added(texts: &[String]) -> BTreeMap<&str, f64> {
     let mut lines = BTreeMap::<&str, f64>::new();
     for line in texts.iter().flat_map(|text| text.lines()).filter(|line| !line.starts_with('#')) {
         let Some((name, value)) = line.rsplit_once(' ') else { continue };
@@ -221,70 +279,13 @@ fn added(texts: &[String]) -> String {
         let all = lines.entry(name).or_default();
         *all = if counts { *all + value } else { all.max(value) };
     }
-    lines.iter().map(|(name, value)| format!("{name} {value}\n")).collect()
+    lines
+}
+
+fn told(texts: &[String]) -> String {
+    added(texts).iter().map(|(name, value)| format!("{name} {value}\n")).collect()
 }
 
 fn is_counter(name: &str) -> bool {
-    ["_total", "_bucket", "_sum", "_count"].iter().any(|end| name.ends_with(end))
-}
-
-#[cfg(not(feature = "cluster"))]
-mod servers {
-    /// A program of one machine refuses a section `[cluster]`.
-    pub(super) fn settings(_folder: &std::path::Path, _settings: &str) -> anyhow::Result<String> {
-        anyhow::bail!(
-            "WARDLINE_E2E=tier needs the feature wardline-tests/cluster: docs/testing.md has the command"
-        )
-    }
-}
-
-#[cfg(feature = "cluster")]
-mod servers {
-    use crate::nats::Nats;
-    use std::os::unix::process::CommandExt;
-    use std::path::Path;
-    use std::process::{Command, Stdio};
-    use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use wardline_archive::testing::{ACCESS_KEY, TestSeaweed};
-    use wardline_store::testing::TestPostgres;
-
-    /// Names a database, a bucket and a topic, but those that `settings` name.
-    pub(super) fn settings(folder: &Path, settings: &str) -> anyhow::Result<String> {
-        static NUMBER: AtomicUsize = AtomicUsize::new(0);
-        let mut more = String::new();
-        if !settings.contains("[archive.bucket]") {
-            let store = TestSeaweed::shared().map_err(anyhow::Error::msg)?;
-            let prefix = TestSeaweed::fresh_prefix();
-            let bucket = TestSeaweed::settings(folder, store.port(), &prefix, ACCESS_KEY);
-            more += &format!("[archive.bucket]\n{}timeout_ms = 5000\n", bucket.map_err(anyhow::Error::msg)?);
-        }
-        if !settings.contains("[store]") {
-            more += &format!("[store]\nurl = \"{}\"\n", TestPostgres::fresh().map_err(anyhow::Error::msg)?);
-        }
-        let topic = format!("e2e-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        more += &format!("[cluster]\nengine = \"jetstream\"\nservers = {:?}\ntopic = {topic:?}\n", nats()?);
-        Ok(more)
-    }
-
-    /// The servers of the bus of this process. A shell ends them with it: nothing is dropped then.
-    fn nats() -> anyhow::Result<Vec<String>> {
-        static SHARED: OnceLock<Nats> = OnceLock::new();
-        let mut problem = None;
-        let nats = SHARED.get_or_init(|| {
-            let nats = Nats::start();
-            let (processes, folder) = nats.left_behind();
-            let clear_up = "read end; folder=$0; kill -KILL \"$@\"; sleep 0.3; rm -rf \"$folder\"";
-            let mut shell = Command::new("sh");
-            shell.args(["-c", clear_up]).arg(folder).args(processes.iter().map(u32::to_string));
-            shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-            // The pipe to it stays open as long as this process lives. A ^C for this process is not for it.
-            match shell.process_group(0).spawn() {
-                Ok(shell) => std::mem::forget(shell),
-                Err(error) => problem = Some(error),
-            }
-            nats
-        });
-        problem.map_or_else(|| Ok(nats.servers()), |error| Err(error.into()))
-    }
+    ["_total", "_bucket", "_sum", "_count", LEASES].iter().any(|end| name.ends_with(end))
 }

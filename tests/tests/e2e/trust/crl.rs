@@ -117,11 +117,15 @@ impl Case {
     /// Returns how long the live session lives on after a list that names it was put in place.
     async fn is_cut(&mut self) -> anyhow::Result<Duration> {
         let text = pem(&self.stand, &self.other.list(&[&self.serial], FRESH)?)?;
+        let before = self.stand.logged(LOADED)?;
         let put_at = Instant::now();
         self.stand.put("crl.pem", &text)?;
         let ended = tokio::time::timeout(WAIT, self.live.receive(WAIT)).await;
         ensure!(ended.is_ok_and(|received| received.is_err()), "the session was not cut");
-        Ok(put_at.elapsed())
+        let cut = put_at.elapsed();
+        // Of several processes each looks for itself.
+        self.stand.until_logged(LOADED, before + 1)?;
+        Ok(cut)
     }
 }
 

@@ -28,13 +28,11 @@ impl Stand {
         std::fs::read_to_string(self.data().join("pki").join(name)).with_context(|| name.to_owned())
     }
 
-    fn log(&self) -> anyhow::Result<String> {
-        Ok(std::fs::read_to_string(self.path("gateway.log"))?)
-    }
-
-    /// Says how often the log has a line with these words.
+    /// Says how often the log has a line with these words; of several processes, that of the one that has it least.
     fn logged(&self, words: &str) -> anyhow::Result<usize> {
-        Ok(self.log()?.matches(words).count())
+        let counts =
+            self.logs().into_iter().map(|log| Ok(std::fs::read_to_string(log)?.matches(words).count()));
+        Ok(counts.collect::<anyhow::Result<Vec<_>>>()?.into_iter().min().unwrap_or_default())
     }
 
     /// Waits until the log has such a line `count` times.
