@@ -4,6 +4,7 @@
 //! to 5 ms after it is complete, the front takes it 2 to 30 ms later; once a day a monitor is cut off for ten minutes
 //! and delivers afterwards.
 
+use super::packer::Packer;
 use anyhow::Context;
 use firmware_sim::Episode;
 use firmware_sim::replay::Replay;
@@ -73,6 +74,7 @@ struct Monitor {
     offset_us: i64,
     /// Waveforms are kept for so many seconds of each day.
     waves_s: i64,
+    packer: Packer,
 }
 
 /// The devices of a ward.
@@ -106,6 +108,13 @@ impl Feed {
         let mut monitors = (0..patients).map(monitor).collect::<anyhow::Result<Vec<_>>>()?;
         monitors.sort_by_key(|monitor| monitor.start_us);
         Ok(Self { monitors })
+    }
+
+    /// Puts so many seconds of readings into a frame.
+    #[must_use]
+    pub(crate) fn packed(mut self, seconds: i64) -> Self {
+        self.monitors.iter_mut().for_each(|monitor| monitor.packer = Packer::new(seconds));
+        self
     }
 
     /// Plays a recording. Returns also how long it is, seconds.
@@ -154,6 +163,7 @@ impl Monitor {
             waiting: VecDeque::new(),
             offset_us: 0,
             waves_s,
+            packer: Packer::new(1),
         })
     }
 
@@ -168,9 +178,10 @@ impl Monitor {
         }
         while let Some(timed) = self.source.next_if(|timed| timed.ready_us <= (second + 1) * SECOND_US) {
             if timed.body.waveforms.is_empty() || of_day < self.waves_s {
-                self.waiting.push_back((self.start_us + timed.ready_us, timed.body));
+                self.waiting.extend(self.packer.take(self.start_us + timed.ready_us, timed.body));
             }
         }
+        self.waiting.extend(self.packer.end_of(second));
         if (self.outage_s..self.outage_s + OUTAGE_S).contains(&of_day) {
             return Ok(());
         }

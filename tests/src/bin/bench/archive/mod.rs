@@ -7,6 +7,7 @@ mod clock;
 mod feed;
 mod layouts;
 pub(crate) mod options;
+mod packer;
 mod query;
 mod rig;
 mod size;

@@ -41,9 +41,13 @@ pub(crate) struct ArchiveWrite {
     /// Minutes of their readings, four a second and patient.
     #[arg(long, default_value_t = 1_000)]
     pub(crate) minutes: i64,
-    /// Rounds; the worker and the bare writer alternate.
+    /// Rounds; the worker and the bare writer alternate, and so do the sizes of frames.
     #[arg(long, default_value_t = 5)]
     pub(crate) rounds: usize,
+    /// Seconds of readings in a frame, one size after another. An agent sends what a device gives it, body by body, and
+    /// the simulated monitor gives a second.
+    #[arg(long, value_delimiter = ',', default_value = "1,10,60", value_parser = clap::value_parser!(i64).range(1..=600))]
+    pub(crate) frame_s: Vec<i64>,
     /// Decides all signals.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,

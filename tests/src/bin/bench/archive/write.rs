@@ -1,7 +1,9 @@
 //! What a reading costs the archive worker, from the journal to the commit, against Parquet's own writer given the
 //! same rows in the same files.
+//!
+//! A frame costs something, and a reading in it does: frames of several sizes tell the two apart.
 
-use super::feed::Feed;
+use super::feed::{Feed, TENANT};
 use super::options::ArchiveWrite;
 use super::rig::Rig;
 use super::{folder, rows};
@@ -10,53 +12,99 @@ use crate::proc::cpu;
 use crate::stats::Rounds;
 use crate::table::{Table as Text, number};
 use arrow_array::RecordBatch;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use wardline_archive::layout::{Effort, encode_plain, encode_sealed};
 use wardline_archive::read::ARCHIVE_DIR;
 use wardline_archive::{ArchiveKeys, ArchiveOptions, Table};
-use wardline_journal::Keyring;
+use wardline_journal::{Keyring, Offset};
 use wardline_store::Store;
 
 /// Measures and prints.
 pub(crate) async fn run(setup: &Setup, options: &ArchiveWrite) -> anyhow::Result<()> {
     let folder = folder(setup.dir.as_deref())?;
-    let mut rig = Rig::open(folder.path()).await?;
-    let mut feed = Feed::synthetic(options.patients, 0, options.seed, &[])?;
-    eprintln!("journaling {} patients, {} minutes", options.patients, options.minutes);
-    rig.fill(&mut feed, options.minutes * 60)?;
-    let end = rig.end()?;
+    let mut sizes = Vec::new();
+    for frame_s in &options.frame_s {
+        eprintln!(
+            "journaling {} patients, {} minutes, {frame_s} s in a frame",
+            options.patients, options.minutes
+        );
+        sizes.push(Size::fill(&folder.path().join(format!("frames-{frame_s}")), *frame_s, options).await?);
+    }
     let keyring = Arc::new(Keyring::create_or_open(&folder.path().join("round.json"))?);
     let keys = ArchiveKeys::new(keyring);
-    let (mut worker, mut bare, mut sealed) = (Rounds::default(), Rounds::default(), Rounds::default());
-    let (mut readings, mut files) = (0, 0);
     for round in 1..=options.rounds {
-        eprintln!("round {round} of {}", options.rounds);
-        let own = folder.path().join(format!("round-{round}"));
-        std::fs::create_dir_all(&own)?;
-        let store = Store::open(&own.join("wardline.db")).await?;
-        let dir = own.join(ARCHIVE_DIR);
-        let settings = ArchiveOptions { dir: dir.clone(), ..rig.options(false) };
+        for size in &mut sizes {
+            eprintln!("round {round} of {}, {} s in a frame", options.rounds, size.frame_s);
+            size.round(&folder.path().join("round"), &keys).await?;
+        }
+    }
+    report(options, &sizes);
+    Ok(())
+}
+
+/// Frames of one size, and what was measured of them.
+struct Size {
+    frame_s: i64,
+    rig: Rig,
+    end: Offset,
+    frames: u64,
+    readings: usize,
+    files: usize,
+    worker: Rounds,
+    bare: Rounds,
+    sealed: Rounds,
+}
+
+impl Size {
+    async fn fill(folder: &Path, frame_s: i64, options: &ArchiveWrite) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let mut rig = Rig::open(folder).await?;
+        let mut feed = Feed::synthetic(options.patients, 0, options.seed, &[])?.packed(frame_s);
+        rig.fill(&mut feed, options.minutes * 60)?;
+        let end = rig.end()?;
+        let (worker, bare, sealed) = (Rounds::default(), Rounds::default(), Rounds::default());
+        // The first record is number 0, the last one the marker of the end.
+        let frames = end.get() - 1;
+        Ok(Self { frame_s, rig, end, frames, readings: 0, files: 0, worker, bare, sealed })
+    }
+
+    async fn round(&mut self, folder: &Path, keys: &ArchiveKeys) -> anyhow::Result<()> {
+        std::fs::create_dir_all(folder)?;
+        let store = Store::open(&folder.join("wardline.db")).await?;
+        let dir = folder.join(ARCHIVE_DIR);
+        let settings = ArchiveOptions { dir: dir.clone(), ..self.rig.options(false) };
         let begun = used()?;
-        rig.work(settings, &store, async |handle| Ok(handle.flush_to(end).await?)).await?;
-        worker.push((used()? - begun).as_secs_f64());
-        let reader = rig.reader_of(dir, &store);
+        self.rig.work(settings, &store, async |handle| Ok(handle.flush_to(self.end).await?)).await?;
+        self.worker.push((used()? - begun).as_secs_f64());
+        let reader = self.rig.reader_of(dir, &store);
         let mut batches = Vec::new();
         for file in reader.files(None).await? {
             if let Some(table) = Table::from_name(&file.table) {
                 batches.push((table, rows(&reader, &file)?));
             }
         }
-        files = batches.len();
-        readings = batches.iter().filter(|(t, _)| *t == Table::Numerics).map(|(_, b)| b.num_rows()).sum();
-        bare.push(timed(&batches, |table, rows| Ok(encode_plain(table, rows, Effort::Commit)?.len()))?);
-        sealed.push(timed(&batches, |table, rows| {
-            Ok(encode_sealed(table, super::feed::TENANT, rows, (&keys, Effort::Commit))?.len())
+        self.files = batches.len();
+        let readings = batches.iter().filter(|(table, _)| *table == Table::Numerics);
+        self.readings = readings.map(|(_, rows)| rows.num_rows()).sum();
+        self.bare.push(timed(&batches, |table, rows| Ok(encode_plain(table, rows, Effort::Commit)?.len()))?);
+        self.sealed.push(timed(&batches, |table, rows| {
+            Ok(encode_sealed(table, TENANT, rows, (keys, Effort::Commit))?.len())
         })?);
-        std::fs::remove_dir_all(own)?;
+        std::fs::remove_dir_all(folder)?;
+        Ok(())
     }
-    report(options, readings, files, [&worker, &bare, &sealed]);
-    Ok(())
+
+    /// Returns the frames of a reading.
+    fn frames_each(&self) -> f64 {
+        self.frames as f64 / self.readings as f64
+    }
+
+    /// Returns the CPU time of a reading, nanoseconds.
+    fn each_ns(&self, rounds: &Rounds) -> f64 {
+        rounds.median() / self.readings as f64 * 1e9
+    }
 }
 
 fn used() -> anyhow::Result<Duration> {
@@ -74,27 +122,42 @@ fn timed(
     Ok((used()? - begun).as_secs_f64())
 }
 
-fn report(options: &ArchiveWrite, readings: usize, files: usize, [worker, bare, sealed]: [&Rounds; 3]) {
-    println!(
-        "{readings} readings of {} patients at 1 Hz, a frame a second each, in {files} files; {} rounds, medians",
-        options.patients, options.rounds
-    );
-    let mut table = Text::new(1, &["", "CPU s", "ns a reading", "readings per CPU s", "of the bare writer"]);
-    for (name, rounds) in [
-        ("worker: journal to commit, encrypted", worker),
-        ("bare Parquet writer, same rows, same properties", bare),
-        ("the same, encrypted", sealed),
-    ] {
-        let each = rounds.median() / readings as f64;
-        table.row(vec![
-            name.to_owned(),
-            number(rounds.median()),
-            number(each * 1e9),
-            number(1.0 / each),
-            format!("{:.2}", bare.over(rounds).median()),
-        ]);
+fn report(options: &ArchiveWrite, sizes: &[Size]) {
+    for size in sizes {
+        println!(
+            "{} readings of {} patients at 1 Hz in {} frames of {} s, {} files; {} rounds, medians",
+            size.readings, options.patients, size.frames, size.frame_s, size.files, options.rounds
+        );
+        let mut table =
+            Text::new(1, &["", "CPU s", "ns a reading", "readings per CPU s", "of the bare writer"]);
+        for (name, rounds) in [
+            ("worker: journal to commit, encrypted", &size.worker),
+            ("bare Parquet writer, same rows, same properties", &size.bare),
+            ("the same, encrypted", &size.sealed),
+        ] {
+            let each = size.each_ns(rounds);
+            table.row(vec![
+                name.to_owned(),
+                number(rounds.median()),
+                number(each),
+                number(1e9 / each),
+                format!("{:.2}", size.bare.over(rounds).median()),
+            ]);
+        }
+        println!("{}", table.render());
+        let share = (size.sealed.over(&size.bare).median() - 1.0) * 100.0;
+        println!("encryption adds {share:.0}% to the bare writer\n");
     }
-    println!("{}", table.render());
-    let share = (sealed.over(bare).median() - 1.0) * 100.0;
-    println!("encryption adds {share:.0}% to the bare writer\n");
+    if let (Some(small), Some(large)) = (sizes.first(), sizes.last())
+        && small.frames_each() > large.frames_each()
+    {
+        let besides = |size: &Size| size.each_ns(&size.worker) - size.each_ns(&size.sealed);
+        let frame = (besides(small) - besides(large)) / (small.frames_each() - large.frames_each());
+        let reading = besides(large) - frame * large.frames_each();
+        println!(
+            "besides writing, a frame costs the worker {frame:.0} ns, and each reading in it {reading:.0} ns: \
+             by frames of {} s against those of {} s",
+            small.frame_s, large.frame_s
+        );
+    }
 }
