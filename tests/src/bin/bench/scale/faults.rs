@@ -153,7 +153,7 @@ impl State {
     fn pass(&mut self, figures: &Figures, plan: &Plan, seconds: f64, month: &mut Month) {
         let frames = plan.frames(figures);
         let each = frames / self.fronts as f64;
-        let fronts = each * figures.ack_us(each) / (figures.cores * 1e6);
+        let fronts = each * figures.front_us(each) / (figures.cores * 1e6);
         let capacity = self.workers as f64 * figures.cores * 1e6 / figures.worker_us();
         month.cores_used_max = month.cores_used_max.max(fronts).max(frames / capacity);
         let drained = if self.services_away > 0 { 0.0 } else { capacity };

@@ -92,7 +92,7 @@ fn returns(options: &Scale, plans: &[Plan]) -> String {
         ];
         for (name, sessions, fronts) in cases {
             let each = plan.frames(figures) / fronts as f64;
-            let spare = figures.cores - each * figures.ack_us(each) / 1e6;
+            let spare = figures.cores - each * figures.front_us(each) / 1e6;
             let back = reconnect::simulate(figures, sessions, fronts, spare, options.seed);
             let [half, most, last] = back.after_s.map(number);
             let in_vain = number(back.in_vain as f64 / sessions.max(1) as f64);

@@ -27,7 +27,7 @@ impl Plan {
         let mut fronts = 1;
         while {
             let each = frames / fronts as f64;
-            each * figures.ack_us(each) > budget_us || devices as f64 / fronts as f64 > figures.sessions_max
+            each * figures.front_us(each) > budget_us || devices as f64 / fronts as f64 > figures.sessions_max
         } {
             fronts += 1;
         }
@@ -50,6 +50,6 @@ impl Plan {
     pub(crate) fn busy(&self, figures: &Figures) -> (f64, f64) {
         let frames = self.frames(figures);
         let each = frames / self.fronts as f64;
-        (frames * figures.ack_us(each) / 1e6, frames * figures.worker_us() / 1e6)
+        (frames * figures.front_us(each) / 1e6, frames * figures.worker_us() / 1e6)
     }
 }

@@ -30,7 +30,7 @@ pub(crate) struct Scaling {
     pub(crate) publishes: usize,
     /// Hundredths of a core that each node has, so that cores are left for the bus, the database and the load; 0: each
     /// node a core of its own. It takes root.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 10)]
     pub(crate) share: u32,
     /// Times that a worker joins and leaves while frames come.
     #[arg(long, default_value_t = 10)]

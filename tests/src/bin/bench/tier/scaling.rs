@@ -13,7 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use wardline_store::Store;
 
-const CONNECTIONS: usize = 40;
+/// Devices at a front.
+const CONNECTIONS: usize = 20;
+const FRONTS_MAX: usize = 2;
 const WINDOW: u16 = 20;
 const LOOK: Duration = Duration::from_millis(25);
 /// How long a worker stays, and how long it is away.
@@ -29,7 +31,7 @@ const BACKLOG: usize = 4;
 
 /// Measures and prints.
 pub(crate) async fn run(options: &Scaling) -> anyhow::Result<()> {
-    let mut ground = Ground::new(Engine::Jetstream(Nats::start()), CONNECTIONS).await?;
+    let mut ground = Ground::new(Engine::Jetstream(Nats::start()), CONNECTIONS * FRONTS_MAX).await?;
     let each = match options.share {
         0 => "a core".to_owned(),
         share => format!("{share} % of a core"),
@@ -39,7 +41,9 @@ pub(crate) async fn run(options: &Scaling) -> anyhow::Result<()> {
     for role in ["archive", "alert"] {
         workers(&mut ground, options, role).await?;
     }
-    moves(&mut ground, options).await?;
+    if options.moves > 0 {
+        moves(&mut ground, options).await?;
+    }
     println!("{}", super::load());
     Ok(())
 }
@@ -51,8 +55,10 @@ async fn fronts(ground: &mut Ground, options: &Scaling) -> anyhow::Result<()> {
     let mut acked = 0;
     for _ in 0..options.scaling_rounds {
         for (count, rounds) in [(1, &mut one), (2, &mut two)] {
+            // What the bus has not taken yet is work of the round before.
+            at_rest(&nodes).await?;
             let begun = Instant::now();
-            let own = over(&nodes[..count], ground, options.publishes).await?;
+            let own = over(&nodes[..count], ground, options.publishes / FRONTS_MAX).await?;
             rounds.push(own as f64 / begun.elapsed().as_secs_f64());
             acked += own;
         }
@@ -66,15 +72,13 @@ async fn fronts(ground: &mut Ground, options: &Scaling) -> anyhow::Result<()> {
     nodes.into_iter().try_for_each(Node::stop)
 }
 
-/// Publishes over all of some fronts at once; returns what was acknowledged.
+/// Publishes over all of some fronts at once, so often to each, with as many devices at each; returns what was
+/// acknowledged.
 async fn over(fronts: &[Node], ground: &Ground, publishes: usize) -> anyhow::Result<u64> {
-    let connections = CONNECTIONS / fronts.len();
-    let shape = Shape { connections, window: WINDOW, per_second: None };
-    let clients = ground.clients(LOCAL).chunks(connections);
-    let each = fronts.iter().zip(clients).map(|(front, clients)| {
-        let publishes = publishes / fronts.len();
-        publish(front.mqtt, clients, shape, publishes)
-    });
+    let shape = Shape { connections: CONNECTIONS, window: WINDOW, per_second: None };
+    let clients = ground.clients(LOCAL).chunks(CONNECTIONS);
+    let each =
+        fronts.iter().zip(clients).map(|(front, clients)| publish(front.mqtt, clients, shape, publishes));
     let mut acked = 0;
     // All on one thread, as the devices of one front are.
     for report in futures(each).await {
