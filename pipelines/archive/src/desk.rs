@@ -188,6 +188,8 @@ impl Desk {
 
     fn take_publish(&mut self, arrival: &Arrival, arrived: &Arrived) {
         let Some(slots) = arrived.slots else { return };
+        // What was sent is remembered as it came until its tag is made, with the commit.
+        self.pending.bytes += arrived.tagged.len();
         let judgement = self.judge(arrived, slots);
         let counts = self.pending.counts_of(slots.device.number, &arrived.key);
         let stream = &mut self.streams.change(slots.counted).counts;
