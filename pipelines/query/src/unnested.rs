@@ -4,7 +4,9 @@
 use crate::each::{Doing, Each};
 use crate::growth::TooWide;
 use crate::widths::widest;
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, GenericListViewArray, OffsetSizeTrait, RecordBatch,
+};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::error::DataFusionError;
 use datafusion::execution::TaskContext;
@@ -79,6 +81,8 @@ fn elements(array: &ArrayRef, depth: usize) -> Vec<usize> {
     let spans: Vec<(usize, usize)> = match array.data_type() {
         DataType::List(_) => spans(array.as_list::<i32>().offsets().iter().map(|at| *at as usize)),
         DataType::LargeList(_) => spans(array.as_list::<i64>().offsets().iter().map(|at| *at as usize)),
+        DataType::ListView(_) => views(array.as_list_view::<i32>()),
+        DataType::LargeListView(_) => views(array.as_list_view::<i64>()),
         DataType::FixedSizeList(_, length) => {
             (0..array.len()).map(|row| (row * *length as usize, *length as usize)).collect()
         }
@@ -93,10 +97,17 @@ fn spans(offsets: impl Iterator<Item = usize>) -> Vec<(usize, usize)> {
     offsets.windows(2).map(|pair| (pair[0], pair[1].saturating_sub(pair[0]))).collect()
 }
 
+fn views<O: OffsetSizeTrait>(list: &GenericListViewArray<O>) -> Vec<(usize, usize)> {
+    let spans = list.offsets().iter().zip(list.sizes().iter());
+    spans.map(|(first, length)| (first.as_usize(), length.as_usize())).collect()
+}
+
 fn values(array: &ArrayRef) -> Option<&ArrayRef> {
     match array.data_type() {
         DataType::List(_) => Some(array.as_list::<i32>().values()),
         DataType::LargeList(_) => Some(array.as_list::<i64>().values()),
+        DataType::ListView(_) => Some(array.as_list_view::<i32>().values()),
+        DataType::LargeListView(_) => Some(array.as_list_view::<i64>().values()),
         DataType::FixedSizeList(..) => Some(array.as_fixed_size_list().values()),
         _no_list => None,
     }
@@ -113,7 +124,7 @@ fn widest_element(array: &ArrayRef, depth: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use datafusion::arrow::array::{ListArray, StringArray};
+    use datafusion::arrow::array::{ListArray, ListViewArray, StringArray};
     use datafusion::arrow::datatypes::Field;
     use datafusion::arrow::datatypes::{Int32Type, Schema};
     use std::sync::Arc;
@@ -153,5 +164,7 @@ mod tests {
         assert_eq!(elements(&outer, 1), [2, 1]);
         assert_eq!(elements(&outer, 2), [4, 5]);
         assert_eq!((widest_element(&outer, 1), widest_element(&outer, 2)), (20, 4));
+        let view: ArrayRef = Arc::new(ListViewArray::from(outer.as_list::<i32>().clone()));
+        assert_eq!((elements(&view, 1), elements(&view, 2)), (vec![2, 1], vec![4, 5]));
     }
 }
