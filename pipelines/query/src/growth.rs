@@ -265,8 +265,8 @@ impl Each for Kept {
     }
 }
 
-/// A row that is joined or unnested and too wide. Not the engine's own word for what does not fit: a join that hears that begins
-/// again with its input on the disk.
+/// A row that is joined or unnested and too wide. Not the engine's own word for what does not fit: a join that hears that
+/// begins again with its input on the disk.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TooWide {
     #[error("a row that is joined has {0} bytes, and may have {ROW_BYTES_MAX}")]

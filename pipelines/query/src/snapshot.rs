@@ -36,8 +36,8 @@ use wardline_store::Store;
 use wardline_store::catalog::FileRow;
 use wardline_store::registry::Sites;
 
-/// Rows of up to so many bytes are put together and sorted at once. In parts, which are merged then, rows that are in
-/// order already, as those of one device are, take three times as long.
+/// Rows of up to so many bytes are put together and sorted at once: those of one device are in order already, which costs
+/// little to find then. Sorted in parts of a batch, they would all be merged.
 const SORTED_AT_ONCE_BYTES_MAX: usize = 32 << 20;
 
 /// Whose rows a session sees, and how.
