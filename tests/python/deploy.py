@@ -20,6 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy/helm/wardline"
 BIN = pathlib.Path(sys.executable).parent
 PORTS = {8883, 8443, 9443, 9464}
+QUERY_PORTS = {8444, 8445}
 KUBERNETES = "1.34"
 FULL = {
     "image": {"repository": "registry.example/wardline", "tag": "0.1.0", "pullSecrets": ["pull"]},
@@ -27,9 +28,11 @@ FULL = {
     "config": '[listen]\nmqtt = "[::]:8883"\n',
     "service": {"type": "LoadBalancer", "annotations": {"a": "b"}, "loadBalancerSourceRanges": ["192.0.2.0/24"]},
     "volume": {"size": "2Ti", "storageClassName": "local"},
+    "query": {"args": ["--seconds-max", "60"]},
     "disruption": {"allowed": True},
     "network": {
         "devices": ["192.0.2.0/24", "2001:db8::/32"],
+        "queries": ["198.51.100.0/24"],
         "metricsNamespaces": ["monitoring", "ops"],
         "egress": [{"ports": [{"port": 5432}], "to": [{"ipBlock": {"cidr": "198.51.100.3/32"}}]}],
     },
@@ -64,6 +67,7 @@ WRONG = [
     {"service": {"type": "ExternalName"}},
     {"network": {"devices": ["everywhere"]}},
     {"disruption": {"allowed": "perhaps"}},
+    {"query": {"count": 0}},
     {"image": {"repository": ""}},
     {"cluster": CLUSTER},
     {"cluster": CLUSTER | {"servers": []}, "network": EGRESS},
@@ -111,10 +115,12 @@ def check_rights(pod: dict, claims: set[str]) -> None:
         check({mount["name"] for mount in container["volumeMounts"]} <= known, "a mount without a volume")
 
 
-def check_ports(found: list[dict], gateway: dict) -> None:
+def check_ports(found: list[dict], gateway: dict, query: dict) -> None:
     check({port["containerPort"] for port in gateway["ports"]} == PORTS, "ports of the pod")
+    check({port["containerPort"] for port in query["ports"]} == QUERY_PORTS, "ports of the server for queries")
+    check(query["command"] == ["wardline-query"] and query["args"][0] == "serve", f"program: {query['args']}")
     check(gateway["readinessProbe"]["httpGet"]["path"] == "/readyz", "readiness")
-    names = {port["name"] for port in gateway["ports"]}
+    names = {port["name"] for port in gateway["ports"] + query["ports"]}
     used = {p["targetPort"] for d in found if d["kind"] == "Service" for p in d["spec"]["ports"]}
     policy = one(found, "NetworkPolicy")["spec"]
     check(set(policy["policyTypes"]) == {"Ingress", "Egress"}, "the policy leaves a direction open")
@@ -128,7 +134,17 @@ def check_ports(found: list[dict], gateway: dict) -> None:
 def check_alone(found: list[dict]) -> None:
     pod = one(found, "StatefulSet")["spec"]["template"]["spec"]
     check_rights(pod, {"data"})
-    check_ports(found, pod["containers"][0])
+    gateway, query = pod["containers"]
+    check_ports(found, gateway, query)
+    service = one(found, "Service")["spec"]
+    served = {port["port"] for port in service["ports"]}
+    check(served == PORTS - {9464} | QUERY_PORTS, f"ports of the service: {served}")
+
+
+def check_query_service(found: list[dict], labels: dict) -> None:
+    service = next(d["spec"] for d in found if d["kind"] == "Service" and d["metadata"]["name"].endswith("-query"))
+    check(service["selector"].items() <= labels.items(), "the service of the queries has no pods")
+    check({port["port"] for port in service["ports"]} == QUERY_PORTS, "ports of the queries' service")
 
 
 def check_tier(values: dict) -> list[dict]:
@@ -144,7 +160,14 @@ def check_tier(values: dict) -> list[dict]:
         check(chosen.items() <= labels.items() and chosen["app.kubernetes.io/component"] == part, f"pods of {part}")
         args = pod["containers"][0]["args"]
         check(args[args.index("--roles") + 1] == {"front": "front,api"}.get(part, part), f"roles of {part}: {args}")
-    check_ports(found, parts["front"]["spec"]["template"]["spec"]["containers"][0])
+    server = one(found, "Deployment")["spec"]["template"]
+    check_rights(server["spec"], set())
+    query = server["spec"]["containers"][0]
+    check_ports(found, parts["front"]["spec"]["template"]["spec"]["containers"][0], query)
+    folder = next(variable["value"] for variable in query["env"] if variable["name"] == "WARDLINE_DATA_DIR")
+    mounts = {mount["mountPath"] for mount in query["volumeMounts"]}
+    check({folder, f"{folder}/wardline.toml"} <= mounts, f"queries look into {folder}, mounted are {mounts}")
+    check_query_service(found, server["metadata"]["labels"])
     job = one(found, "Job")["spec"]["template"]["spec"]
     check_rights(job, set())
     settings = tomllib.loads(one(found, "ConfigMap")["data"]["wardline.toml"])
@@ -155,6 +178,8 @@ def check_tier(values: dict) -> list[dict]:
     known = set(re.findall(r"^    pub (\w+):", options, re.M))
     check(set(settings["cluster"]) <= known, f"settings of no program: {set(settings['cluster']) - known}")
     services = [d for d in found if d["kind"] == "Service" and d["metadata"]["name"] == "st-mary-wardline"]
+    # Whom the certificate names is where clients go.
+    check(job["initContainers"][0]["args"][-1] == "st-mary-wardline-query", "the certificate does not name the queries")
     check(services[0]["spec"]["selector"]["app.kubernetes.io/component"] == "front", "devices would reach workers")
     return found
 
@@ -226,6 +251,8 @@ def main() -> None:
     for values in ({}, FULL):
         check_alone(documents(values))
     small, tier = check_tier(SMALL_TIER), check_tier(FULL_TIER)
+    for values in ({}, SMALL_TIER):
+        check("flight" not in str(documents(values | {"query": {"enabled": False}})), "queries that were not wanted")
     check_scaling(tier)
     defaults, full = documents({}), documents(FULL)
     check(one(defaults, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 0, "a drain does not wait")
@@ -242,8 +269,10 @@ def main() -> None:
     # What the files say of the program is what the program says.
     options = (ROOT / "gateway/src/cli/serve.rs").read_text()
     check({int(p) for p in re.findall(r"default: \S+:(\d+)\]", options)} == PORTS, "default ports of serve")
+    options = (ROOT / "pipelines/query/src/serve/mod.rs").read_text()
+    check({int(p) for p in re.findall(r'default_value = "\S+:(\d+)"', options)} < QUERY_PORTS, "port of Flight SQL")
     exposed = re.search(r"^EXPOSE (.*)$", (ROOT / "deploy/docker/Dockerfile").read_text(), re.M)
-    check(exposed and {int(p) for p in exposed[1].split()} == PORTS, "ports of the image")
+    check(exposed and {int(p) for p in exposed[1].split()} == PORTS | QUERY_PORTS, "ports of the image")
     print(f"deploy: Dockerfile, Compose files, units, rules and chart are in order ({len(defaults)} and {len(full)} "
           f"objects alone, {len(small)} and {len(tier)} as a tier, {len(WRONG)} wrong settings refused)")
 

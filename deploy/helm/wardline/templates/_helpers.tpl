@@ -179,6 +179,10 @@ args:
   - --host
   - {{ include "wardline.name" .root | quote }}
   {{- end }}
+  {{- if and .root.Values.cluster.enabled .root.Values.query.enabled }}
+  - --host
+  - {{ include "wardline.name" .root }}-query
+  {{- end }}
 {{- end -}}
 
 {{/* A running node: root, folder, resources, roles (none: all), serves (whether devices and subscribers reach it). */}}
@@ -219,6 +223,45 @@ readinessProbe:
   periodSeconds: 5
   timeoutSeconds: 3
   failureThreshold: 2
+{{- end -}}
+
+{{/* The server for queries: root, folder, data. */}}
+{{- define "wardline.query" -}}
+name: query
+{{ include "wardline.container" . }}
+command: [wardline-query]
+args: [serve, --fhir-listen, "[::]:8445"{{ range .root.Values.query.args }}, {{ . | quote }}{{ end }}]
+ports:
+  - name: flight
+    containerPort: 8444
+  - name: fhir
+    containerPort: 8445
+# It opens the port when it serves.
+startupProbe:
+  tcpSocket:
+    port: flight
+  periodSeconds: 2
+  failureThreshold: 60
+livenessProbe:
+  tcpSocket:
+    port: flight
+  periodSeconds: 10
+  timeoutSeconds: 3
+  failureThreshold: 6
+readinessProbe:
+  tcpSocket:
+    port: flight
+  periodSeconds: 5
+  timeoutSeconds: 3
+{{- end -}}
+
+{{- define "wardline.queryPorts" -}}
+- name: flight
+  port: 8444
+  targetPort: flight
+- name: fhir
+  port: 8445
+  targetPort: fhir
 {{- end -}}
 
 {{- define "wardline.claim" -}}
