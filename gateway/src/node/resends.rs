@@ -16,10 +16,11 @@ use wardline_proto::limits::RESEND_RANGES_MAX;
 use wardline_proto::v1::{self, SeqRange, command};
 use wardline_proto::{DeviceId, DeviceKey, TenantId};
 use wardline_store::Store;
+use wardline_store::bell::Matter;
 use wardline_store::catalog::Catalog;
 use wardline_store::resend::Resend;
 
-/// How often the table is looked at.
+/// How often the table is looked at without being told of a request.
 const POLL: Duration = Duration::from_secs(1);
 /// Requests that one look takes; the next one goes on behind them.
 const PAGE: usize = 256;
@@ -41,10 +42,12 @@ pub(super) async fn run(
     let mut desk = Desk { catalog, store, front, given: HashMap::new(), told: HashSet::new(), past: 0 };
     let mut turn = interval(POLL);
     turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut bell = desk.store.bell(Matter::Resends);
     loop {
         tokio::select! {
             _gone = stop.wait_for(|stop| *stop) => return Ok(()),
             _now = turn.tick() => {}
+            () = bell.rung() => {}
         }
         if let Err(error) = desk.look().await {
             tracing::warn!(%error, "requests to send again could not be read");

@@ -18,7 +18,10 @@ pub const LEAD_US: i64 = 5_000_000;
 /// How long what was read is all that can be in force. What is left of the lead is for a change on its way to the disk.
 pub(crate) const TRUST_US: i64 = 3_000_000;
 
-const _: () = assert!(TRUST_US < LEAD_US);
+/// Between two looks at the store, however often it tells of changes.
+pub(crate) const REST_US: i64 = 250_000;
+
+const _: () = assert!(TRUST_US < LEAD_US && REST_US < TRUST_US / 3);
 
 /// What was decided for some patients, wards and tenants, as it was known at a time.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -90,9 +93,10 @@ impl Orders {
         self.known_us.saturating_add(TRUST_US)
     }
 
-    /// Says whether the store should be asked again.
-    pub(crate) fn is_old(&self, now_us: i64) -> bool {
-        now_us.saturating_sub(self.known_us) >= TRUST_US / 3
+    /// Says whether the store should be asked again: after a while, or soon when it has told of a change.
+    pub(crate) fn is_old(&self, now_us: i64, has_changed: impl FnOnce() -> bool) -> bool {
+        let age_us = now_us.saturating_sub(self.known_us);
+        age_us >= TRUST_US / 3 || (age_us >= REST_US && has_changed())
     }
 
     /// Returns the value in the place of a rule's. A patient's goes before a ward's, a ward's before a tenant's; of two

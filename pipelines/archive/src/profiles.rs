@@ -1,7 +1,7 @@
 //! The profiles that devices are judged by: the registry's, followed while the archive runs.
 //!
-//! What the registry says when a frame is read from the journal holds for it; a new version takes effect within
-//! [`ArchiveOptions::profile_poll`](crate::ArchiveOptions). A profile that does not lint judges nothing, and is told.
+//! What the registry says when a frame is read from the journal holds for it; a new version takes effect at once where
+//! the database tells of it, else within [`ArchiveOptions::profile_poll`](crate::ArchiveOptions). A profile that does not lint judges nothing, and is told.
 
 use crate::error::ArchiveError;
 use crate::intake::{Arrival, Arrived, Content};
@@ -16,6 +16,7 @@ use wardline_proto::DeviceKey;
 use wardline_proto::refusal::Refusal;
 use wardline_proto::v1::Body;
 use wardline_store::Store;
+use wardline_store::bell::{Bell, Matter};
 
 /// Devices whose profile is remembered; past it all are looked up again.
 const DEVICES_MAX: usize = 64 * 1024;
@@ -39,6 +40,7 @@ pub(crate) struct Breach(pub(crate) String);
 pub(crate) struct Profiles {
     version: Option<i64>,
     looked_at: Option<Instant>,
+    bell: Option<Bell>,
     models: HashMap<String, Arc<InForce>>,
     devices: HashMap<DeviceKey, Option<Arc<InForce>>>,
 }
@@ -50,6 +52,11 @@ impl fmt::Debug for Profiles {
 }
 
 impl Profiles {
+    /// Makes what is told of new profiles, where the database can do that.
+    pub(crate) fn followed(store: &Store) -> Self {
+        Self { bell: Some(store.bell(Matter::Profiles)), ..Self::default() }
+    }
+
     /// Gives each publish the profile of its device, and judges it.
     pub(crate) async fn judge(
         &mut self,
@@ -72,7 +79,8 @@ impl Profiles {
     }
 
     async fn refresh(&mut self, store: &Store, poll: Duration) -> Result<(), ArchiveError> {
-        if self.looked_at.is_some_and(|at| at.elapsed() < poll) {
+        let has_changed = self.bell.as_mut().is_some_and(Bell::has_rung);
+        if !has_changed && self.looked_at.is_some_and(|at| at.elapsed() < poll) {
             return Ok(());
         }
         let version = store.registry_version().await?;

@@ -126,7 +126,7 @@ impl<'a> Session<'a> {
             waiting_since: None,
             merge_due: Instant::now() + parts.options.compact_interval.unwrap_or(IDLE),
             left: BTreeSet::new(),
-            profiles: Profiles::default(),
+            profiles: Profiles::followed(&parts.store),
             erasing: Erasing::start(parts, lease.number).await?,
             sweeping,
             holding: Holding::start(parts, lease.number, refused).await?,

@@ -32,15 +32,24 @@ pub enum Matter {
     Registry,
     /// A worker wishes records again.
     Wishes,
+    /// An override of an alarm rule, or who wears a device, is another one.
+    Orders,
+    /// A model has another profile.
+    Profiles,
+    /// A device is to send again.
+    Resends,
 }
 
 impl Matter {
-    const ALL: [Self; 2] = [Self::Registry, Self::Wishes];
+    const ALL: [Self; 5] = [Self::Registry, Self::Wishes, Self::Orders, Self::Profiles, Self::Resends];
 
     fn name(self) -> &'static str {
         match self {
             Self::Registry => "registry",
             Self::Wishes => "wishes",
+            Self::Orders => "orders",
+            Self::Profiles => "profiles",
+            Self::Resends => "resends",
         }
     }
 }
@@ -61,6 +70,15 @@ impl Bell {
         }
         self.rested = Instant::now() + REST;
     }
+
+    /// Says whether it rang since it was last asked, for who has something else to wait for.
+    pub fn has_rung(&mut self) -> bool {
+        let has_rung = self.rings.has_changed().unwrap_or_default();
+        if has_rung {
+            self.rings.mark_unchanged();
+        }
+        has_rung
+    }
 }
 
 /// The bells of a process.
@@ -71,7 +89,7 @@ pub(crate) struct Bells {
 }
 
 impl Bells {
-    fn ring(&self, is_meant: impl Fn(Matter) -> bool) {
+    pub(crate) fn ring(&self, is_meant: impl Fn(Matter) -> bool) {
         for (matter, rings) in Matter::ALL.into_iter().zip(&self.rings) {
             if is_meant(matter) {
                 rings.send_modify(|times| *times = times.wrapping_add(1));

@@ -1,6 +1,7 @@
 //! What agents are asked to send again: written by people, sent by whichever front has the device, answered by the
 //! archive's commit that holds the agent's own word of it.
 
+use crate::bell::{Matter, ring};
 use crate::catalog::StreamId;
 use crate::db::{Record, Tx, args, signed};
 use crate::outbox::{Change, insert};
@@ -202,6 +203,7 @@ impl Store {
             "{tenant}/{device} epoch {epoch} lane {lane} {first}-{last} {frames} frames, request {id}"
         );
         insert(&mut tx, change, "resend_asked", "ok", &target).await?;
+        ring(&mut tx, Matter::Resends).await?;
         tx.commit().await?;
         u64::try_from(id).map_err(|_negative| StoreError::Corrupt("resend_request.id").into())
     }

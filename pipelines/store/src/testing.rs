@@ -1,5 +1,6 @@
 //! A real PostgreSQL for tests: a server in a temporary folder, on a socket there.
 
+use crate::bell::Matter;
 use crate::db::{Pool, args};
 use crate::{Store, StoreError, StoreUrl};
 use std::os::unix::process::CommandExt;
@@ -34,6 +35,11 @@ pub async fn fill_revoked(store: &Store, count: i64, not_after_us: i64) -> Resul
 /// Runs one statement, as somebody else's program would; returns how many rows it changed.
 pub async fn execute(store: &Store, sql: &'static str) -> Result<u64, StoreError> {
     store.db().run(sql, args![]).await
+}
+
+/// Rings in this process for a matter, on any database, as PostgreSQL does when a change of it is committed.
+pub fn ring(store: &Store, matter: Matter) {
+    store.bells.ring(|one| one == matter);
 }
 
 /// Returns how many connections to PostgreSQL there are, lent or not.

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use wardline_journal::{Growth, Journal, KeyError, Keyring, Offset, Source};
 use wardline_store::alerts::AlertCommitError;
+use wardline_store::bell::{Bell, Matter};
 use wardline_store::cluster::Claim;
 use wardline_store::{Store, StoreError};
 
@@ -172,13 +173,13 @@ impl AlertWorker {
         let mut core = Box::new(Core::new(engine, self.source.clone(), position, raised));
         let mut growth = self.source.growth();
         let mut committed = Instant::now();
-        let mut orders = Orders::default();
+        let (mut orders, mut bell) = (Orders::default(), self.store.bell(Matter::Orders));
         tracing::info!(offset = core.next().get(), devices = core.devices(), "alarm engine started");
         loop {
             self.progress.beat();
             let stopping = *shutdown.borrow();
             let lag_max_us = i64::try_from(self.options.lag_max.as_micros()).unwrap_or(i64::MAX);
-            self.ask(&mut orders, &mut core).await;
+            self.ask(&mut orders, &mut bell, &mut core).await;
             let stepped;
             (core, stepped) = step(core, lag_max_us).await?;
             self.count(&core, &stepped);
@@ -201,12 +202,12 @@ impl AlertWorker {
         }
     }
 
-    /// Asks the store which overrides there are, when that was a while ago. Without an answer the engine goes no
-    /// further than what it knows.
-    async fn ask(&self, orders: &mut Orders, core: &mut Core) {
+    /// Asks the store which overrides there are, when that was a while ago or it is told of another one. Without an
+    /// answer the engine goes no further than what it knows.
+    async fn ask(&self, orders: &mut Orders, bell: &mut Bell, core: &mut Core) {
         // Of a wall clock that was set back the journal knows nothing: it never waits for it, and nor does this.
         let time_us = now_us().max(self.source.promise_time(0).unwrap_or_default());
-        if !orders.is_old(time_us) {
+        if !orders.is_old(time_us, || bell.has_rung()) {
             return;
         }
         match orders.refresh(&self.store, time_us).await {

@@ -1,6 +1,7 @@
 //! The worker on a real journal, a real database and a real keyring.
 
 mod clock;
+mod told;
 
 use super::{AlertError, AlertOptions, AlertWorker};
 use crate::feed::AlertFeed;

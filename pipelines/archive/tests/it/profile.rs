@@ -8,7 +8,9 @@ use wardline_archive::{ArchiveOptions, Table};
 use wardline_proto::codes::status;
 use wardline_proto::v1::{Body, DeviceAlarm};
 use wardline_proto::{DeviceId, TenantId};
+use wardline_store::bell::Matter;
 use wardline_store::registry::{Change, Model, NewDevice};
+use wardline_store::testing::ring;
 
 /// An oximeter that declares oxygen saturation and nothing else.
 pub(crate) fn oximeter(version: u32, low: u32) -> String {
@@ -130,17 +132,23 @@ async fn a_block_at_another_rate_is_quarantined_and_one_outside_its_range_is_fla
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_version_takes_effect_while_the_archive_runs() {
-    let rig = Rig::new().await;
-    register(&rig, 1, oximeter(1, 80)).await;
-    let running = rig.run(ArchiveOptions { profile_poll: Duration::ZERO, ..rig.options() });
-    rig.frame(1, &readings(&[75.0]));
-    running.handle.flush_to(rig.end()).await.unwrap();
-    register(&rig, 2, oximeter(2, 70)).await;
-    rig.frame(2, &readings(&[75.0]));
-    running.finish(rig.end()).await.unwrap();
-    let rows = rig.rows(Table::Numerics).await;
-    assert_eq!(statuses(&rows), [status::IMPLAUSIBLE, 0]);
-    assert_eq!(texts(&rows, "profile"), ["oxi/1", "oxi/2"]);
+    // By looking, and by being told.
+    for (profile_poll, is_told) in [(Duration::ZERO, false), (Duration::from_secs(3600), true)] {
+        let rig = Rig::new().await;
+        register(&rig, 1, oximeter(1, 80)).await;
+        let running = rig.run(ArchiveOptions { profile_poll, ..rig.options() });
+        rig.frame(1, &readings(&[75.0]));
+        running.handle.flush_to(rig.end()).await.unwrap();
+        register(&rig, 2, oximeter(2, 70)).await;
+        if is_told {
+            ring(&rig.store, Matter::Profiles);
+        }
+        rig.frame(2, &readings(&[75.0]));
+        running.finish(rig.end()).await.unwrap();
+        let rows = rig.rows(Table::Numerics).await;
+        assert_eq!(statuses(&rows), [status::IMPLAUSIBLE, 0], "told: {is_told}");
+        assert_eq!(texts(&rows, "profile"), ["oxi/1", "oxi/2"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

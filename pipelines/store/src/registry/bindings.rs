@@ -6,6 +6,7 @@
 
 use super::tenants::{device_id, tenant_id};
 use super::{Change, Reject, audit, next_number, usable};
+use crate::bell::Matter;
 use crate::db::{Record, args};
 use crate::{Store, StoreError};
 use wardline_proto::{DeviceKey, TenantId};
@@ -64,6 +65,7 @@ impl Store {
         tx.run(insert, values).await?;
         // The subject stays out of the audit: it is about a person.
         audit(&mut tx, change, ("binding_recorded", "ok"), &format!("{} entry {id}", binding.device)).await?;
+        tx.tell(Matter::Orders);
         tx.commit().await?;
         Ok(id)
     }

@@ -30,6 +30,8 @@ pub(super) struct ChangeTx {
     tx: Tx,
     version: i64,
     touched: Vec<Touched>,
+    /// Who is told besides those who follow the registry.
+    told: Vec<Matter>,
 }
 
 impl Deref for ChangeTx {
@@ -52,7 +54,7 @@ impl Store {
         let mut tx = self.db().begin().await?;
         let rise = "UPDATE registry_version SET version = version + 1 WHERE id = 1 RETURNING version";
         let row = tx.one(rise, args![]).await?.ok_or(StoreError::Corrupt("registry_version"))?;
-        Ok(ChangeTx { version: row.int("version")?, tx, touched: Vec::new() })
+        Ok(ChangeTx { version: row.int("version")?, tx, touched: Vec::new(), told: vec![Matter::Registry] })
     }
 }
 
@@ -74,6 +76,11 @@ impl ChangeTx {
         self.touch(kind.name(), tenant.as_str(), name.as_str());
     }
 
+    /// Tells who waits for a matter too, when the change is committed.
+    pub(super) fn tell(&mut self, matter: Matter) {
+        self.told.push(matter);
+    }
+
     fn touch(&mut self, kind: &'static str, tenant: &str, name: &str) {
         self.touched.push(Touched { kind, tenant: tenant.to_owned(), name: name.to_owned() });
     }
@@ -91,7 +98,9 @@ impl ChangeTx {
         }
         let forget = "DELETE FROM registry_change WHERE version <= $1";
         self.tx.run(forget, args![self.version - VERSIONS_KEPT]).await?;
-        ring(&mut self.tx, Matter::Registry).await?;
+        for matter in self.told {
+            ring(&mut self.tx, matter).await?;
+        }
         self.tx.commit().await
     }
 }

@@ -8,6 +8,7 @@
 use super::bindings::binding;
 use super::change::ChangeTx;
 use super::{Change, Ledger, Reject, audit, usable};
+use crate::bell::Matter;
 use crate::db::{Tx, args};
 use crate::erasure::Span;
 use crate::{Store, StoreError};
@@ -81,6 +82,7 @@ impl Store {
         tx.run(lift, args![tenant.as_str(), subject]).await?;
         let target = format!("{tenant} erasure {erasure_id} ranges {}", spans.len());
         audit(&mut tx, change, ("erasure_asked", "ok"), &target).await?;
+        tx.tell(Matter::Orders);
         tx.commit().await?;
         Ok(Asked { erasure_id, is_known: false })
     }

@@ -1,6 +1,7 @@
 //! Device models with their profiles.
 
 use super::{Change, Reject, audit, usable};
+use crate::bell::Matter;
 use crate::db::{Record, args};
 use crate::{Store, StoreError};
 use wardline_proto::{DeviceId, TenantId};
@@ -63,6 +64,7 @@ impl Store {
         tx.run(upsert, values).await?;
         let target = format!("{} profile {}", model.model, model.profile_version);
         audit(&mut tx, change, ("model_put", "ok"), &target).await?;
+        tx.tell(Matter::Profiles);
         tx.commit().await
     }
 

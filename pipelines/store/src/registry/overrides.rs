@@ -7,6 +7,7 @@
 use super::erase::refuse_erased;
 use super::tenants::tenant_id;
 use super::{Change, Reject, audit, next_number, usable};
+use crate::bell::Matter;
 use crate::db::{Record, args};
 use crate::{Store, StoreError};
 use wardline_proto::TenantId;
@@ -99,6 +100,7 @@ impl Store {
         // The subject stays out of the audit: it is about a person.
         let target = format!("{tenant}/override/{id} of {}", said.rule_id);
         audit(&mut tx, change, ("alert_override_set", "ok"), &target).await?;
+        tx.tell(Matter::Orders);
         tx.commit().await?;
         let (set_by, set_at_us) = (change.actor.clone(), change.at_us);
         Ok(OverrideRow { override_id: id, said: said.clone(), set_by, set_at_us, ended: None })
@@ -124,6 +126,7 @@ impl Store {
         tx.run(update, args![override_id, &change.actor, change.at_us]).await?;
         let target = format!("{tenant}/override/{override_id} of {}", found.said.rule_id);
         audit(&mut tx, change, ("alert_override_ended", "ok"), &target).await?;
+        tx.tell(Matter::Orders);
         tx.commit().await?;
         found.ended = Some((change.actor.clone(), change.at_us));
         Ok(found)
