@@ -18,7 +18,7 @@ use wardline_journal::{DurableState, Journal};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Says what is in the way of this node's work, in words for an operator.
+/// Says what is in the way of this node's work, or not there yet, in words for an operator.
 pub(super) type Trouble = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// What is shown.
@@ -114,7 +114,8 @@ async fn crl(State(state): State<Arc<HttpState>>) -> Response {
 }
 
 /// Ready is who can acknowledge and will go on to: the journal works, audit can be written, every vital task runs,
-/// nothing is in the way that an operator has to see to, and nobody has told the node to stop.
+/// nothing is in the way that an operator has to see to, its part of what several nodes share is taken up, and nobody
+/// has told the node to stop.
 async fn ready(State(state): State<Arc<HttpState>>) -> (StatusCode, String) {
     let why = if *state.draining.borrow() {
         Some("draining".to_owned())

@@ -6,6 +6,7 @@
 //! ours without anybody here working under it, because the answer to taking it, or to giving it back, was lost.
 
 use super::balance::{Balance, Plan};
+use super::begun::Begun;
 use super::pulse::Pulse;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -43,6 +44,8 @@ pub(super) struct Leases {
     /// How long work may show no pulse before it counts as hanging; nothing for work that need not.
     pub(super) patience: Option<Duration>,
     pub(super) work: Work,
+    /// Told when this node works on its part.
+    pub(super) begun: Begun,
 }
 
 struct Held {
@@ -78,21 +81,25 @@ impl Leases {
             blind = turned.is_err() || asked.elapsed() > self.lease / BEATS_PER_LEASE;
             match &turned {
                 Err(error) if !failing => tracing::warn!(role = self.role, %error, "leases not looked at"),
-                Ok(()) if failing => tracing::info!(role = self.role, "leases looked at again"),
+                Ok(_looked) if failing => tracing::info!(role = self.role, "leases looked at again"),
                 _ => {}
             }
             failing = turned.is_err();
+            if turned.is_ok_and(|is_settled| is_settled) && held.values().all(|held| held.pulse.has_begun()) {
+                self.begun.note();
+            }
             looked = Instant::now();
         }
         self.leave(held).await;
         Ok(())
     }
 
-    async fn turn(&self, balance: &mut Balance, held: &mut BTreeMap<u16, Held>) -> Result<(), StoreError> {
+    /// Takes, gives back and notes what was taken from us. Says whether there was nothing to take.
+    async fn turn(&self, balance: &mut Balance, held: &mut BTreeMap<u16, Held>) -> Result<bool, StoreError> {
         self.store.beat(self.role, &self.holder).await?;
         let leases = self.store.leases(self.role).await?;
         if leases.is_empty() {
-            return self.store.make_leases(self.role, self.partitions).await;
+            return self.store.make_leases(self.role, self.partitions).await.map(|()| false);
         }
         let members = self.store.members(self.role).await?;
         let Plan { take, own, give, dead } = balance.look(Instant::now(), leases, &members);
@@ -124,6 +131,7 @@ impl Leases {
                 held.stop.send_replace(true);
             }
         }
+        let is_settled = take.is_empty();
         for row in take {
             let of = (&row, self.partitions);
             if let Some(claim) = self.store.take_lease(self.role, of, &self.holder).await? {
@@ -132,7 +140,7 @@ impl Leases {
                 held.insert(partition, self.start(claim));
             }
         }
-        Ok(())
+        Ok(is_settled)
     }
 
     /// Returns the claim of a row that is ours.

@@ -9,6 +9,7 @@
 //! Every node has a journal and an outlet, also one without a front: what it audits is journaled.
 
 mod balance;
+mod begun;
 mod courier;
 mod gates;
 mod leases;
@@ -20,6 +21,7 @@ mod trim;
 use super::cluster_options::{ClusterOptions, EngineKind};
 use super::http::Trouble;
 use super::{NodeError, Parts, TaskKind};
+use begun::Beginning;
 use metrics::{ClusterMetrics, Lines};
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +59,7 @@ pub(super) struct Cluster {
     /// How far the engine has the journal.
     replicated: Replicated,
     lines: Lines,
+    beginning: Beginning,
 }
 
 impl Cluster {
@@ -93,13 +96,17 @@ impl Cluster {
         metrics.register(&mut parts.registry);
         let shown = (bus.clone(), stats, lines.clone());
         parts.tasks.spawn(TaskKind::Notices, |stop| metrics.follow(shown, stop));
-        Ok(Some(Self { bus, sealer, holder, options, replicated, lines }))
+        let beginning = Beginning::default();
+        Ok(Some(Self { bus, sealer, holder, options, replicated, lines, beginning }))
     }
 
-    /// Says what an operator has to mend before the bus is reached for the first time.
+    /// Says what an operator has to mend before the bus is reached for the first time, or which role has not begun.
     pub(super) fn trouble(&self) -> Trouble {
-        let bus = self.bus.clone();
-        Arc::new(move || bus.trouble().map(|error| format!("{}: {error}", error.refusal().code())))
+        let (bus, beginning) = (self.bus.clone(), self.beginning.clone());
+        Arc::new(move || {
+            let of_bus = bus.trouble().map(|error| format!("{}: {error}", error.refusal().code()));
+            of_bus.or_else(|| beginning.trouble())
+        })
     }
 }
 

@@ -1,9 +1,10 @@
 //! What a lease is for: the archive or the alarm engine of one partition, fed from the bus.
 
+use super::begun::Begun;
 use super::leases::{Leases, Work};
 use super::metrics::Lines;
 use super::pulse::Pulse;
-use super::{ALERT, ARCHIVE, Cluster, OUTBOX, TRIM, WATCH, WEBHOOKS, trim};
+use super::{ALERT, ARCHIVE, Cluster, OUTBOX, ROLES, TRIM, WATCH, WEBHOOKS, trim};
 use crate::alert_service::Webhooks;
 use crate::audit::relay::Relay;
 use crate::node::{NodeError, Parts, Role, TaskKind};
@@ -49,6 +50,7 @@ impl Cluster {
         patience: Option<Duration>,
         work: Work,
     ) {
+        let begun = if ROLES.contains(&role) { self.beginning.of(role) } else { Begun::default() };
         let leases = Leases {
             store: parts.store.clone(),
             role,
@@ -57,6 +59,7 @@ impl Cluster {
             lease: self.options.lease(),
             patience,
             work,
+            begun,
         };
         parts.tasks.spawn(kind, |stop| leases.run(stop));
     }

@@ -13,6 +13,10 @@ type Begun = Arc<Mutex<Vec<(i64, Instant)>>>;
 
 /// Begins to hold the one lease of a role with work that notes under which epoch it begins.
 fn hold(store: &Store, holder: &str, work: Work) -> watch::Sender<bool> {
+    hold_as(store, holder, work, Begun::default())
+}
+
+fn hold_as(store: &Store, holder: &str, work: Work, begun: Begun) -> watch::Sender<bool> {
     let leases = Leases {
         store: store.clone(),
         role: ROLE,
@@ -21,6 +25,7 @@ fn hold(store: &Store, holder: &str, work: Work) -> watch::Sender<bool> {
         lease: LEASE,
         patience: Some(PATIENCE),
         work,
+        begun,
     };
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(leases.run(stopped));
@@ -126,4 +131,43 @@ async fn work_that_stood_still_together_with_everything_is_not_cut_off() {
     }
     assert_eq!(begun.lock().unwrap().len(), 1, "nothing hung");
     stop.send_replace(true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_works_on_its_part_has_begun_and_who_finds_none_left_too() {
+    let (store, _folder) = store().await;
+    let (seen, asked) = (Begun::default(), Arc::new(Mutex::new(0)));
+    let (may_work, gate) = watch::channel(false);
+    let counted = asked.clone();
+    // Its first step waits.
+    let work: Work = Arc::new(move |_claim, mut stop, pulse: Pulse| {
+        *counted.lock().unwrap() += 1;
+        let mut gate = gate.clone();
+        Box::pin(async move {
+            drop(gate.wait_for(|open| *open).await);
+            let works = async move {
+                let _told = stop.wait_for(|stop| *stop).await;
+                Ok(())
+            };
+            pulse.over(works).await
+        })
+    });
+    let first = hold_as(&store, "a", work.clone(), seen.clone());
+    until("taken", || *asked.lock().unwrap() > 0).await;
+    // Looks, and looks again.
+    let beats = async |more: i64| {
+        let from = store.leases(ROLE).await.unwrap()[0].beats;
+        while store.leases(ROLE).await.unwrap()[0].beats < from + more {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(timeout(LIMIT, beats(3)).await.is_ok());
+    assert!(!seen.has(), "what it took does not move");
+    may_work.send_replace(true);
+    until("begun", || seen.has()).await;
+    let beyond = Begun::default();
+    let second = hold_as(&store, "b", work, beyond.clone());
+    until("nothing is left for it", || beyond.has()).await;
+    first.send_replace(true);
+    second.send_replace(true);
 }
