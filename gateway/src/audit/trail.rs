@@ -130,8 +130,9 @@ fn as_listed(held: &HeldFile) -> FileRow {
         rows: held.records.saturating_sub(held.taken),
         bytes: held.bytes,
         sha256: held.sha256.clone(),
-        time_min_us: 0,
-        time_max_us: 0,
+        // Of any time: nobody has looked into it.
+        time_min_us: i64::MIN,
+        time_max_us: i64::MAX,
         offset_first: held.offset_first,
         offset_last: held.offset_last,
     }

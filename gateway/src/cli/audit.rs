@@ -179,22 +179,22 @@ impl ListCommand {
     }
 
     /// Returns the newest matching events, newest last, and files among them that nobody reads any more. Reads files from
-    /// the newest back, as many as it takes.
+    /// the newest back, as many as it takes. Newest is by when it happened: among several nodes what one of them tells
+    /// late stands where it belongs.
     fn newest(&self, trail: &Trail) -> anyhow::Result<(Vec<AuditRow>, Vec<FileRow>)> {
         let mut sealed = Vec::new();
         let mut rows: Vec<AuditRow> =
             trail.newest.iter().filter(|row| self.matches(&row.event)).cloned().collect();
         let mut files: Vec<_> = trail.files.iter().collect();
-        files.sort_unstable_by_key(|file| std::cmp::Reverse(file.offset_last));
+        files.sort_unstable_by_key(|file| std::cmp::Reverse((file.time_max_us, file.offset_last)));
         for file in files {
-            rows.sort_by_key(|row| row.journal_offset);
-            rows.drain(..rows.len().saturating_sub(self.limit));
-            let oldest = rows.first().filter(|_| rows.len() == self.limit).map(|row| row.journal_offset);
-            // Files come by their last row: what is behind is older than all that is wanted.
-            if self.limit == 0 || oldest.is_some_and(|oldest| file.offset_last < oldest) {
+            keep_newest(&mut rows, self.limit);
+            let oldest = rows.first().filter(|_| rows.len() == self.limit).map(|row| row.event.at_us);
+            // An event is journaled after it happened, but for clocks that differ. Files come by the newest: what is
+            // behind is older than all that is wanted.
+            if self.limit == 0 || oldest.is_some_and(|oldest| file.time_max_us < oldest) {
                 break;
             }
-            // An event is journaled after it happened, but for a step of the clock.
             if self.since.is_some_and(|since| file.time_max_us < since) {
                 continue;
             }
@@ -203,8 +203,7 @@ impl ListCommand {
                 None => sealed.push(file.clone()),
             }
         }
-        rows.sort_by_key(|row| row.journal_offset);
-        rows.drain(..rows.len().saturating_sub(self.limit));
+        keep_newest(&mut rows, self.limit);
         sealed.reverse();
         Ok((rows, sealed))
     }
@@ -214,6 +213,17 @@ impl ListCommand {
             && self.action.as_ref().is_none_or(|action| event.action == *action)
             && self.since.is_none_or(|since| event.at_us >= since)
     }
+}
+
+/// Puts events in the order in which they happened, those of one moment by node and place in the journal, and keeps the
+/// last ones.
+fn keep_newest(rows: &mut Vec<AuditRow>, limit: usize) {
+    rows.sort_by(|a, b| key(a).cmp(&key(b)));
+    rows.drain(..rows.len().saturating_sub(limit));
+}
+
+fn key(row: &AuditRow) -> (i64, &str, u64) {
+    (row.event.at_us, &row.event.node, row.journal_offset)
 }
 
 fn event_line(event: &AuditEvent) -> String {
@@ -282,6 +292,24 @@ fn since_us(text: &str) -> anyhow::Result<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn events_of_several_nodes_stand_in_the_order_in_which_they_happened() {
+        let row = |at_us, node: &str, journal_offset| AuditRow {
+            journal_offset,
+            event: AuditEvent { at_us, node: node.into(), ..AuditEvent::default() },
+        };
+        // A node was cut off, and told late.
+        let told = [row(10, "a", 1), row(40, "a", 2), row(20, "b", 3), row(30, "b", 4), row(30, "b", 5)];
+        let newest = |limit| {
+            let mut rows = told.to_vec();
+            keep_newest(&mut rows, limit);
+            rows.iter().map(|row| row.journal_offset).collect::<Vec<_>>()
+        };
+        assert_eq!(newest(9), [1, 3, 4, 5, 2]);
+        assert_eq!(newest(2), [5, 2], "the newest are those that happened last");
+        assert_eq!(newest(0), [0; 0]);
+    }
 
     #[test]
     fn a_time_is_absolute_or_back_from_now() {
