@@ -2,4 +2,5 @@
 
 pub mod alert_client;
 pub mod enrolled;
+pub mod installed;
 pub mod mqtt_client;

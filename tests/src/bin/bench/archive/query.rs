@@ -13,7 +13,7 @@ use crate::server::binaries;
 use anyhow::{Context, ensure};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 use wardline::operate;
@@ -21,6 +21,7 @@ use wardline_archive::Table;
 use wardline_archive::layout::{Effort, encode_plain};
 use wardline_proto::{DeviceId, DeviceKey, Identity, TenantId};
 use wardline_store::registry::{Duties, NewBinding, NewDevice, Role, Sites};
+use wardline_tests::installed::program;
 
 const DATA: &str = "data";
 const SMALL: &str = "data-1x";
@@ -172,7 +173,7 @@ fn serve(data: &Path) -> anyhow::Result<Served> {
 }
 
 fn ask(options: &ArchiveQuery, folder: &Path, large: &Served, once: &Served) -> anyhow::Result<()> {
-    let mut command = Command::new(python()?);
+    let mut command = Command::new(program("python").map_err(anyhow::Error::msg)?);
     command.arg(SCRIPT).env("PYTHONDONTWRITEBYTECODE", "1");
     command.arg("--plain").arg(folder.join(PLAIN)).arg("--certs").arg(folder.join(CERTS));
     for (name, value) in [
@@ -189,16 +190,4 @@ fn ask(options: &ArchiveQuery, folder: &Path, large: &Served, once: &Served) -> 
     let status = command.status().context("python")?;
     ensure!(status.success(), "the questions ended with {status}");
     Ok(())
-}
-
-/// Returns the interpreter that tests/run installs.
-fn python() -> anyhow::Result<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cache")));
-    let venv = std::env::var_os("WARDLINE_VENV").map(PathBuf::from);
-    let venv =
-        venv.or_else(|| Some(cache?.join("wardline/venv"))).context("neither WARDLINE_VENV nor HOME")?;
-    let python = venv.join("bin/python");
-    ensure!(python.exists(), "{} is missing: tests/run installs it", python.display());
-    Ok(python)
 }
