@@ -1,7 +1,7 @@
 //! The command line: what it takes, and options made of it.
 
 use clap::{Args, Parser, Subcommand};
-use firmware_sim::fleet::{FleetOptions, Rate, Shape};
+use firmware_sim::fleet::{FleetOptions, Mqtt, Rate, Shape};
 use firmware_sim::synth::parse_duration;
 use firmware_sim::{DeviceOptions, Episode, Fault, LinkAddr, SourceOptions, Speed, SynthOptions};
 use std::path::PathBuf;
@@ -112,6 +112,9 @@ pub(crate) struct FleetArgs {
     /// Name in the gateway's certificate. Default: the host of --gateway.
     #[arg(long)]
     server_name: Option<String>,
+    /// Version of MQTT: 3.1.1, or 5, in which devices follow a front that sends them elsewhere.
+    #[arg(long, default_value = "3.1.1", value_parser = mqtt)]
+    mqtt: Mqtt,
     /// Folder of TENANT/DEVICE/{cert.pem,key.pem,ca.pem}, one for each device, as `wardline device issue` writes.
     #[arg(long, value_name = "DIR")]
     certs: PathBuf,
@@ -163,6 +166,7 @@ impl FleetArgs {
     pub(crate) fn options(self) -> FleetOptions {
         FleetOptions {
             server_name: self.server_name,
+            mqtt: self.mqtt,
             devices: self.devices,
             shape: self.shape,
             rate: self.rate,
@@ -182,6 +186,14 @@ fn parse_speed(text: &str) -> Result<Speed, String> {
         _ if text == "max" => Ok(Speed::Max),
         Ok(times) if times > 0.0 && times.is_finite() => Ok(Speed::Times(times)),
         _ => Err("a speed is a number above 0, or max".to_owned()),
+    }
+}
+
+fn mqtt(text: &str) -> Result<Mqtt, String> {
+    match text {
+        "3.1.1" => Ok(Mqtt::V3),
+        "5" => Ok(Mqtt::V5),
+        _ => Err("3.1.1 or 5".to_owned()),
     }
 }
 

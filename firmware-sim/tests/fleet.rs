@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use bytes::BytesMut;
-use firmware_sim::fleet::{FleetReport, Rate, Shape};
+use firmware_sim::fleet::{FleetReport, Mqtt, Rate, Shape};
 use firmware_sim::{FleetOptions, run_fleet};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rumqttc::mqttbytes::v4::{ConnAck, ConnectReturnCode, Packet, PubAck};
+use rumqttc::v5::mqttbytes::v5;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::PrivateKeyDer;
@@ -177,4 +178,93 @@ async fn who_is_not_let_in_is_counted_by_reason() {
     assert!(
         run.report.refused.keys().all(|reason| reason.starts_with("tls: ")) && !run.report.refused.is_empty()
     );
+}
+
+/// Serves one session of MQTT 5; after `publishes_max` it sends its device to `elsewhere`, and takes no more.
+async fn session_that_moves(
+    tls: TlsAcceptor,
+    tcp: TcpStream,
+    (publishes_max, elsewhere): (usize, String),
+    taken: Taken,
+) -> Option<()> {
+    let mut stream = tls.accept(tcp).await.ok()?;
+    let (mut input, mut publishes) = (BytesMut::new(), 0);
+    loop {
+        let mut out = BytesMut::new();
+        while let Ok(packet) = v5::Packet::read(&mut input, None) {
+            match packet {
+                v5::Packet::Connect(..) => {
+                    let code = v5::ConnectReturnCode::Success;
+                    let welcome = v5::ConnAck { session_present: false, code, properties: None };
+                    welcome.write(&mut out).unwrap();
+                }
+                v5::Packet::Publish(publish) => {
+                    let (header, _frame) = decode(publish.payload).unwrap();
+                    let topic = String::from_utf8(publish.topic.to_vec()).unwrap();
+                    let place = (topic, header.epoch, i32::from(header.lane), header.seq);
+                    *taken.lock().unwrap().entry(place).or_default() += 1;
+                    publishes += 1;
+                    v5::PubAck::new(publish.pkid, None).write(&mut out).unwrap();
+                    if publishes == publishes_max {
+                        let mut moved = v5::Disconnect::new(v5::DisconnectReasonCode::UseAnotherServer);
+                        moved.properties = Some(v5::DisconnectProperties {
+                            session_expiry_interval: None,
+                            reason_string: None,
+                            user_properties: Vec::new(),
+                            server_reference: Some(elsewhere.clone()),
+                        });
+                        moved.write(&mut out).unwrap();
+                        stream.write_all(&out).await.ok()?;
+                        stream.flush().await.ok()?;
+                        // What is under way is taken off the socket: closed with it, its end would overtake this.
+                        while stream.read_buf(&mut input).await.ok()? > 0 {
+                            input.clear();
+                        }
+                        return Some(());
+                    }
+                }
+                _ => {}
+            }
+        }
+        stream.write_all(&out).await.ok()?;
+        stream.flush().await.ok()?;
+        if stream.read_buf(&mut input).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
+
+#[tokio::test]
+async fn devices_of_mqtt_5_follow_a_front_that_sends_them_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let tls = TlsAcceptor::from(Arc::new(issue(&dir.path().join("certs"), 3)));
+    let fronts =
+        [TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap()];
+    let [first, second] = [0, 1].map(|front: usize| fronts[front].local_addr().unwrap().to_string());
+    let taken = [Taken::default(), Taken::default()];
+    let lasts = [10, usize::MAX];
+    for ((listener, taken), publishes_max) in fronts.into_iter().zip(taken.clone()).zip(lasts) {
+        let (tls, second) = (tls.clone(), second.clone());
+        tokio::spawn(async move {
+            loop {
+                let (tcp, _) = listener.accept().await.unwrap();
+                let rule = (publishes_max, second.clone());
+                tokio::spawn(session_that_moves(tls.clone(), tcp, rule, Arc::clone(&taken)));
+            }
+        });
+    }
+    let options = FleetOptions {
+        mqtt: Mqtt::V5,
+        rate: Rate::Max,
+        frames_max: Some(40),
+        drain: Duration::from_secs(20),
+        ..FleetOptions::new(&first, dir.path().join("certs"))
+    };
+    let (_stop, shutdown) = watch::channel(false);
+    let report = run_fleet(options, shutdown).await.unwrap();
+    assert_eq!((report.sent, report.acked, report.unacked), (120, 120, 0));
+    assert_eq!((report.sent_on, report.connects, report.refused.len()), (3, 6, 0), "{report}");
+    let [first, second] = taken.map(|taken| taken.lock().unwrap().clone());
+    assert_eq!((first.len(), second.len()), (30, 90), "each frame at one of them, once");
+    assert!(first.values().chain(second.values()).all(|times| *times == 1));
 }

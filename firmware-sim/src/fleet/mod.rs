@@ -1,7 +1,7 @@
 //! A fleet: N devices with certificates of their own in one process, straight to a gateway's front.
 //!
 //! ```text
-//! per device: shape x rate -> frames numbered per (epoch, lane) -> window -> MQTT 3.1.1 QoS 1 over mTLS
+//! per device: shape x rate -> frames numbered per (epoch, lane) -> window -> MQTT QoS 1 over mTLS
 //!                                                                  ^ PUBACK -> ledger, counters, latency
 //! ```
 //! A frame is made once and sent until it is acknowledged, on as many connections as that takes, always with the same
@@ -11,23 +11,26 @@
 
 mod certs;
 mod frames;
+mod front;
 mod ledger;
 mod pace;
 mod report;
 mod session;
 mod shape;
 mod window;
+mod wire;
 
 pub use certs::{CertsError, DEVICES_MAX};
 pub use pace::{Rate, RateError};
 pub use report::{FleetReport, FleetStats, Percentiles};
 pub use shape::{Demand, Shape, ShapeError};
+pub use wire::Mqtt;
 
 use certs::Credentials;
 use frames::Frames;
+use front::Front;
 use ledger::Ledger;
 use pace::Pace;
-use rustls_pki_types::ServerName;
 use session::{Device, Fleet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -47,6 +50,8 @@ pub struct FleetOptions {
     pub gateway: String,
     /// Name in the front's certificate; `None`: the host of `gateway`.
     pub server_name: Option<String>,
+    /// The version of MQTT.
+    pub mqtt: Mqtt,
     /// Folder of `{tenant}/{device}/{cert.pem,key.pem,ca.pem}`.
     pub certs: PathBuf,
     /// Use the first so many devices of `certs`; `None`: all.
@@ -77,6 +82,7 @@ impl FleetOptions {
         Self {
             gateway: gateway.to_owned(),
             server_name: None,
+            mqtt: Mqtt::default(),
             certs,
             devices: None,
             shape: Shape::Steady,
@@ -125,8 +131,9 @@ pub async fn run_fleet(
     let (cut, cuts) = watch::channel(0);
     let (stop, stopped) = watch::channel(false);
     let fleet = Arc::new(Fleet {
-        gateway: options.gateway.clone(),
-        server_name: server_name(&options)?,
+        front: Front::new(&options.gateway, options.server_name.as_deref())
+            .ok_or_else(|| FleetError::Gateway(options.gateway.clone()))?,
+        mqtt: options.mqtt,
         begun: Instant::now(),
         drain: options.drain,
         stats: Arc::clone(&options.stats),
@@ -169,7 +176,7 @@ fn spawn_all(
         let (shape, rate, left) = (options.shape, options.rate, options.frames_max.unwrap_or(u64::MAX));
         let pace = Pace { shape, rate, run, index, devices, next_due: Duration::ZERO, left };
         let frames = Frames::new(epoch, options.payload_bytes);
-        if let Some(device) = Device::new(credentials, pace, frames, options.inflight_max) {
+        if let Some(device) = Device::new(credentials, pace, frames, (options.mqtt, options.inflight_max)) {
             tasks.spawn(session::run(device, Arc::clone(fleet)));
         }
     }
@@ -181,11 +188,4 @@ async fn join_all(mut tasks: JoinSet<std::io::Result<()>>) -> Result<(), FleetEr
         ended.map_err(std::io::Error::other).and_then(|end| end).map_err(FleetError::Ledger)?;
     }
     Ok(())
-}
-
-fn server_name(options: &FleetOptions) -> Result<ServerName<'static>, FleetError> {
-    let bad = || FleetError::Gateway(options.gateway.clone());
-    let host = options.gateway.rsplit_once(':').ok_or_else(bad)?.0;
-    let name = options.server_name.as_deref().unwrap_or(host.trim_matches(['[', ']']));
-    ServerName::try_from(name.to_owned()).map_err(|_| bad())
 }

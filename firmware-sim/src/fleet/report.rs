@@ -25,6 +25,8 @@ pub struct FleetStats {
     pub connects: Counter,
     /// Sessions that were accepted after the device's first.
     pub reconnects: Counter,
+    /// How often a front sent a device on to another one.
+    pub sent_on: Counter,
     /// Devices that have a session now.
     pub connected: std::sync::atomic::AtomicI64,
     refused: Mutex<BTreeMap<String, u64>>,
@@ -57,6 +59,7 @@ impl Default for FleetStats {
             resent: Counter::default(),
             connects: Counter::default(),
             reconnects: Counter::default(),
+            sent_on: Counter::default(),
             connected: Default::default(),
             refused: Mutex::default(),
             latencies: Mutex::new(Latencies { ack: histogram(), due: histogram(), connect: histogram() }),
@@ -111,6 +114,7 @@ impl FleetStats {
             acked_per_second: acked as f64 / took.as_secs_f64().max(1e-9),
             connects: self.connects.get(),
             reconnects: self.reconnects.get(),
+            sent_on: self.sent_on.get(),
             refused: self.refused(),
             ack_us: Percentiles::of(&latencies.ack),
             due_to_ack_us: Percentiles::of(&latencies.due),
@@ -142,6 +146,8 @@ pub struct FleetReport {
     pub connects: u64,
     /// Sessions after a device's first.
     pub reconnects: u64,
+    /// How often a front sent a device on to another one.
+    pub sent_on: u64,
     /// Refusals by reason.
     pub refused: BTreeMap<String, u64>,
     /// Written to acknowledged, microseconds.
@@ -187,7 +193,8 @@ impl fmt::Display for FleetReport {
             "  sent {}  acked {}  unacked {}  sent again {}  {:.0} acked/s",
             self.sent, self.acked, self.unacked, self.resent, self.acked_per_second
         )?;
-        writeln!(f, "  connects {}  of them reconnects {}", self.connects, self.reconnects)?;
+        let (connects, reconnects, sent_on) = (self.connects, self.reconnects, self.sent_on);
+        writeln!(f, "  connects {connects}  of them reconnects {reconnects}  sent on {sent_on}")?;
         for (reason, count) in &self.refused {
             writeln!(f, "  refused {count}: {reason}")?;
         }

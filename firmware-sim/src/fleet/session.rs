@@ -1,17 +1,17 @@
-//! One device of a fleet: MQTT 3.1.1, QoS 1, over mTLS; a new connection after every loss, nothing lost between.
+//! One device of a fleet: MQTT, QoS 1, over mTLS; a new connection after every loss, nothing lost between. A front that
+//! sends it elsewhere is followed, so many times in a row; where that ends in nothing, it begins with the first again.
 
 use super::certs::Credentials;
 use super::frames::Frames;
+use super::front::Front;
 use super::ledger::Ledger;
 use super::pace::Pace;
 use super::report::{FleetStats, Latency};
 use super::window::Window;
+use super::wire::{Heard, Mqtt, Up, WireError};
 use bytes::{Bytes, BytesMut};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use rumqttc::mqttbytes::v4::{Connect, ConnectReturnCode, Disconnect, Packet, PingReq, Publish};
-use rumqttc::mqttbytes::{Error as MqttError, QoS};
-use rustls_pki_types::ServerName;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,21 +28,21 @@ use wardline_proto::v1::{Lane, UpChannel};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
-const KEEP_ALIVE_S: u16 = 30;
+pub(super) const KEEP_ALIVE_S: u16 = 30;
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// How often a device that drains looks whether its time is up, and one that waits whether it is to stop.
 const DRAIN_POLL: Duration = Duration::from_millis(100);
-/// Largest packet that a gateway may send.
-const RECEIVE_BYTES_MAX: usize = 64 * 1024;
 const READ_BYTES: usize = 1024;
+/// Fronts that a device is sent on to one after the other.
+const HOPS_MAX: u8 = 5;
 /// A session that wrote nothing for so long sends a PINGREQ.
 const PING_AFTER: Duration = Duration::from_secs(KEEP_ALIVE_S as u64 / 2);
 
 /// What all devices of a fleet share.
 pub(super) struct Fleet {
-    pub(super) gateway: String,
-    pub(super) server_name: ServerName<'static>,
+    pub(super) front: Front,
+    pub(super) mqtt: Mqtt,
     pub(super) begun: Instant,
     pub(super) drain: Duration,
     pub(super) stats: Arc<FleetStats>,
@@ -59,9 +59,13 @@ pub(super) struct Device {
     pace: Pace,
     frames: Frames,
     window: Window<Instant>,
-    telemetry: Publish,
-    alarm: Publish,
+    telemetry: Up,
+    alarm: Up,
     over_since: Option<Instant>,
+    /// Where it was sent on to.
+    elsewhere: Option<Front>,
+    /// How often in a row.
+    hops: u8,
 }
 
 /// What a device is about.
@@ -82,6 +86,8 @@ enum SessionEnd {
     Refused(String),
     /// Cut by the shape.
     Cut,
+    /// To be gone on with elsewhere; at the first where nobody says.
+    SentOn(Option<String>),
     /// The ledger cannot be written: the run is worth nothing.
     Ledger(io::Error),
 }
@@ -94,8 +100,8 @@ impl From<io::Error> for SessionEnd {
     }
 }
 
-impl From<MqttError> for SessionEnd {
-    fn from(error: MqttError) -> Self {
+impl From<WireError> for SessionEnd {
+    fn from(error: WireError) -> Self {
         Self::Refused(format!("mqtt: {error}"))
     }
 }
@@ -127,7 +133,15 @@ pub(super) async fn run(mut device: Device, fleet: Arc<Fleet>) -> io::Result<()>
             Ok(()) => break,
             Err(SessionEnd::Ledger(error)) => return Err(error),
             Err(SessionEnd::Cut) => {}
-            Err(SessionEnd::Refused(reason)) => fleet.stats.refuse(&reason),
+            Err(SessionEnd::SentOn(to)) => {
+                if device.follow(to.as_deref(), &fleet) {
+                    continue;
+                }
+            }
+            Err(SessionEnd::Refused(reason)) => {
+                device.elsewhere = None;
+                fleet.stats.refuse(&reason);
+            }
         }
         sleep(backoff.mul_f64(jitter.random_range(0.1..1.0))).await;
         backoff = (backoff * 2).min(BACKOFF_MAX);
@@ -141,11 +155,9 @@ impl Device {
         credentials: Credentials,
         pace: Pace,
         frames: Frames,
-        inflight_max: u16,
+        (mqtt, inflight_max): (Mqtt, u16),
     ) -> Option<Self> {
-        let publish = |channel| {
-            Some(Publish::from_bytes(topic::up(&credentials.key, channel)?, QoS::AtLeastOnce, Bytes::new()))
-        };
+        let publish = |channel| Some(mqtt.up(topic::up(&credentials.key, channel)?));
         let (telemetry, alarm) = (publish(UpChannel::Telemetry)?, publish(UpChannel::Alarm)?);
         Some(Self {
             key: credentials.key,
@@ -156,6 +168,8 @@ impl Device {
             telemetry,
             alarm,
             over_since: None,
+            elsewhere: None,
+            hops: 0,
         })
     }
 
@@ -172,20 +186,22 @@ impl Device {
     async fn connect(&self, fleet: &Fleet) -> Result<TlsStream<TcpStream>, SessionEnd> {
         let begun = Instant::now();
         let connected = async {
-            let tcp = TcpStream::connect(&fleet.gateway).await?;
+            let front = self.elsewhere.as_ref().unwrap_or(&fleet.front);
+            let tcp = TcpStream::connect(&front.address).await?;
             tcp.set_nodelay(true)?;
-            let mut stream = self.tls.connect(fleet.server_name.clone(), tcp).await?;
-            let mut connect = Connect::new(self.key.device.as_str());
-            connect.keep_alive = KEEP_ALIVE_S;
+            let mut stream = self.tls.connect(front.name.clone(), tcp).await?;
             let mut bytes = BytesMut::new();
-            connect.write(&mut bytes)?;
+            fleet.mqtt.connect(self.key.device.as_str(), &mut bytes)?;
             stream.write_all(&bytes).await?;
             stream.flush().await?;
             bytes.clear();
-            match read_packet(&mut stream, &mut bytes).await? {
-                Packet::ConnAck(ack) if ack.code == ConnectReturnCode::Success => Ok(stream),
-                Packet::ConnAck(ack) => Err(SessionEnd::Refused(format!("connack: {:?}", ack.code))),
-                _ => Err(SessionEnd::Refused("mqtt: no CONNACK".to_owned())),
+            match read_packet(fleet.mqtt, &mut stream, &mut bytes).await? {
+                Heard::Accepted => Ok(stream),
+                Heard::Refused(reason) => Err(SessionEnd::Refused(reason)),
+                Heard::SentOn(to) => Err(SessionEnd::SentOn(to)),
+                Heard::Acknowledged(_) | Heard::Other => {
+                    Err(SessionEnd::Refused("mqtt: no CONNACK".to_owned()))
+                }
             }
         };
         let late = |_| SessionEnd::Refused("connect timed out".to_owned());
@@ -204,8 +220,8 @@ impl Device {
         loop {
             let phase = self.phase(fleet);
             match phase {
-                Phase::Done => Disconnect.write(&mut out).map(drop)?,
-                _ if written_at.elapsed() >= PING_AFTER => PingReq.write(&mut out).map(drop)?,
+                Phase::Done => fleet.mqtt.leave(&mut out)?,
+                _ if written_at.elapsed() >= PING_AFTER => fleet.mqtt.ping(&mut out)?,
                 _ => {}
             }
             self.fill(phase, fleet, &mut out)?;
@@ -276,23 +292,33 @@ impl Device {
         lane: Lane,
         payload: Bytes,
         out: &mut BytesMut,
-    ) -> Result<(), MqttError> {
+    ) -> Result<(), WireError> {
         let publish = if lane == Lane::Alarm { &mut self.alarm } else { &mut self.telemetry };
-        publish.pkid = packet_id;
-        publish.payload = payload;
-        publish.write(out).map(drop)
+        publish.write(packet_id, payload, out)
     }
 
     /// Takes every whole packet of `input`.
     fn take_acks(&mut self, input: &mut BytesMut, fleet: &Fleet) -> Result<(), SessionEnd> {
         let now = Instant::now();
         let mut acked = Vec::new();
-        while let Some(packet) = next_packet(input)? {
-            let Packet::PubAck(ack) = packet else { continue };
-            match self.window.acknowledge(ack.pkid) {
-                Some(frame) => acked.push(frame),
-                None => fleet.stats.refuse("mqtt: PUBACK of nothing in flight"),
-            }
+        let mut ended = Ok(());
+        while let Some(heard) = fleet.mqtt.next(input)? {
+            ended = match heard {
+                Heard::Acknowledged(id) => {
+                    match self.window.acknowledge(id) {
+                        Some(frame) => acked.push(frame),
+                        None => fleet.stats.refuse("mqtt: PUBACK of nothing in flight"),
+                    }
+                    continue;
+                }
+                Heard::Accepted | Heard::Other => continue,
+                Heard::Refused(reason) => Err(SessionEnd::Refused(reason)),
+                Heard::SentOn(to) => Err(SessionEnd::SentOn(to)),
+            };
+            break;
+        }
+        if !acked.is_empty() {
+            self.hops = 0;
         }
         if let Some(ledger) = &fleet.ledger {
             let headers: Vec<_> = acked.iter().map(|a| a.header).collect();
@@ -303,25 +329,32 @@ impl Device {
             fleet.stats.record(Latency::Ack, now - frame.written);
             fleet.stats.record(Latency::Due, now - frame.due);
         }
-        Ok(())
+        ended
+    }
+
+    /// Goes where a front sends it, at once; `false` after too many in a row, or when there is nowhere to go.
+    fn follow(&mut self, to: Option<&str>, fleet: &Fleet) -> bool {
+        self.elsewhere = to.and_then(Front::referred).filter(|_| self.hops < HOPS_MAX);
+        self.hops = if self.elsewhere.is_some() { self.hops + 1 } else { 0 };
+        match self.elsewhere {
+            Some(_) => fleet.stats.sent_on.add(1),
+            None => fleet.stats.refuse("sent on to nowhere"),
+        }
+        self.elsewhere.is_some()
     }
 }
 
-async fn read_packet(stream: &mut TlsStream<TcpStream>, input: &mut BytesMut) -> Result<Packet, SessionEnd> {
+async fn read_packet(
+    mqtt: Mqtt,
+    stream: &mut TlsStream<TcpStream>,
+    input: &mut BytesMut,
+) -> Result<Heard, SessionEnd> {
     loop {
-        if let Some(packet) = next_packet(input)? {
-            return Ok(packet);
+        if let Some(heard) = mqtt.next(input)? {
+            return Ok(heard);
         }
         if stream.read_buf(input).await? == 0 {
             return Err(SessionEnd::Refused("closed by the gateway".to_owned()));
         }
-    }
-}
-
-fn next_packet(input: &mut BytesMut) -> Result<Option<Packet>, MqttError> {
-    match Packet::read(input, RECEIVE_BYTES_MAX) {
-        Ok(packet) => Ok(Some(packet)),
-        Err(MqttError::InsufficientBytes(_)) => Ok(None),
-        Err(error) => Err(error),
     }
 }

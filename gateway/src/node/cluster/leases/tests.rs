@@ -1,6 +1,7 @@
 //! Leases on a real database: work that hangs or only seems to, and a lease that nobody works under.
 
 use super::*;
+use crate::node::cluster::begun::Begun as HasBegun;
 use std::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
@@ -13,10 +14,10 @@ type Begun = Arc<Mutex<Vec<(i64, Instant)>>>;
 
 /// Begins to hold the one lease of a role with work that notes under which epoch it begins.
 fn hold(store: &Store, holder: &str, work: Work) -> watch::Sender<bool> {
-    hold_as(store, holder, work, Begun::default())
+    hold_as(store, holder, work, HasBegun::default())
 }
 
-fn hold_as(store: &Store, holder: &str, work: Work, begun: Begun) -> watch::Sender<bool> {
+fn hold_as(store: &Store, holder: &str, work: Work, begun: HasBegun) -> watch::Sender<bool> {
     let leases = Leases {
         store: store.clone(),
         role: ROLE,
@@ -136,7 +137,7 @@ async fn work_that_stood_still_together_with_everything_is_not_cut_off() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_works_on_its_part_has_begun_and_who_finds_none_left_too() {
     let (store, _folder) = store().await;
-    let (seen, asked) = (Begun::default(), Arc::new(Mutex::new(0)));
+    let (seen, asked) = (HasBegun::default(), Arc::new(Mutex::new(0)));
     let (may_work, gate) = watch::channel(false);
     let counted = asked.clone();
     // Its first step waits.
@@ -165,7 +166,7 @@ async fn who_works_on_its_part_has_begun_and_who_finds_none_left_too() {
     assert!(!seen.has(), "what it took does not move");
     may_work.send_replace(true);
     until("begun", || seen.has()).await;
-    let beyond = Begun::default();
+    let beyond = HasBegun::default();
     let second = hold_as(&store, "b", work, beyond.clone());
     until("nothing is left for it", || beyond.has()).await;
     first.send_replace(true);
