@@ -50,9 +50,8 @@ pub struct ClusterOptions {
     /// Copies of each record.
     #[serde(default = "replicas")]
     pub replicas: u32,
-    /// Most bytes that the engine keeps.
-    #[serde(default = "topic_bytes_max")]
-    pub topic_bytes_max: u64,
+    /// Most bytes that the engine keeps. Unless it is set, as many as the engine has room for when the topic is made.
+    pub topic_bytes_max: Option<u64>,
     /// How long a worker may be silent before others take its partitions.
     #[serde(default = "lease_ms")]
     pub lease_ms: u64,
@@ -75,10 +74,6 @@ fn partitions() -> u16 {
 
 fn replicas() -> u32 {
     3
-}
-
-fn topic_bytes_max() -> u64 {
-    256 * 1024 * 1024 * 1024
 }
 
 fn lease_ms() -> u64 {

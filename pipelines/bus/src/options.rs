@@ -68,6 +68,8 @@ pub struct Topic {
     pub retention: Duration,
     /// Most bytes the engine keeps, all partitions together; at the bound it refuses, and the fronts' logs grow.
     pub bytes_max: u64,
+    /// Least bytes to make it with where the engine has no room for [`Self::bytes_max`]; none: that or nothing.
+    pub bytes_min: Option<u64>,
     /// How long the engine knows the names of what it has, to drop a retry of the same record.
     pub duplicate_window: Duration,
 }
@@ -80,6 +82,7 @@ impl Default for Topic {
             replicas: 3,
             retention: Duration::from_secs(7 * 24 * 3600),
             bytes_max: 256 * 1024 * 1024 * 1024,
+            bytes_min: None,
             duplicate_window: Duration::from_secs(120),
         }
     }
@@ -102,14 +105,46 @@ impl Topic {
         if self.retention < Duration::from_secs(60) || self.duplicate_window > self.retention {
             return wrong("retention is at least a minute and the duplicate window");
         }
-        if self.bytes_max < 1024 * 1024 {
-            return wrong("bytes_max is at least 1 MiB");
+        let bytes_min = self.bytes_min.unwrap_or(self.bytes_max);
+        if bytes_min < 1024 * 1024 || bytes_min > self.bytes_max {
+            return wrong("bytes_max is at least 1 MiB and bytes_min");
         }
         Ok(())
+    }
+
+    /// Returns how many bytes to ask for when the engine refused it so often for want of room: half as many each time,
+    /// down to the least, then as many as at first.
+    #[cfg_attr(not(feature = "jetstream"), expect(dead_code, reason = "only one engine reserves room"))]
+    pub(crate) fn bytes_after(&self, refusals: u32) -> u64 {
+        let halvings = (self.bytes_max / self.bytes_min.unwrap_or(self.bytes_max).max(1)).max(1).ilog2();
+        self.bytes_max >> (refusals % (halvings + 1))
     }
 }
 
 /// Checks a pool's size.
 pub(crate) fn connections(wanted: usize) -> usize {
     wanted.clamp(1, CONNECTIONS_MAX)
+}
+
+#[cfg(all(test, feature = "jetstream"))]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1024 * 1024 * 1024;
+
+    fn asked(topic: &Topic, times: u32) -> Vec<u64> {
+        (0..times).map(|refusals| topic.bytes_after(refusals)).collect()
+    }
+
+    #[test]
+    fn where_less_will_do_half_is_asked_for_down_to_the_least() {
+        let topic = Topic { bytes_max: 8 * GIB, bytes_min: Some(GIB), ..Topic::default() };
+        assert_eq!(asked(&topic, 6), [8, 4, 2, 1, 8, 4].map(|n| n * GIB));
+        let odd = Topic { bytes_max: 7 * GIB, ..topic.clone() };
+        assert!(asked(&odd, 9).iter().all(|bytes| *bytes >= GIB), "never less than the least");
+        let fixed = Topic { bytes_min: None, ..topic.clone() };
+        assert_eq!(asked(&fixed, 3), [8 * GIB; 3]);
+        assert!(topic.check().is_ok() && fixed.check().is_ok());
+        assert!(Topic { bytes_min: Some(9 * GIB), ..topic }.check().is_err());
+    }
 }

@@ -143,10 +143,10 @@ impl Tier {
         Ok([self.node_at(first, "front,api", of_first)?, self.node_at(second, "front,api", of_second)?])
     }
 
-    /// Starts one more node whose topic is as large as one is when nobody says.
-    pub(crate) fn node_with_large_topic(&mut self) -> anyhow::Result<usize> {
-        let lines = self.settings.lines().filter(|line| !line.starts_with("topic_bytes_max"));
-        let settings = lines.map(|line| format!("{line}\n")).collect();
+    /// Starts one more node with another line about the size of the topic, or none.
+    pub(crate) fn node_with_topic(&mut self, size: &str) -> anyhow::Result<usize> {
+        let other = |line| if str::starts_with(line, "topic_bytes_max") { size } else { line };
+        let settings = self.settings.lines().map(|line| format!("{}\n", other(line))).collect();
         self.node_with("front,api", settings)
     }
 

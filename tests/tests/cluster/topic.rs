@@ -1,4 +1,5 @@
-//! A bus that has no room for the topic: a node that cannot publish is not ready, and says why and what to do.
+//! A bus that has no room for the topic: a node that cannot publish is not ready, and says why and what to do; where
+//! nobody said how large the topic shall be, it is made as large as there is room for.
 
 use crate::process::eventually;
 use crate::stand::get;
@@ -11,7 +12,8 @@ const WAIT: Duration = Duration::from_secs(30);
 #[test]
 fn a_node_without_its_topic_is_not_ready_and_says_why() -> anyhow::Result<()> {
     let mut tier = Tier::new(None, "")?;
-    let front = tier.node_with_large_topic()?;
+    // More than the servers have.
+    let front = tier.node_with_topic("topic_bytes_max = 256_000_000_000")?;
     let http = tier.nodes[front].http;
     let told = eventually("not ready", WAIT, || {
         let (code, told) = get(http, "/readyz")?;
@@ -25,5 +27,20 @@ fn a_node_without_its_topic_is_not_ready_and_says_why() -> anyhow::Result<()> {
     let other = tier.node("front,api")?;
     tier.ready()?;
     ensure!(get(tier.nodes[other].http, "/readyz")?.0 == 200 && get(http, "/readyz")?.0 == 200);
+    tier.stop()
+}
+
+#[test]
+fn a_topic_of_no_given_size_is_as_large_as_there_is_room_for() -> anyhow::Result<()> {
+    let mut tier = Tier::new(None, "")?;
+    let front = tier.node_with_topic("")?;
+    // Each server has 2 GiB.
+    eventually("a topic", WAIT, || {
+        let told = tier.log(front)?;
+        let made =
+            told.lines().any(|line| line.contains("servers had room for") && line.contains("2147483648"));
+        Ok(made.then_some(()))
+    })?;
+    tier.ready()?;
     tier.stop()
 }

@@ -23,6 +23,7 @@ use super::http::Trouble;
 use super::{NodeError, Parts, TaskKind};
 use begun::Beginning;
 use metrics::{ClusterMetrics, Lines};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -35,6 +36,8 @@ const REQUEST: Duration = Duration::from_secs(4);
 /// Connections to a Fluvio: each serves its requests one after the other.
 #[cfg(feature = "fluvio")]
 const CONNECTIONS: usize = 8;
+/// How large the topic is made when nobody says, between what runs for a while without a worker and what is enough.
+const TOPIC_BYTES: Range<u64> = 1024 * 1024 * 1024..256 * 1024 * 1024 * 1024;
 /// Notices on their way to the outlet.
 const NOTICES_MAX: usize = 256;
 /// Roles that have to confirm a record before a journal forgets it.
@@ -121,7 +124,8 @@ fn engine(options: &ClusterOptions) -> Result<Arc<dyn Engine>, BusError> {
         name: options.topic.clone(),
         partitions: options.partitions,
         replicas: options.replicas,
-        bytes_max: options.topic_bytes_max,
+        bytes_max: options.topic_bytes_max.unwrap_or(TOPIC_BYTES.end),
+        bytes_min: options.topic_bytes_max.is_none().then_some(TOPIC_BYTES.start),
         ..Topic::default()
     };
     match options.engine {

@@ -24,6 +24,7 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, Stor
 use client::JetStreamClient;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use wardline_proto::PartitionId;
 
@@ -58,6 +59,8 @@ pub struct JetStreamOptions {
 #[derive(Debug)]
 pub struct JetStream {
     options: JetStreamOptions,
+    /// How often there was no room for the topic.
+    refusals: AtomicU32,
 }
 
 impl JetStream {
@@ -69,7 +72,7 @@ impl JetStream {
                 "jetstream: at least one server, a timeout above zero".into(),
             ));
         }
-        Ok(Self { options })
+        Ok(Self { options, refusals: AtomicU32::new(0) })
     }
 
     async fn reach(&self) -> Result<Arc<dyn Client>, BusError> {
@@ -108,10 +111,7 @@ impl JetStream {
         };
         let found = match ask::again(find).await? {
             Some(stream) => stream,
-            None => context
-                .create_stream(wanted.clone())
-                .await
-                .map_err(|e| fault::topic(&e, (&wanted.name, wanted.max_bytes, wanted.num_replicas)))?,
+            None => self.make(context, &wanted).await?,
         };
         let has = &found.cached_info().config;
         let mut subjects = has.subjects.clone();
@@ -130,8 +130,27 @@ impl JetStream {
         }
     }
 
+    /// Makes the stream, with as much room as the servers have where less will do.
+    async fn make(&self, context: &Context, wanted: &Config) -> Result<Stream, BusError> {
+        let (stream, bytes) = (&wanted.name, wanted.max_bytes);
+        let made = context.create_stream(wanted.clone()).await.map_err(|error| {
+            let refused = fault::topic(&error, (stream, bytes, wanted.num_replicas));
+            if matches!(refused, BusError::TopicRefused(_)) {
+                self.refusals.fetch_add(1, Ordering::Relaxed);
+            }
+            refused
+        })?;
+        if u64::try_from(bytes).is_ok_and(|bytes| bytes < self.options.topic.bytes_max) {
+            tracing::warn!(stream, bytes, "the topic is as large as the servers had room for");
+        } else {
+            tracing::info!(stream, bytes, "topic made");
+        }
+        Ok(made)
+    }
+
     fn config(&self) -> Config {
         let topic = &self.options.topic;
+        let bytes = topic.bytes_after(self.refusals.load(Ordering::Relaxed));
         let subjects = (0..topic.partitions).filter_map(PartitionId::new).map(|p| subject(&topic.name, p));
         Config {
             name: topic.name.clone(),
@@ -141,7 +160,7 @@ impl JetStream {
             discard: DiscardPolicy::New,
             num_replicas: topic.replicas as usize,
             max_age: topic.retention,
-            max_bytes: i64::try_from(topic.bytes_max).unwrap_or(i64::MAX),
+            max_bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
             // Headers count; a name is short.
             max_message_size: RECORD_BYTES_MAX as i32 + 1024,
             duplicate_window: topic.duplicate_window,
