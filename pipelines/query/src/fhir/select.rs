@@ -14,6 +14,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{TimestampMicrosecondType, UInt16Type};
 use datafusion::common::ScalarValue;
 use datafusion::dataframe::DataFrame;
+use datafusion::error::DataFusionError;
 use datafusion::functions_aggregate::expr_fn::max;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, col, lit};
@@ -119,6 +120,21 @@ impl Want {
 /// The columns that order a search, in that order.
 const ORDER: [&str; 5] = ["ingest_time", "partition", "journal_offset", "mdc_code", "device_time"];
 
+/// What tells rows of one place apart: a page goes on behind some of them, so they come in one order whenever they are
+/// asked for.
+fn apart(table: Table) -> &'static [&'static str] {
+    match table {
+        Table::Waveforms => &["status", "interval_ns", "scale", "offset", "samples", "gaps"],
+        _ => &["value", "status"],
+    }
+}
+
+/// Takes so many rows in the order of pages.
+fn first(frame: DataFrame, table: Table, rows_max: usize) -> Result<DataFrame, DataFusionError> {
+    let order = ORDER.iter().chain(apart(table)).map(|name| col(*name).sort(true, false));
+    frame.sort(order.collect())?.limit(0, Some(rows_max))?.select(columns(table))
+}
+
 /// Rows at or behind a place.
 fn behind(place: &Place) -> [Expr; 2] {
     let values = [
@@ -220,10 +236,7 @@ impl Site {
         let mut filters = want.filters(&session.lookups);
         filters.extend(from.into_iter().flat_map(behind));
         let frame = selected(session, table, filters).await?;
-        let order = ORDER.map(|name| col(name).sort(true, false)).to_vec();
-        let frame = frame.sort(order).and_then(|sorted| sorted.limit(0, Some(rows_max)));
-        let frame = frame.and_then(|frame| frame.select(columns(table)));
-        let frame = frame.map_err(|error| QueryError::kept(&error))?;
+        let frame = first(frame, table, rows_max).map_err(|error| QueryError::kept(&error))?;
         let parts = self.parts();
         let mut batches = session.run(&parts.engine, frame, (slot, parts.bounds)).await?;
         let mut found = Vec::new();
@@ -274,4 +287,69 @@ async fn selected(session: &Session, table: Table, filters: Vec<Expr>) -> Result
 
 fn unreadable() -> QueryError {
     QueryError::Failed("a column of the archive is not of its type".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{
+        ArrayBuilder, ArrayRef, Float64Array, Int64Array, ListArray, ListBuilder, make_builder,
+        new_null_array,
+    };
+    use arrow::compute::cast;
+    use arrow::datatypes::Int32Type;
+    use datafusion::datasource::MemTable;
+    use datafusion::prelude::{SessionConfig, SessionContext};
+    use wardline_archive::schema;
+
+    /// Rows of one place that differ in what they say: a device may tell many readings of a metric and time at once.
+    fn of_one_place(table: Table, values: &[i32]) -> RecordBatch {
+        let schema = schema(table);
+        let columns = schema.fields().iter().map(|field| -> ArrayRef {
+            let own: ArrayRef = match field.name().as_str() {
+                "value" => {
+                    Arc::new(values.iter().map(|value| Some(f64::from(*value))).collect::<Float64Array>())
+                }
+                "samples" => {
+                    let blocks = values.iter().map(|value| Some(vec![Some(7), Some(*value)]));
+                    Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(blocks))
+                }
+                "gaps" => {
+                    let mut lists = make_builder(field.data_type(), 0);
+                    let of: Option<&mut ListBuilder<Box<dyn ArrayBuilder>>> =
+                        lists.as_any_mut().downcast_mut();
+                    let of = of.unwrap();
+                    values.iter().for_each(|_| of.append(true));
+                    return lists.finish();
+                }
+                _ if field.is_nullable() => new_null_array(field.data_type(), values.len()),
+                _ => Arc::new(Int64Array::from(vec![5; values.len()])),
+            };
+            cast(&own, field.data_type()).unwrap()
+        });
+        let columns = columns.collect();
+        RecordBatch::try_new(schema, columns).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_page_begins_where_the_one_before_ended_among_rows_of_one_place_too() {
+        let values: Vec<i32> = (0..40).map(|n| n * 17 % 40).collect();
+        for table in [Table::Numerics, Table::Waveforms] {
+            let session = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(2));
+            let halves = values.chunks(20).map(|half| vec![of_one_place(table, half)]).collect();
+            let halves = MemTable::try_new(schema(table), halves).unwrap();
+            session.register_table("rows", Arc::new(halves)).unwrap();
+            let told = async |rows_max| {
+                let frame = first(session.table("rows").await.unwrap(), table, rows_max).unwrap();
+                let batches = frame.collect().await.unwrap();
+                let told = batches.iter().flat_map(|batch| rows(table, batch).unwrap());
+                told.map(|row| format!("{row:?}")).collect::<Vec<_>>()
+            };
+            let all = told(1000).await;
+            assert_eq!(all.len(), values.len());
+            for rows_max in 1..values.len() {
+                assert_eq!(told(rows_max).await, all[..rows_max], "{table}, {rows_max} rows");
+            }
+        }
+    }
 }
