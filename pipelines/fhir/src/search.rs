@@ -68,7 +68,7 @@ pub struct ExportRequest {
     pub observations: bool,
     /// With Devices.
     pub devices: bool,
-    /// Only what the gateway took after this time, unix microseconds.
+    /// Only what the gateway took from this time on, unix microseconds.
     pub since_us: Option<i64>,
 }
 
@@ -130,8 +130,9 @@ pub fn export(query: &str) -> Result<ExportRequest, Unusable> {
                     (kinds.contains("Observation"), kinds.contains("Device"));
             }
             "_since" => {
+                // Of a day from its begin on: rather again than never.
                 let since = span(&value).ok_or_else(|| unusable(&name, "no instant"))?;
-                request.since_us = Some(since.until_us.saturating_sub(1));
+                request.since_us = Some(since.from_us);
             }
             "_outputFormat"
                 if matches!(value.as_str(), "application/fhir+ndjson" | "application/ndjson" | "ndjson") => {}
@@ -333,6 +334,8 @@ mod tests {
         assert!(export("_type=Patient").is_err());
         let since = export("_type=Observation&_since=2026-11-21T00:00:00.000001Z").unwrap();
         assert!(!since.devices && since.since_us.is_some_and(|us| us % 1_000_000 == 1));
+        let day = export("_since=2026-11-21").unwrap();
+        assert_eq!(day, export("_since=2026-11-21T00:00:00Z").unwrap(), "what came on that day is in it");
     }
 
     #[test]

@@ -103,7 +103,7 @@ pub(super) async fn plan(
     (wanted, behind): (&ExportRequest, Option<&Ends>),
 ) -> Result<(Vec<Part>, Reached), QueryError> {
     let own = files(site, &asked.caller.tenant).await?;
-    let since = wanted.since_us.map(|us| Day::of_micros(us.saturating_sub(OVERLAP_US)).to_string());
+    let since = wanted.since_us.map(|us| Day::of_micros(since(us, &asked.naming)).to_string());
     let is_asked = |file: &&FileRow| match behind {
         Some(behind) => behind.is_before_some(file),
         None => since.as_deref().is_none_or(|since| file.day.as_str() >= since),
@@ -126,6 +126,12 @@ pub(super) async fn plan(
         parts.extend(days.into_iter().map(|(what, day)| Part { what: what.into(), day: Some(day.into()) }));
     }
     Ok((parts, reached))
+}
+
+/// Returns from which time of ingest on rows are given that are asked for since a time. Of coarse times the whole step:
+/// what is shown at its begin may have come any time in it.
+fn since(since_us: i64, naming: &Naming) -> i64 {
+    naming.at(since_us.saturating_sub(OVERLAP_US))
 }
 
 /// Returns what seals a tenant's exports.
@@ -253,8 +259,8 @@ async fn rows(
     let (slot, sites) = (Slots::new(1, 1).take(&job.id)?, sites_of(job)?);
     let session = site.session_of((tenant, sites.as_ref()), Reach::Committed, slot.clone()).await?;
     let since_us = job.since_us.filter(|_| job.behind.is_none());
-    let since = since_us
-        .map_or(Span::ALL, |us| naming.span(Span { from_us: us.saturating_sub(OVERLAP_US), ..Span::ALL }));
+    let since =
+        since_us.map_or(Span::ALL, |us| naming.span(Span { from_us: since(us, naming), ..Span::ALL }));
     let of_day = Span { from_us: day.first_us(), until_us: day.last_us().saturating_add(1) };
     let until = Span { until_us: job.until_us.saturating_add(1), ..Span::ALL };
     let want = Want { updated: Some(of_day.and(since).and(until)), ..Want::default() };
@@ -279,6 +285,20 @@ async fn rows(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mask::Mask;
+
+    #[test]
+    fn what_is_asked_for_since_a_manifests_time_is_given_from_a_second_before_it_for_an_analyst_too() {
+        const HOUR_US: i64 = 3_600_000_000;
+        let masked = Naming::new(Some(Arc::new(Mask::new(b"key", HOUR_US))));
+        for naming in [Naming::new(None), masked] {
+            for whole_us in [9 * HOUR_US, 9 * HOUR_US + 1, 9 * HOUR_US + OVERLAP_US, 10 * HOUR_US - 1] {
+                let told_us = naming.at(whole_us);
+                let given = naming.span(Span { from_us: since(told_us, &naming), ..Span::ALL });
+                assert!(given.from_us <= whole_us - OVERLAP_US, "{whole_us}: {given:?}");
+            }
+        }
+    }
 
     #[test]
     fn an_export_goes_as_far_as_is_committed_and_never_as_far_as_the_clock() {
