@@ -10,6 +10,8 @@ use crate::rows::schema;
 use crate::table::Table;
 use crate::tenant::tenant_of;
 use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Float64Type;
 use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
@@ -59,13 +61,13 @@ pub fn encode(
 ) -> Result<Vec<u8>, ArchiveError> {
     let columns = ArrowSchemaConverter::new().convert(&schema(table))?;
     let encryption = keys.encryption(&columns, tenant_of(tenant).as_ref())?;
-    write(rows, properties(&columns, effort)?.with_file_encryption_properties(encryption).build())
+    write(rows, properties(&columns, rows, effort)?.with_file_encryption_properties(encryption).build())
 }
 
 /// Encodes the rows of one file without encryption: never for what is kept (SEC-3).
 pub fn encode_plain(table: Table, rows: &RecordBatch, effort: Effort) -> Result<Vec<u8>, ArchiveError> {
     let columns = ArrowSchemaConverter::new().convert(&schema(table))?;
-    write(rows, properties(&columns, effort)?.build())
+    write(rows, properties(&columns, rows, effort)?.build())
 }
 
 fn write(rows: &RecordBatch, properties: WriterProperties) -> Result<Vec<u8>, ArchiveError> {
@@ -78,7 +80,11 @@ fn write(rows: &RecordBatch, properties: WriterProperties) -> Result<Vec<u8>, Ar
     Ok(writer.into_inner()?)
 }
 
-fn properties(columns: &SchemaDescriptor, effort: Effort) -> Result<WriterPropertiesBuilder, ArchiveError> {
+fn properties(
+    columns: &SchemaDescriptor,
+    rows: &RecordBatch,
+    effort: Effort,
+) -> Result<WriterPropertiesBuilder, ArchiveError> {
     let mut builder = WriterProperties::builder()
         .set_created_by(CREATED_BY.to_owned())
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
@@ -106,5 +112,32 @@ fn properties(columns: &SchemaDescriptor, effort: Effort) -> Result<WriterProper
                 .set_column_statistics_enabled(path, EnabledStatistics::None);
         }
     }
+    for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
+        let numbers = column.as_primitive_opt::<Float64Type>();
+        // Parquet's least and greatest leave out what is no number, and readers that go by them would, too.
+        if numbers.is_some_and(|numbers| numbers.iter().flatten().any(f64::is_nan)) {
+            let path = ColumnPath::from(field.name().as_str());
+            builder = builder.set_column_statistics_enabled(path, EnabledStatistics::None);
+        }
+    }
     Ok(builder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow_array::{ArrayRef, Float64Array};
+    use parquet::file::metadata::ParquetMetaDataReader;
+    use std::sync::Arc;
+
+    #[test]
+    fn of_values_of_which_one_is_no_number_no_least_and_greatest_is_told() {
+        for (values, is_told) in [([97.0, f64::INFINITY], true), ([97.0, f64::NAN], false)] {
+            let values: ArrayRef = Arc::new(Float64Array::from(values.to_vec()));
+            let rows = RecordBatch::try_from_iter([("value", values)]).unwrap();
+            let file = encode_plain(Table::Numerics, &rows, Effort::Commit).unwrap();
+            let footer = ParquetMetaDataReader::new().parse_and_finish(&bytes::Bytes::from(file)).unwrap();
+            assert_eq!(footer.row_group(0).column(0).statistics().is_some(), is_told, "{rows:?}");
+        }
+    }
 }
