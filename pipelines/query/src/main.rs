@@ -13,6 +13,8 @@ mod growth;
 mod keys;
 mod lookups;
 mod mask;
+#[cfg(test)]
+mod naive;
 mod note;
 mod output;
 mod portions;

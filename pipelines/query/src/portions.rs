@@ -9,8 +9,9 @@ use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// A part of a file has so many rows at least: what lies at its ends, and the dictionaries, are read twice.
-const ROWS_MIN: u64 = 16 * 1024;
+/// A part of a file has so many rows at least: what lies at its ends, and the dictionaries, are read twice. Small where
+/// this is tested, so that small files have parts.
+const ROWS_MIN: u64 = if cfg!(test) { 6 } else { 16 * 1024 };
 
 /// Shares files, each with the number of its rows, out among so many readers at most. Files and rows keep their order.
 pub(crate) fn portions(files: Vec<(PartitionedFile, u64)>, readers: usize) -> Vec<FileGroup> {
