@@ -126,7 +126,7 @@ pub struct Tail {
 #[derive(Debug)]
 pub struct Snapshot {
     /// Committed files, in order of commit.
-    pub files: Vec<FileRow>,
+    pub files: Arc<Vec<FileRow>>,
     /// What is in none of them.
     pub tail: Tail,
 }
@@ -194,7 +194,8 @@ pub async fn snapshot(
         read.arrivals.iter_mut().for_each(|arrival| erased.prune(&mut arrival.content));
         return judged(tag, moment, (position, read), tenant, bounds).await;
     }
-    Ok(Snapshot { files: catalog.files(None).await?, tail: Tail { state, ..Tail::default() } })
+    let files = Arc::new(catalog.files(None).await?);
+    Ok(Snapshot { files, tail: Tail { state, ..Tail::default() } })
 }
 
 /// Says whether a folder is the journal that the archive's position counts in.

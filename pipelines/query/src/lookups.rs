@@ -1,12 +1,18 @@
-//! What the registry knows of devices and of who wore them, read when a statement starts.
+//! What the registry knows of devices and of who wore them, as it is when a statement starts.
+//!
+//! **Invariant:** what a server keeps of it is that of the registry's version, which every change of the registry raises
+//! in its own transaction, whoever makes it. The version is read when a statement starts, and before what is kept by it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use wardline_proto::TenantId;
 use wardline_store::registry::{DeviceFilter, Ledger};
 use wardline_store::{Store, StoreError};
 
 /// Devices asked for at a time.
 const PAGE: u32 = 1000;
+/// Tenants of which the registry is kept; with more they are read again.
+const KEPT_MAX: usize = 64;
 
 /// The registry of one statement.
 #[derive(Debug, Default)]
@@ -15,6 +21,29 @@ pub(crate) struct Lookups {
     pub(crate) ledger: Ledger,
     /// By tenant, then by device.
     sites: HashMap<String, HashMap<String, String>>,
+}
+
+/// What was read last, by tenant, with the version of the registry that it was read at.
+#[derive(Debug, Default)]
+pub(crate) struct KnownLookups(Mutex<HashMap<TenantId, (i64, Arc<Lookups>)>>);
+
+impl KnownLookups {
+    /// Returns what is known of a tenant now.
+    pub(crate) async fn of(&self, store: &Store, tenant: &TenantId) -> Result<Arc<Lookups>, StoreError> {
+        let version = store.registry_version().await?;
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned();
+        if let Some((_, known)) = known.filter(|(of, _)| *of == version) {
+            return Ok(known);
+        }
+        // A change meanwhile may be in it: then the next statement finds another version.
+        let read = Arc::new(Lookups::load(store, Some(tenant)).await?);
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= KEPT_MAX {
+            kept.clear();
+        }
+        kept.insert(tenant.clone(), (version, read.clone()));
+        Ok(read)
+    }
 }
 
 impl Lookups {

@@ -22,6 +22,7 @@ mod provider;
 mod prune;
 mod pseudonyms;
 mod serve;
+mod session;
 mod slices;
 mod snapshot;
 mod struck;

@@ -21,7 +21,7 @@ pub(crate) fn survivors(
     state: &dyn Session,
     table: Table,
     schema: &DFSchema,
-    files: &[FileRow],
+    files: &[&FileRow],
     filters: &[Expr],
 ) -> Result<Vec<bool>> {
     let Some(filter) = conjunction(filters.to_vec()) else { return Ok(vec![true; files.len()]) };
@@ -36,7 +36,7 @@ pub(crate) fn survivors(
 /// What the catalog knows of some files.
 struct Known<'a> {
     table: Table,
-    files: &'a [FileRow],
+    files: &'a [&'a FileRow],
 }
 
 impl Known<'_> {
@@ -96,7 +96,7 @@ impl PruningStatistics for Known<'_> {
             return None;
         }
         let devices: Vec<DeviceId> = values.iter().map(device).collect::<Option<_>>()?;
-        let may_hold = |file: &FileRow| {
+        let may_hold = |file: &&FileRow| {
             let tenant = TenantId::new(&file.tenant).ok()?;
             let here = devices.iter().any(|device| {
                 let key = DeviceKey { tenant: tenant.clone(), device: device.clone() };

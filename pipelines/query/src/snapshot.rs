@@ -3,12 +3,12 @@
 use crate::footers::{Footers, FootersUnder};
 use crate::growth;
 use crate::keys::{Keys, KeysUnder};
-use crate::lookups::Lookups;
+use crate::lookups::{KnownLookups, Lookups};
 use crate::mask::Mask;
 use crate::note::{self, Asking};
 use crate::provider::Provider;
-use crate::table::ArchiveTable;
-use crate::trunc;
+use crate::session;
+use crate::table::{ArchiveTable, Committed};
 use crate::views::{View, ViewTable};
 use crate::wards::{WardTable, Wards};
 use datafusion::catalog::TableProvider;
@@ -16,14 +16,12 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
-use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::GreedyMemoryPool;
-use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::SessionContext;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
@@ -33,12 +31,7 @@ use wardline_archive::read::{ArchiveReader, KEYRING};
 use wardline_archive::tail::{Snapshot, Tail, TailBounds, snapshot};
 use wardline_proto::TenantId;
 use wardline_store::Store;
-use wardline_store::catalog::FileRow;
 use wardline_store::registry::Sites;
-
-/// Rows of up to so many bytes are put together and sorted at once: those of one device are in order already, which costs
-/// little to find then. Sorted in parts of a batch, they would all be merged.
-const SORTED_AT_ONCE_BYTES_MAX: usize = 32 << 20;
 
 /// Whose rows a session sees, and how.
 #[derive(Debug, Clone, Default)]
@@ -66,6 +59,7 @@ pub(crate) struct Shared {
     store: Store,
     footers: Arc<Footers>,
     keys: Arc<Keys>,
+    lookups: Arc<KnownLookups>,
 }
 
 /// What is there under the keyring of now.
@@ -79,7 +73,7 @@ impl Shared {
     /// Opens it.
     pub(crate) async fn open(place: &Place) -> anyhow::Result<Self> {
         let store = place.store().open_read_only().await?;
-        Ok(Self { store, footers: Arc::default(), keys: Arc::default() })
+        Ok(Self { store, footers: Arc::default(), keys: Arc::default(), lookups: Arc::default() })
     }
 
     /// Returns what is known under the keyring of now; to be called before it is opened: what a newer one opens is kept
@@ -99,8 +93,6 @@ impl Shared {
 /// How far a session reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Reach {
-    /// Columns alone: there is no row in it.
-    Columns,
     /// What was committed.
     Committed,
     /// What is durable in the journal too.
@@ -112,12 +104,33 @@ impl Scope {
     fn grants(&self, name: &str) -> bool {
         self.granted.as_ref().is_none_or(|granted| granted.contains(&name))
     }
+
+    /// Makes what there is to ask of some tables: views, and themselves where nothing is hidden.
+    pub(crate) fn named(
+        &self,
+        tables: HashMap<Table, Arc<dyn TableProvider>>,
+        lookups: &Arc<Lookups>,
+    ) -> anyhow::Result<HashMap<&'static str, Arc<dyn TableProvider>>> {
+        let mut named = HashMap::<_, Arc<dyn TableProvider>>::new();
+        for view in View::ALL.into_iter().filter(|view| self.grants(view.name())) {
+            let Some(base) = tables.get(&view.table()) else { continue };
+            let table = ViewTable::new(view, base.clone(), lookups.clone(), self.mask.clone())?;
+            named.insert(view.name(), Arc::new(Provider(table)));
+        }
+        if self.mask.is_none() {
+            let own = tables.into_iter().map(|(table, provider)| (table.name(), provider));
+            named.extend(own.filter(|(name, _)| self.grants(name)));
+        }
+        Ok(named)
+    }
 }
 
 /// A session, and what is known of the data that it is over. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Opened {
     pub(crate) session: SessionContext,
+    /// Its tables and views, by name.
+    pub(crate) tables: Arc<HashMap<&'static str, Arc<dyn TableProvider>>>,
     pub(crate) lookups: Arc<Lookups>,
     known: Arc<Known>,
 }
@@ -129,6 +142,8 @@ pub(crate) struct Known {
     tenant: Option<TenantId>,
     wards: Option<Arc<Wards>>,
     asking: Arc<Asking>,
+    /// What statements over it run in.
+    runtime: Arc<RuntimeEnv>,
 }
 
 /// Opens the archive of a data directory: what was committed or durable in the journal before this call, and nothing
@@ -153,19 +168,17 @@ pub(crate) async fn open(data_dir: &Path, scope: &Scope) -> anyhow::Result<Opene
         (Some(Sites::Only(_)), None) => anyhow::bail!("sites are of a tenant"),
         _whole => None,
     };
-    let runtime = runtime(scope.memory_bytes_max)?;
+    let runtime = session::runtime(scope.memory_bytes_max)?;
     ArchiveTable::register(&reader, &runtime)?;
     let store = runtime.object_store(ArchiveTable::at(&reader)?)?;
     let readers = under.and_then(|under| under.footers).map(|footers| footers.readers(store));
-    let session = SessionContext::new_with_config_rt(config(), runtime);
-    trunc::register(&session)?;
+    let session = session::begin(scope.memory_bytes_max.is_some())?;
     let asking = Arc::new(Asking::default());
-    let seen = |file: &&FileRow| scope.tenant.as_ref().is_none_or(|tenant| tenant.as_str() == file.tenant);
+    let committed = Committed { files, tenant: scope.tenant.clone() };
     let mut tables = HashMap::<_, Arc<dyn TableProvider>>::new();
     for table in Table::ALL {
-        let own = files.iter().filter(seen).filter(|file| file.table == table.name()).cloned().collect();
         let behind = tail.rows.remove(&table).unwrap_or_default();
-        let whole = ArchiveTable::new(table, &reader, own, (behind, asking.clone()))?;
+        let whole = ArchiveTable::new(table, &reader, committed.clone(), (behind, asking.clone()))?;
         let whole = whole.with_readers(readers.clone());
         tables.insert(
             table,
@@ -175,21 +188,12 @@ pub(crate) async fn open(data_dir: &Path, scope: &Scope) -> anyhow::Result<Opene
             },
         );
     }
-    for view in View::ALL.into_iter().filter(|view| scope.grants(view.name())) {
-        let Some(base) = tables.get(&view.table()) else { continue };
-        let table = ViewTable::new(view, base.clone(), lookups.clone(), scope.mask.clone())?;
-        session.register_table(view.name(), Arc::new(Provider(table)))?;
+    let named = scope.named(tables, &lookups)?;
+    for (name, table) in &named {
+        session.register_table(*name, table.clone())?;
     }
-    if scope.mask.is_none() {
-        for (table, provider) in tables.into_iter().filter(|(table, _)| scope.grants(table.name())) {
-            session.register_table(table.name(), provider)?;
-        }
-    }
-    if scope.memory_bytes_max.is_some() {
-        growth::withhold(&session);
-    }
-    let known = Arc::new(Known { reader, tail, tenant: scope.tenant.clone(), wards, asking });
-    Ok(Opened { session, lookups, known })
+    let known = Arc::new(Known { reader, tail, tenant: scope.tenant.clone(), wards, asking, runtime });
+    Ok(Opened { session, tables: Arc::new(named), lookups, known })
 }
 
 /// Reads what a session is over: rows that are there, and what the registry knows.
@@ -199,23 +203,24 @@ async fn look(
     store: &Store,
     scope: &Scope,
 ) -> anyhow::Result<(Snapshot, Arc<Lookups>)> {
-    if scope.reach == Reach::Columns {
-        return Ok((Snapshot { files: Vec::new(), tail: Tail::default() }, Arc::default()));
-    }
     reader.check().await?;
     let tenant = scope.tenant.as_ref();
     let found = async {
         anyhow::Ok(if scope.reach == Reach::Committed {
-            Snapshot { files: reader.files(None).await?, tail: Tail::default() }
+            Snapshot { files: Arc::new(reader.files(None).await?), tail: Tail::default() }
         } else {
             let erased = reader.learn_erased().await?;
             snapshot(data_dir, (store, &erased), tenant, TailBounds::default()).await?
         })
     };
-    let lookups = async { anyhow::Ok(Lookups::load(store, tenant).await?) };
+    let lookups = async {
+        anyhow::Ok(match (&scope.shared, tenant) {
+            (Some(shared), Some(tenant)) => shared.lookups.of(store, tenant).await?,
+            _alone => Arc::new(Lookups::load(store, tenant).await?),
+        })
+    };
     // Neither needs what the other one finds.
-    let (found, lookups) = tokio::try_join!(found, lookups)?;
-    Ok((found, Arc::new(lookups)))
+    tokio::try_join!(found, lookups)
 }
 
 impl Opened {
@@ -231,7 +236,7 @@ impl Opened {
 
     /// Plans how a statement runs; of what it reads nothing is read but the catalog.
     pub(crate) async fn planned(self, rows: DataFrame) -> Result<Planned, DataFusionError> {
-        let context = Arc::new(rows.task_ctx());
+        let context = Arc::new(session::context(&self.session, self.known.runtime.clone()));
         let plan = growth::counted(listening(rows.create_physical_plan().await?)?, &context)?;
         Ok(Planned { plan, context, known: self.known })
     }
@@ -247,7 +252,7 @@ pub(crate) struct Planned {
 impl Planned {
     /// Says how complete what it rests on is; none for a statement that reads nothing that can be incomplete.
     pub(crate) async fn note(&self) -> anyhow::Result<Option<String>> {
-        let Known { reader, tail, tenant, wards, asking } = &*self.known;
+        let Known { reader, tail, tenant, wards, asking, .. } = &*self.known;
         let asked = asking.asked();
         if asked.is_empty() {
             return Ok(None);
@@ -262,22 +267,6 @@ impl Planned {
     pub(crate) fn start(self) -> Result<SendableRecordBatchStream, DataFusionError> {
         execute_stream(self.plan, self.context)
     }
-}
-
-fn config() -> SessionConfig {
-    SessionConfig::new()
-        .with_information_schema(true)
-        .with_sort_in_place_threshold_bytes(SORTED_AT_ONCE_BYTES_MAX)
-}
-
-/// What is too large for memory fails: a spilled row would lie on the disk in plaintext (SEC-3).
-fn runtime(memory_bytes_max: Option<usize>) -> anyhow::Result<Arc<RuntimeEnv>> {
-    let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
-    let mut builder = RuntimeEnvBuilder::new().with_disk_manager_builder(disk);
-    if let Some(bytes) = memory_bytes_max {
-        builder = builder.with_memory_pool(Arc::new(GreedyMemoryPool::new(bytes)));
-    }
-    Ok(Arc::new(builder.build()?))
 }
 
 /// Returns the tables that a statement reads, each once, in order of name.

@@ -33,6 +33,7 @@ use parquet::encryption::encrypt::FileEncryptionProperties;
 use std::sync::Arc;
 use wardline_archive::read::ArchiveReader;
 use wardline_archive::{ArchiveKeys, Erased, Files, Table, schema};
+use wardline_proto::TenantId;
 use wardline_store::catalog::FileRow;
 
 /// Keys of this session's files. It only reads.
@@ -60,14 +61,29 @@ impl EncryptionFactory for Keys {
     }
 }
 
+/// Files of all tables, in order of commit, of which those of a tenant are there, or of all.
+#[derive(Debug, Clone)]
+pub(crate) struct Committed {
+    pub(crate) files: Arc<Vec<FileRow>>,
+    pub(crate) tenant: Option<TenantId>,
+}
+
+impl Committed {
+    fn of(&self, table: Table) -> Vec<&FileRow> {
+        let is_seen = |file: &&FileRow| self.tenant.as_ref().is_none_or(|own| own.as_str() == file.tenant);
+        self.files.iter().filter(|file| file.table == table.name()).filter(is_seen).collect()
+    }
+}
+
 /// One table.
 #[derive(Debug)]
 pub(crate) struct ArchiveTable {
     table: Table,
     schema: SchemaRef,
-    rows: Vec<FileRow>,
+    committed: Committed,
     at: ObjectStoreUrl,
-    files: Vec<PartitionedFile>,
+    /// Where the engine finds them.
+    root: String,
     keys: Arc<Keys>,
     /// What files may still hold and nobody gets.
     erased: Arc<Erased>,
@@ -83,23 +99,18 @@ impl ArchiveTable {
     pub(crate) fn new(
         table: Table,
         reader: &ArchiveReader,
-        rows: Vec<FileRow>,
+        committed: Committed,
         (tail, asking): (Vec<RecordBatch>, Arc<Asking>),
     ) -> anyhow::Result<Self> {
-        let schema = schema(table);
-        let (at, place) = (Self::at(reader)?, reader.place());
-        let partitioned = |file: &FileRow| {
-            let path = match place {
-                Files::Folder(root) => Path::from_absolute_path(std::path::absolute(root)?.join(&file.path))?,
-                Files::Bucket(bucket) => bucket.path_of(&file.path),
-            };
-            let statistics = statistics(table, &schema, file);
-            Ok(PartitionedFile::new(path.to_string(), file.bytes).with_statistics(Arc::new(statistics)))
+        let (schema, at) = (schema(table), Self::at(reader)?);
+        let root = match reader.place() {
+            Files::Folder(root) => Path::from_absolute_path(std::path::absolute(root)?)?,
+            Files::Bucket(bucket) => bucket.path_of(""),
         };
-        let files = rows.iter().map(partitioned).collect::<anyhow::Result<_>>()?;
+        let root = root.to_string();
         let erased = Arc::new(reader.erased().pending());
         let keys = Arc::new(Keys(reader.keys()));
-        Ok(Self { table, schema, rows, at, files, keys, erased, tail, asking, readers: None })
+        Ok(Self { table, schema, committed, at, root, keys, erased, tail, asking, readers: None })
     }
 
     /// Reads files so.
@@ -110,6 +121,12 @@ impl ArchiveTable {
 }
 
 impl ArchiveTable {
+    /// Returns a file as the engine opens it.
+    fn opened(&self, file: &FileRow) -> PartitionedFile {
+        let statistics = Arc::new(statistics(self.table, &self.schema, file));
+        PartitionedFile::new(format!("{}/{}", self.root, file.path), file.bytes).with_statistics(statistics)
+    }
+
     /// Names the store that the engine asks for the files.
     pub(crate) fn at(reader: &ArchiveReader) -> Result<ObjectStoreUrl> {
         match reader.place() {
@@ -169,9 +186,10 @@ impl Scanned for ArchiveTable {
         if let Some(filter) = conjunction(filters.to_vec()) {
             source = source.with_predicate(state.create_physical_expr(filter, &schema)?);
         }
-        let open = survivors(state, self.table, &schema, &self.rows, filters)?;
-        let files = self.files.iter().zip(&self.rows).zip(open);
-        let files = files.filter(|(_, open)| *open).map(|((file, row), _)| (file.clone(), row.rows));
+        let committed = self.committed.of(self.table);
+        let open = survivors(state, self.table, &schema, &committed, filters)?;
+        let files = committed.into_iter().zip(open).filter(|(_, open)| *open);
+        let files = files.map(|(file, _)| (self.opened(file), file.rows));
         let strike = Strike::new(self.table, &self.erased, &self.schema, columns)?;
         // Of rows that are left out a limit would be reached too early.
         let (columns, limit) = strike.as_ref().map_or((columns, limit), |strike| (Some(&strike.read), None));

@@ -2,10 +2,11 @@
 
 use crate::StoreError;
 use crate::catalog::held::held_anywhere;
-use crate::catalog::{Catalog, FileRow, STREAM_COLUMNS, StreamId, StreamRow, file_row, stream_row};
+use crate::catalog::{Catalog, FileRow, STREAM_COLUMNS, StreamId, StreamRow, stream_row};
 use crate::cluster::IS_CLUSTER;
 use crate::db::{args, signed};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Streams that are looked up one by one; for more, all are read.
 const ONE_BY_ONE_MAX: usize = 256;
@@ -18,7 +19,7 @@ pub struct Moment {
     /// Several machines take records: the position is not theirs.
     pub is_cluster: bool,
     /// Committed files, in order of commit.
-    pub files: Vec<FileRow>,
+    pub files: Arc<Vec<FileRow>>,
     /// Those of the wanted streams that were ever committed.
     pub streams: Vec<StreamRow>,
     /// Tenants of whom records are held back: in no file of a table, and before the position.
@@ -38,10 +39,7 @@ impl Catalog {
         let mut tx = self.store().db().begin_read().await?;
         let position = tx.one("SELECT next_offset FROM archive_position WHERE id = 1", args![]).await?;
         let next_offset = position.map(|row| row.unsigned("next_offset")).transpose()?;
-        let select = "SELECT path, table_name, tenant, day, partition_id, row_count, byte_count, sha256, \
-                      time_min_us, time_max_us, offset_first, offset_last FROM archive_file \
-                      ORDER BY offset_first, path";
-        let files = tx.all(select, args![]).await?.iter().map(file_row).collect::<Result<_, _>>()?;
+        let files = self.store().listed().files(&mut tx).await?;
         let is_cluster = tx.one(IS_CLUSTER, args![]).await?.is_some();
         let held = held_anywhere(&mut tx).await?;
         let mut moment = Moment { next_offset, is_cluster, files, held, ..Moment::default() };

@@ -193,6 +193,7 @@ impl Record {
     getter!(int, i64);
     getter!(maybe_int, Option<i64>);
     getter!(text, String);
+    getter!(maybe_text, Option<String>);
     getter!(bytes, Vec<u8>);
     getter!(maybe_bytes, Option<Vec<u8>>);
 

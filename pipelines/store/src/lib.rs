@@ -21,6 +21,7 @@ pub mod erasure;
 pub mod holds;
 pub mod hour_sums;
 pub mod hours;
+mod listed;
 mod origin;
 pub mod outbox;
 pub mod registry;
@@ -37,6 +38,7 @@ pub use url::StoreUrl;
 
 use bell::Bells;
 use db::{PgPlace, Pool};
+use listed::Listed;
 use registry::Reject;
 use sqlx::Executor;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -122,6 +124,7 @@ impl StoreError {
 pub struct Store {
     pool: Pool,
     bells: Arc<Bells>,
+    listed: Arc<Listed>,
 }
 
 impl Store {
@@ -182,8 +185,11 @@ impl Store {
             .test_before_acquire(false)
             .connect_with(options.clone())
             .await?;
-        let readers = SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).connect_lazy_with(options);
-        Ok(Self { pool: Pool::Sqlite { readers, writer }, bells: Arc::default() })
+        let readers = SqlitePoolOptions::new()
+            .max_connections(CONNECTIONS_MAX)
+            .test_before_acquire(false)
+            .connect_lazy_with(options);
+        Ok(Self { pool: Pool::Sqlite { readers, writer }, bells: Arc::default(), listed: Arc::default() })
     }
 
     async fn postgres(pool: PgPoolOptions, url: &str) -> Result<Self, StoreError> {
@@ -191,7 +197,7 @@ impl Store {
         let pool = pool.max_connections(CONNECTIONS_MAX).acquire_timeout(ACQUIRE_TIMEOUT);
         let pool = pool.connect_with(options).await?;
         let place = PgPlace { pool, patience: STATEMENT_TIMEOUT };
-        Ok(Self { pool: Pool::Postgres(place), bells: Arc::default() })
+        Ok(Self { pool: Pool::Postgres(place), bells: Arc::default(), listed: Arc::default() })
     }
 
     /// Sets how long one statement may take on PostgreSQL; 30 s otherwise. What takes longer fails, to be tried again.
@@ -206,6 +212,11 @@ impl Store {
     /// Returns the connections.
     fn db(&self) -> &Pool {
         &self.pool
+    }
+
+    /// Returns the files that were listed last.
+    fn listed(&self) -> &Listed {
+        &self.listed
     }
 
     /// Waits for running statements and closes.

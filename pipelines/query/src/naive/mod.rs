@@ -9,7 +9,7 @@ use crate::growth;
 use crate::lookups::Lookups;
 use crate::mask::Mask;
 use crate::provider::Provider;
-use crate::table::ArchiveTable;
+use crate::table::{ArchiveTable, Committed};
 use crate::trunc;
 use crate::views::{View, ViewTable};
 use crate::wards::{WardTable, Wards};
@@ -196,7 +196,8 @@ async fn both_of(of: Table, registry: &Registry, rows: &[Reading], lie: &Lie) ->
         let files = files.iter().filter(|file| !is_ward || file.tenant == "demo").cloned().collect();
         let tail: Vec<_> = in_tail.iter().filter(|row| !is_ward || is_demo(row)).collect();
         let tail = if tail.is_empty() { Vec::new() } else { vec![batch(of, &tail)] };
-        ArchiveTable::new(of, &reader, files, (tail, Arc::default())).unwrap()
+        let committed = Committed { files: Arc::new(files), tenant: None };
+        ArchiveTable::new(of, &reader, committed, (tail, Arc::default())).unwrap()
     };
     let known = |rows: Vec<&Placed<'_>>| -> Arc<dyn TableProvider> {
         let rows = reader.erased().strike(of, batch(of, &rows)).unwrap();

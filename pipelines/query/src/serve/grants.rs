@@ -12,7 +12,7 @@ use wardline_access::{Caller, Role};
 use wardline_archive::Table;
 
 /// What a caller reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Grant {
     /// Rows with names.
     Identified,

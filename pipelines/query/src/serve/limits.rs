@@ -14,6 +14,10 @@ pub(crate) const STATEMENTS_PER_CALLER_MAX: usize = 2;
 pub(crate) const MEMORY_BYTES_MAX: usize = 1 << 30;
 /// Longest statement, bytes.
 pub(crate) const STATEMENT_BYTES_MAX: usize = 64 * 1024;
+/// Statements that are kept as they were understood; the oldest go first.
+pub(crate) const STATEMENTS_KEPT: usize = 128;
+/// Longest statement that is kept, bytes.
+pub(crate) const STATEMENTS_KEPT_BYTES: usize = 4 * 1024;
 /// Batches that wait for the client; then the statement waits.
 pub(crate) const BATCHES_AHEAD: usize = 2;
 /// Refusals that wait to be written into the outbox.

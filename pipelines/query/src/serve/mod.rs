@@ -1,10 +1,11 @@
 //! `wardline-query serve`: Flight SQL over mTLS, for people and services with a role.
 //!
 //! ```text
-//! certificate -> Access: who calls -> Grant: what its role reads -> Slots -> a session of its own over one snapshot
-//!             -> outbox: who asks what -> pump: rows, within bounds -> guard: until the certificate ends
+//! certificate -> Access: who calls -> Grant: what its role reads -> Slots -> what the statement says
+//!             -> outbox: who asks what; a session of its own over one snapshot
+//!             -> pump: rows, within bounds -> guard: until the certificate ends
 //! ```
-//! **Invariants:** a caller sees rows of its own tenant alone; whoever is no clinician sees no name; nothing is read
+//! **Invariants:** a caller sees rows of its own tenant alone; whoever is no clinician sees no name; no row leaves
 //! before it is audited; a revoked certificate ends its statements within 2 s.
 
 pub(crate) mod audit;
@@ -12,10 +13,13 @@ mod cancel;
 pub(crate) mod grants;
 mod info;
 pub(crate) mod limits;
+mod parsed;
 pub(crate) mod pump;
 pub(crate) mod service;
 pub(crate) mod slots;
 mod statement;
+#[cfg(test)]
+mod tests;
 
 use crate::growth::STACK_BYTES;
 use crate::snapshot::Shared;
@@ -106,6 +110,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         bounds: Bounds { rows_max: args.rows_max, time_max: Duration::from_secs(args.seconds_max) },
         time_step_s: args.time_step,
         shared,
+        statements: Arc::default(),
     };
     let service = QueryService(Arc::new(parts));
     let (told, answering) = match fhir {

@@ -61,13 +61,15 @@ pub(crate) async fn plan(
     attended(engine, (slot, bounds), planning).await
 }
 
-/// Counts on `engine` how complete what a statement rests on is.
-pub(crate) async fn note(
+/// The same, and counts how complete what the statement rests on is.
+pub(crate) async fn plan_noted(
     engine: &Handle,
-    planned: Planned,
+    opened: Opened,
+    rows: DataFrame,
     (slot, bounds): (Slot, Bounds),
 ) -> Result<(Planned, Option<String>), QueryError> {
     let counting = async move {
+        let planned = opened.planned(rows).await.map_err(|error| QueryError::kept(&error))?;
         let note = planned.note().await.map_err(|error| {
             tracing::error!(error = format!("{error:#}"), "what an answer rests on cannot be counted");
             QueryError::Archive("what the answer rests on cannot be counted".into())

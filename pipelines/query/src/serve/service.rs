@@ -6,14 +6,15 @@ use super::audit::OutboxAudit;
 use super::cancel::{self, Running};
 use super::grants::Grant;
 use super::info::sql_info;
-use super::pump::{Bounds, held, note, plan, pump};
+use super::parsed::{Parsed, Statements};
+use super::pump::{Bounds, held, plan_noted, pump};
 use super::slots::{Slot, Slots};
-use super::statement::{Prepared, prepare};
+use super::statement;
 use crate::error::QueryError;
 use crate::mask::Mask;
 use crate::output::noted;
 use crate::pseudonyms;
-use crate::snapshot::{Planned, Reach, Shared};
+use crate::snapshot::{Planned, Shared};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow_flight::encode::FlightDataEncoderBuilder;
@@ -59,6 +60,7 @@ pub(crate) struct Parts {
     pub(crate) bounds: Bounds,
     pub(crate) time_step_s: u32,
     pub(crate) shared: Shared,
+    pub(crate) statements: Arc<Statements>,
 }
 
 /// The service. Cheap to clone.
@@ -88,20 +90,20 @@ impl QueryService {
         self.0.slots.take(caller.uri()).map_err(|error| self.refused(caller, &error))
     }
 
-    /// Plans a statement in a place, to be run or only to be told of.
-    async fn prepare(
+    /// Understands a statement in a place; what it may not ask is refused.
+    async fn parse(
         &self,
         (caller, grant): (&Caller, Grant),
-        (sql, reach): (&str, Reach),
+        sql: &str,
         slot: &Slot,
-    ) -> Result<Prepared, Status> {
-        let (service, of, sql) = (self.clone(), caller.clone(), sql.to_owned());
-        // The journal and a key service are waited for, whether or not the caller still waits.
-        let made = held(slot.clone(), async move {
-            let (parts, mask) = (&service.0, service.mask(&of, grant).await?);
-            prepare((&parts.data_dir, &parts.shared), &of, grant, mask, (&sql, reach)).await
-        });
-        made.await.map_err(|error| match error {
+    ) -> Result<Arc<Parsed>, Status> {
+        if let Some(known) = self.0.statements.known(grant, sql) {
+            return Ok(known);
+        }
+        let (statements, own) = (self.0.statements.clone(), sql.to_owned());
+        // Whoever begins with a long one ends it, whether or not the caller still waits.
+        let parsed = held(slot.clone(), async move { statements.parse(grant, &own).await });
+        parsed.await.map_err(|error| match error {
             QueryError::NotGranted { .. } => self.refused(caller, &error),
             error => status(&error),
         })
@@ -128,17 +130,21 @@ impl QueryService {
         slot: &Slot,
     ) -> Result<(SchemaRef, Planned), Status> {
         let Parts { engine, bounds, audit, .. } = &*self.0;
-        let prepared = self.prepare((caller, grant), (sql, Reach::Durable), slot).await?;
-        let Prepared { opened, rows, tables } = prepared;
-        let schema = rows.schema().as_arrow().clone();
-        let counted = async {
-            let planned = plan(engine, opened, rows, (slot.clone(), *bounds)).await?;
-            note(engine, planned, (slot.clone(), *bounds)).await
+        let parsed = self.parse((caller, grant), sql, slot).await?;
+        let (service, of, what) = (self.clone(), caller.clone(), parsed.clone());
+        // The journal and a key service are waited for, whether or not the caller still waits.
+        let opening = held(slot.clone(), async move {
+            let (parts, mask) = (&service.0, service.mask(&of, grant).await?);
+            statement::open((&parts.data_dir, &parts.shared), &of, grant, mask, &what).await
+        });
+        let planned = async {
+            let (opened, rows) = opening.await?;
+            plan_noted(engine, opened, rows, (slot.clone(), *bounds)).await
         };
         // No row is read before both are done.
-        let started = tokio::try_join!(audit.reads(caller, sql, &tables), counted);
+        let started = tokio::try_join!(audit.reads(caller, sql, &parsed.tables), planned);
         let ((), (planned, note)) = started.map_err(|error: QueryError| status(&error))?;
-        Ok((Arc::new(noted(&schema, note.as_deref())), planned))
+        Ok((Arc::new(noted(parsed.columns(), note.as_deref())), planned))
     }
 
     /// Ends the statement of an answer when it is the caller's and runs.
@@ -207,9 +213,9 @@ impl FlightSqlService for QueryService {
     ) -> Result<Response<FlightInfo>, Status> {
         let (caller, grant) = self.admit(&request)?;
         let slot = self.slot(&caller)?;
-        let prepared = self.prepare((&caller, grant), (&query.query, Reach::Columns), &slot).await?;
+        let parsed = self.parse((&caller, grant), &query.query, &slot).await?;
         let ticket = cancel::ticket(&query.query).ok_or_else(|| Status::internal("no randomness"))?;
-        info(prepared.rows.schema().as_arrow(), ticket.as_any(), request.into_inner())
+        info(parsed.columns(), ticket.as_any(), request.into_inner())
     }
 
     async fn do_get_statement(
@@ -319,9 +325,8 @@ impl FlightSqlService for QueryService {
         let slot = self.slot(&caller)?;
         let mut builder = query.into_builder();
         for table in grant.tables() {
-            let empty = format!("SELECT * FROM {table}");
-            let prepared = self.prepare((&caller, grant), (&empty, Reach::Columns), &slot).await?;
-            builder.append(CATALOG, SCHEMA, table, VIEW, prepared.rows.schema().as_arrow())?;
+            let parsed = self.parse((&caller, grant), &format!("SELECT * FROM {table}"), &slot).await?;
+            builder.append(CATALOG, SCHEMA, table, VIEW, parsed.columns())?;
         }
         Ok(self.listing(&caller, builder.build()?))
     }

@@ -1,6 +1,7 @@
 //! The archive's catalog: one transaction, one writer.
 
 use crate::rig::on_both;
+use std::sync::Arc;
 use wardline_store::Store;
 use wardline_store::catalog::{AuditHead, Catalog, Commit, CommitError, FileRow, StreamId, StreamRow};
 use wardline_store::retired::Replacement;
@@ -168,5 +169,31 @@ fn a_merge_takes_files_out_and_remembers_them_until_they_are_removed() {
         assert_eq!(catalog.retired(Some(50)).await.unwrap(), from);
         catalog.forget_retired(&from[..1]).await.unwrap();
         assert_eq!(catalog.retired(None).await.unwrap(), from[1..]);
+    });
+}
+
+#[test]
+fn a_moment_lists_the_files_of_its_own_and_the_same_list_while_nothing_changes() {
+    on_both(|store| async move {
+        let catalog = Catalog::new(store);
+        let files = async || catalog.moment(&[]).await.unwrap().files;
+        assert!(files().await.is_empty());
+        catalog.take_over(0, 1).await.unwrap();
+        for from in [0, 5, 10] {
+            catalog.commit(&commit(1, (from, from + 5))).await.unwrap();
+            let listed = files().await;
+            assert_eq!(*listed, catalog.files(None).await.unwrap());
+            assert!(Arc::ptr_eq(&listed, &files().await));
+        }
+        // As many files as before, and no other position.
+        let from = vec!["numerics/5".into()];
+        catalog.replace(&Replacement { lease: 1, from, into: file("merged", 5), at_us: 2 }).await.unwrap();
+        let listed = files().await;
+        assert_eq!(*listed, catalog.files(None).await.unwrap());
+        assert_eq!(listed.len(), 3);
+        // More of them than are looked up one by one.
+        let many = (0..300).map(|n| file(&format!("many/{n:03}"), 15)).collect();
+        catalog.commit(&Commit { files: many, ..commit(1, (15, 20)) }).await.unwrap();
+        assert_eq!(*files().await, catalog.files(None).await.unwrap());
     });
 }
