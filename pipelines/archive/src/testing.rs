@@ -10,6 +10,7 @@ use crate::bucket::{BucketOptions, BucketSettings};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -89,8 +90,9 @@ impl TestSeaweed {
         static SHARED: OnceLock<Result<TestSeaweed, String>> = OnceLock::new();
         let made = SHARED.get_or_init(|| {
             let store = Self::start()?;
-            let clear_up =
-                "read end; kill -KILL \"$0\"; while kill -0 \"$0\"; do sleep 0.1; done; rm -rf \"$1\"";
+            // Its sockets first: when it has ended another store may be given its ports, and their names.
+            let clear_up = "read end; folder=$1; shift; rm -f \"$@\"; kill -KILL \"$0\"; \
+                            while kill -0 \"$0\"; do sleep 0.1; done; rm -rf \"$folder\"";
             let mut shell = Command::new("sh");
             shell
                 .args(["-c", clear_up, &store.server.id().to_string()])
@@ -157,7 +159,7 @@ impl TestSeaweed {
 
     fn make_bucket(&self) -> Result<(), String> {
         let answer = ask(self.ports[4], "POST", &format!("/buckets/{BUCKET}/"))?;
-        if !answer.contains(" 201 ") {
+        if !answer.starts_with("HTTP/1.1 201 ") {
             return Err(format!("no bucket: {answer}"));
         }
         // S3 answers before there is room for a file; a put that waits for it would outlast its timeout.
@@ -166,7 +168,7 @@ impl TestSeaweed {
         loop {
             let answer = ask(self.ports[0], "GET", &grow);
             match answer {
-                Ok(answer) if answer.contains(" 200 ") => return Ok(()),
+                Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => return Ok(()),
                 answer if Instant::now() > until => return Err(format!("no room: {answer:?}")),
                 _not_yet => std::thread::sleep(POLL),
             }
@@ -183,7 +185,7 @@ impl TestSeaweed {
 
     fn wait(&mut self) -> Result<(), String> {
         let until = Instant::now() + START;
-        while !ask(self.port(), "GET", "/healthz").is_ok_and(|answer| answer.contains(" 200 ")) {
+        while !ask(self.port(), "GET", "/healthz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 ")) {
             if Instant::now() > until || !matches!(self.server.try_wait(), Ok(None)) {
                 let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
                 let from = log.len().saturating_sub(2000);
@@ -200,7 +202,10 @@ impl Drop for TestSeaweed {
         // It may have ended by itself.
         let _ = self.kill();
         for socket in self.sockets() {
-            let _ = std::fs::remove_file(socket);
+            // One that answers is of another store: it has that port now, or had it when this one wanted it.
+            if UnixStream::connect(&socket).is_err() {
+                let _ = std::fs::remove_file(socket);
+            }
         }
     }
 }
