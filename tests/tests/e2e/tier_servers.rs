@@ -34,9 +34,9 @@ impl Database {
 }
 
 #[cfg(not(feature = "cluster"))]
-pub(super) use none::{forget, kept, settings, topic};
+pub(super) use none::{forget, kept, settings, topic, unwritten};
 #[cfg(feature = "cluster")]
-pub(super) use real::{forget, kept, settings, topic};
+pub(super) use real::{forget, kept, settings, topic, unwritten};
 
 #[cfg(not(feature = "cluster"))]
 mod none {
@@ -51,6 +51,10 @@ mod none {
     }
 
     pub(in super::super) fn forget(_topic: &str) {}
+
+    pub(in super::super) fn unwritten(topic: &str) -> String {
+        topic.to_owned()
+    }
 
     /// A program of one machine refuses a section `[cluster]`.
     pub(in super::super) fn settings(
@@ -67,6 +71,7 @@ mod none {
 #[cfg(feature = "cluster")]
 mod real {
     use crate::nats::Nats;
+    use anyhow::Context;
     use std::os::unix::process::CommandExt;
     use std::path::{Path, PathBuf};
     use std::process::{Command, Stdio};
@@ -74,6 +79,9 @@ mod real {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use wardline_archive::testing::{ACCESS_KEY, TestSeaweed};
     use wardline_store::testing::TestPostgres;
+
+    /// Where the servers of that Fluvio keep their logs, for the tests that look into every file.
+    const FLUVIO_LOGS: &str = "WARDLINE_CLUSTER_FLUVIO_LOGS";
 
     /// Names a database, a bucket and a topic, but those that `settings` name.
     pub(in super::super) fn settings(folder: &Path, settings: &str, topic: &str) -> anyhow::Result<String> {
@@ -91,8 +99,10 @@ mod real {
             Some(controller) => ("fluvio", vec![controller]),
             None => ("jetstream", nats()?.servers()),
         };
+        // There each partition has room for whole segments of 8 MB.
+        let (replicas, bytes_max) = if engine == "fluvio" { (2, 100_000_000) } else { (3, 30_000_000) };
         more += &format!("[cluster]\nengine = {engine:?}\nservers = {servers:?}\ntopic = {topic:?}\n");
-        Ok(more)
+        Ok(more + &format!("replicas = {replicas}\ntopic_bytes_max = {bytes_max}\n"))
     }
 
     /// Returns the controller of the Fluvio that takes the place of the servers of the bus, for a program that was built
@@ -107,15 +117,33 @@ mod real {
         format!("e2e-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// Names a topic that nobody has written to, in the place of one that was to be forgotten.
+    pub(in super::super) fn unwritten(topic: &str) -> String {
+        // There a topic stays.
+        if fluvio().is_some() { format!("{topic}-anew") } else { topic.to_owned() }
+    }
+
     /// Returns the folders in which the servers of the bus keep a topic.
     pub(in super::super) fn kept(topic: &str) -> anyhow::Result<Vec<PathBuf>> {
-        if fluvio().is_some() {
-            return Ok(Vec::new());
-        }
-        let (_processes, folder) = nats()?.left_behind();
-        let servers = std::fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
-        let streams = servers.iter().map(|server| server.path().join("jetstream/$G/streams").join(topic));
-        let kept: Vec<_> = streams.filter(|path| path.is_dir()).collect();
+        let kept: Vec<_> = if fluvio().is_some() {
+            let logs = std::env::var(FLUVIO_LOGS)
+                .with_context(|| format!("{FLUVIO_LOGS}: where its servers keep logs"))?;
+            let mut partitions = Vec::new();
+            for server in std::fs::read_dir(logs)? {
+                for partition in std::fs::read_dir(server?.path())? {
+                    partitions.push(partition?.path());
+                }
+            }
+            let own = format!("{topic}-");
+            partitions
+                .retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&own)));
+            partitions
+        } else {
+            let (_processes, folder) = nats()?.left_behind();
+            let servers = std::fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
+            let streams = servers.iter().map(|server| server.path().join("jetstream/$G/streams").join(topic));
+            streams.filter(|path| path.is_dir()).collect()
+        };
         anyhow::ensure!(!kept.is_empty(), "no server of the bus keeps {topic}");
         Ok(kept)
     }

@@ -79,7 +79,7 @@ impl Tier {
         let https = nodes.iter().map(|node| node.http).collect();
         let topic = servers::topic();
         let settings = servers::settings(folder, settings, &topic)?
-            + &format!("partitions = {PARTITIONS}\ntopic_bytes_max = 30000000\nlease_ms = {LEASE_MS}\n");
+            + &format!("partitions = {PARTITIONS}\nlease_ms = {LEASE_MS}\n");
         Ok(Self { mqtt: balance(fronts)?, http: sum(https)?, grpc, est, nodes, settings, topic })
     }
 
@@ -106,8 +106,15 @@ impl Tier {
     pub(crate) fn restore(&self) -> anyhow::Result<()> {
         let database = servers::Database::of(&self.settings)?;
         database.ask(&format!("DROP DATABASE {} WITH (FORCE)", database.name))?;
+        database.make_of(&database.kept(), &database.name)?;
         servers::forget(&self.topic);
-        database.make_of(&database.kept(), &database.name)
+        let common = self.nodes.first().context("a node")?.folder.join("wardline.toml");
+        let settings = std::fs::read_to_string(&common)?;
+        let (was, is) = (
+            format!("topic = {:?}\n", self.topic),
+            format!("topic = {:?}\n", servers::unwritten(&self.topic)),
+        );
+        Ok(std::fs::write(common, settings.replacen(&was, &is, 1))?)
     }
 
     /// Returns the folders of nodes and bus.
