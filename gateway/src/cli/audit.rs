@@ -7,6 +7,7 @@ use crate::audit::{Report, What};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use serde_json::json;
+use std::collections::HashSet;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -216,9 +217,15 @@ impl ListCommand {
 }
 
 /// Puts events in the order in which they happened, those of one moment by node and place in the journal, and keeps the
-/// last ones.
+/// last ones. What two nodes journaled of one row of the outbox, because the first lost its lease over it, is one event.
 fn keep_newest(rows: &mut Vec<AuditRow>, limit: usize) {
     rows.sort_by(|a, b| key(a).cmp(&key(b)));
+    let mut told = HashSet::new();
+    rows.retain(|row| {
+        let event = &row.event;
+        // A database that was set back counts its rows again.
+        event.outbox_id == 0 || told.insert((event.outbox_id, event.at_us, event.action.clone()))
+    });
     rows.drain(..rows.len().saturating_sub(limit));
 }
 
@@ -309,6 +316,29 @@ mod tests {
         assert_eq!(newest(9), [1, 3, 4, 5, 2]);
         assert_eq!(newest(2), [5, 2], "the newest are those that happened last");
         assert_eq!(newest(0), [0; 0]);
+    }
+
+    #[test]
+    fn a_row_of_the_outbox_that_two_nodes_journaled_is_one_event() {
+        let row = |at_us, node: &str, outbox_id| AuditRow {
+            journal_offset: 1,
+            event: AuditEvent { at_us, node: node.into(), outbox_id, ..AuditEvent::default() },
+        };
+        let told = [
+            row(10, "a", 7),
+            row(10, "b", 7),
+            row(10, "b", 8),
+            row(20, "b", 7),
+            row(9, "a", 0),
+            row(9, "b", 0),
+        ];
+        let newest = |limit| {
+            let mut rows = told.to_vec();
+            keep_newest(&mut rows, limit);
+            rows.iter().map(|row| (row.event.at_us, row.event.outbox_id)).collect::<Vec<_>>()
+        };
+        assert_eq!(newest(9), [(9, 0), (9, 0), (10, 7), (10, 8), (20, 7)]);
+        assert_eq!(newest(3), [(10, 7), (10, 8), (20, 7)], "of those that are told once");
     }
 
     #[test]
