@@ -13,8 +13,6 @@ mod growth;
 mod keys;
 mod lookups;
 mod mask;
-#[cfg(test)]
-mod naive;
 mod note;
 mod output;
 mod portions;
@@ -27,6 +25,8 @@ mod slices;
 mod snapshot;
 mod struck;
 mod table;
+#[cfg(test)]
+mod tests;
 mod trunc;
 mod unnested;
 mod views;
