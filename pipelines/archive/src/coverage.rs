@@ -8,10 +8,14 @@ use crate::dedup::Intervals;
 use crate::error::ArchiveError;
 use crate::hours::hour_of;
 use crate::read::ArchiveReader;
+use crate::streams::partition_of;
 use crate::tail::Tail;
 use std::collections::{BTreeMap, BTreeSet};
+use wardline_proto::PartitionId;
 use wardline_store::catalog::StreamId;
 use wardline_store::hour_sums::{HourLook, HourSum};
+use wardline_store::hours::HourRow;
+use wardline_store::standings::Standings;
 
 /// Streams that are counted; an answer about more says that it was not counted.
 const STREAMS_MAX: usize = 50_000;
@@ -100,15 +104,14 @@ impl ArchiveReader {
             found.add((row.placed, row.archived, row.duplicates), (row.late, row.quarantined));
             counted.insert(row.id);
         }
-        // What was committed since the answer's view was taken is counted by the sums already.
-        let behind = look.next_offset().is_none_or(|position| position <= tail.from).then_some(tail);
-        for row in behind.into_iter().flat_map(|tail| &tail.hours) {
+        let behind = Behind::of(tail, &mut look).await?;
+        for row in &behind.hours {
             if mine(&row.id).is_some_and(|hours| (hours.0..=hours.1).contains(&row.hour_us)) {
                 found.add((row.placed, row.archived, row.duplicates), (row.late, row.quarantined));
                 counted.insert(row.id.clone());
             }
         }
-        let missing = missing_of(&mut look, tenant, asked, (&counted, mine), behind).await?;
+        let missing = missing_of(&mut look, tenant, asked, (&counted, mine), &behind).await?;
         let Some(missing) = missing else { return Ok(None) };
         // What was silent all the time has no other trace in it than a hole that ends behind it.
         counted.extend(missing.iter().filter(|(_, count)| **count > 0).map(|(id, _)| id.clone()));
@@ -116,6 +119,26 @@ impl ArchiveReader {
         found.expected += found.missing;
         found.streams = counted.len() as u64;
         Ok(Some(found))
+    }
+}
+
+/// What a tail has of streams of which nothing was committed since it was read: the rest is counted by the sums already.
+struct Behind<'a> {
+    hours: Vec<&'a HourRow>,
+    seen: Vec<(&'a StreamId, &'a Intervals)>,
+}
+
+impl<'a> Behind<'a> {
+    async fn of(tail: &'a Tail, look: &mut HourLook) -> Result<Self, ArchiveError> {
+        let is_one = tail.standings.of == 0;
+        let now = if is_one { Standings::default() } else { look.standings().await? };
+        let is_unmoved = look.next_offset().is_none_or(|position| position <= tail.from);
+        let is_behind = |id: &StreamId| match PartitionId::new(partition_of(id)) {
+            Some(device) if !is_one => now.next_offset(device) <= tail.standings.next_offset(device),
+            _ => is_unmoved,
+        };
+        let hours = tail.hours.iter().filter(|row| is_behind(&row.id)).collect();
+        Ok(Self { hours, seen: tail.seen.iter().filter(|(id, _)| is_behind(id)).collect() })
     }
 }
 
@@ -152,7 +175,7 @@ async fn missing_of(
     tenant: Option<&str>,
     asked: &[Asked],
     (counted, mine): (&BTreeSet<StreamId>, impl Fn(&StreamId) -> Option<Range>),
-    tail: Option<&Tail>,
+    behind: &Behind<'_>,
 ) -> Result<Option<BTreeMap<StreamId, u64>>, ArchiveError> {
     let Some((from_us, _)) = together(asked.iter().map(Asked::hours)) else {
         return Ok(Some(BTreeMap::new()));
@@ -163,9 +186,9 @@ async fn missing_of(
             known.insert(id, (Intervals::decode(&seen).ok_or(ArchiveError::StreamState)?, hours));
         }
     }
-    for (id, seen) in tail.into_iter().flat_map(|tail| &tail.seen) {
+    for (id, seen) in &behind.seen {
         if let Some(hours) = mine(id) {
-            known.insert(id.clone(), (seen.clone(), hours));
+            known.insert((*id).clone(), ((*seen).clone(), hours));
         }
     }
     let (mut missing, mut looked_at) = (BTreeMap::new(), 0);
@@ -176,7 +199,7 @@ async fn missing_of(
         }
         looked_at += 1;
         let count = match looked_at > HOLED_MAX {
-            false => missing_in(look, &id, &seen, hours, tail).await?,
+            false => missing_in(look, &id, &seen, hours, behind).await?,
             // Not placed in its hour any more, and never left out.
             true if counted.contains(&id) => holes,
             true => return Ok(None),
@@ -192,15 +215,14 @@ async fn missing_in(
     id: &StreamId,
     seen: &Intervals,
     range: Range,
-    tail: Option<&Tail>,
+    behind: &Behind<'_>,
 ) -> Result<u64, ArchiveError> {
     let mut hours = look.hours(id, (range.0, i64::MAX)).await?;
     // A hole before a frame for which its hour had no room is told of the last such hour: of all there are.
     if have_no_room(&hours)? {
         hours = look.hours(id, (i64::MIN, i64::MAX)).await?;
     }
-    let behind = tail.into_iter().flat_map(|tail| &tail.hours).filter(|hour| hour.id == *id);
-    hours.extend(behind.cloned());
+    hours.extend(behind.hours.iter().filter(|hour| hour.id == *id).map(|hour| (*hour).clone()));
     hours.sort_by_key(|hour| hour.hour_us);
     Ok(about(by_hour(report(seen, &hours)?), range).missing_count())
 }

@@ -10,6 +10,10 @@
 //!
 //! It changes nothing, and it is bounded: a tail that is longer is cut at its new end, and says so. A profile that
 //! changed between now and the commit may judge a frame otherwise then.
+//!
+//! Where several machines take records, what is on the bus takes the journal's place: [`carried`].
+
+pub mod carried;
 
 use crate::ArchiveOptions;
 use crate::dedup::Intervals;
@@ -39,6 +43,7 @@ use wardline_proto::v1::journal_record::Kind;
 use wardline_store::Store;
 use wardline_store::catalog::{Catalog, FileRow, Moment, StreamId};
 use wardline_store::hours::HourRow;
+use wardline_store::standings::Standings;
 
 /// Name of the journal's folder in a data directory.
 pub const JOURNAL_DIR: &str = "journal";
@@ -76,14 +81,14 @@ impl Default for TailBounds {
 /// How whole a tail is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TailState {
-    /// It ends at the journal's durable end.
+    /// It ends at the journal's durable end; of several machines, where the bus ended when it was asked.
     Whole,
-    /// It was longer than its bounds: the newest records are not in it.
+    /// The newest records are not in it: it was longer than its bounds, or the bus had not delivered them in time.
     Cut,
     /// There is no journal of this archive on this machine.
     #[default]
     Elsewhere,
-    /// Several machines take records: the archive's positions are of their partitions and of no journal.
+    /// Several machines take records, and nobody here reads the bus that they come over.
     Cluster,
     /// The journal or a key of it does not read.
     Unreadable,
@@ -112,8 +117,10 @@ pub struct Tail {
     pub state: TailState,
     /// First offset of it: the committed position.
     pub from: u64,
-    /// First offset behind it.
+    /// First offset behind it; of several machines the sum over their partitions.
     pub end: u64,
+    /// Of several machines: where the archive of each of their partitions stands before it.
+    pub standings: Standings,
     /// Its rows.
     pub rows: BTreeMap<Table, Vec<RecordBatch>>,
     /// What it adds to the hours of streams.
@@ -171,7 +178,7 @@ pub async fn snapshot(
             }
         };
         let moment = catalog.moment(&wanted(&read.arrivals)).await?;
-        if moment.is_cluster {
+        if moment.is_cluster() {
             state = TailState::Cluster;
             continue;
         }
@@ -250,7 +257,7 @@ fn is_of(payload: &bytes::Bytes, tenant: Option<&TenantId>) -> bool {
     }
 }
 
-fn wanted(arrivals: &VecDeque<Arrival>) -> Vec<StreamId> {
+fn wanted<'a>(arrivals: impl IntoIterator<Item = &'a Arrival>) -> Vec<StreamId> {
     let mut ids = BTreeSet::new();
     for arrival in arrivals {
         if let Content::Publish(arrived) = &arrival.content {
@@ -275,6 +282,7 @@ async fn judged(
     bounds: TailBounds,
 ) -> Result<Snapshot, ArchiveError> {
     let Read { mut arrivals, end, is_cut, .. } = read;
+    let standings = moment.standings;
     let is_held = moment.held.iter().any(|held| tenant.is_none_or(|tenant| tenant.as_str() == held));
     let files = moment.files;
     let mut desk = Desk::new(tag, position);
@@ -284,8 +292,12 @@ async fn judged(
         desk.place(arrivals.iter_mut());
         desk.take(&mut arrivals, |pending| pending.bytes >= bounds.row_bytes_max);
         let is_cut = is_cut || !arrivals.is_empty();
-        let end = arrivals.front().map_or(end, |left| left.offset);
-        let mut tail = Tail { from: position, end, ..Tail::default() };
+        let end = match arrivals.front() {
+            Some(_) if standings.of > 0 => end.saturating_sub(arrivals.len() as u64),
+            Some(left) => left.offset,
+            None => end,
+        };
+        let mut tail = Tail { from: position, end, standings, ..Tail::default() };
         tail.state = match (is_cut, is_held) {
             (true, _) => TailState::Cut,
             (false, true) => TailState::Held,

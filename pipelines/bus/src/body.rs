@@ -11,7 +11,7 @@
 //!
 //! The seal binds the record's front, partition and number: a body that was put under another header does not open.
 
-use crate::record::{FrontId, Number};
+use crate::record::{Content, FrontId, Malformed, Number, Record};
 use bytes::{BufMut, Bytes};
 use wardline_journal::{Class, Entry, KeyError, Offset, Sealer};
 use wardline_proto::PartitionId;
@@ -29,6 +29,17 @@ pub enum BodyError {
     /// What was sealed is no body that this version knows: it waits for a worker that reads it.
     #[error("{}: a body of a later version", Refusal::BusLater.code())]
     Form,
+}
+
+/// Why what was delivered gave no record.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unread {
+    /// It is no record that this version knows.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// Its body gives no entry.
+    #[error(transparent)]
+    Body(#[from] BodyError),
 }
 
 /// Seals a journal's entry as the body of a record.
@@ -59,6 +70,14 @@ pub fn open(
     let plain = Bytes::from(sealer.open(&aad(place), sealed)?);
     entry(&plain, Offset::ZERO).ok_or(BodyError::Form)?;
     Ok(plain)
+}
+
+/// Decodes a record as it was delivered, and opens its body. What gives none is as good as lost: its number is missing.
+pub(crate) fn delivered(sealer: &Sealer, bytes: &Bytes) -> Result<Record, Unread> {
+    let record = Record::decode(bytes)?;
+    let Content::Body(sealed) = &record.content else { return Ok(record) };
+    let plain = open(sealer, (record.front, record.partition, record.n), sealed)?;
+    Ok(Record { content: Content::Body(plain), ..record })
 }
 
 /// Reads an opened body as an entry with an offset; none when it has another form.

@@ -5,7 +5,7 @@ use crate::body;
 use crate::engine::{Delivery, Position};
 use crate::error::BusError;
 use crate::flow::{Arrival, Checkpoint, Order, OrderStats, Resend};
-use crate::record::{Content, Record};
+use crate::record::Record;
 use crate::supervise::{Bus, Place, Tail};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -157,17 +157,11 @@ impl Intake {
 
     /// Decodes and opens. What does neither is as good as lost: its number is missing, and asked for.
     fn opened(&self, delivery: &Delivery) -> Option<Record> {
-        let position = delivery.position;
-        let decoded = Record::decode(&delivery.bytes);
-        let unread = |error: &dyn std::fmt::Display| {
+        let unread = |error: &body::Unread| {
             self.stats.unopened.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(%position, %error, "a record of the bus is not one of ours");
+            tracing::warn!(position = %delivery.position, %error, "a record of the bus is not one of ours");
         };
-        let record = decoded.inspect_err(|error| unread(error)).ok()?;
-        let Content::Body(sealed) = &record.content else { return Some(record) };
-        let place = (record.front, record.partition, record.n);
-        let plain = body::open(&self.sealer, place, sealed).inspect_err(|error| unread(error)).ok()?;
-        Some(Record { content: Content::Body(plain), ..record })
+        body::delivered(&self.sealer, &delivery.bytes).inspect_err(unread).ok()
     }
 
     /// Compares with what the bus has, when nothing came since the last look.

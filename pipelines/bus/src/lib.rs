@@ -15,6 +15,8 @@
 //!
 //! [`Outlet`] is a front's whole way out, [`Feed`] a worker's whole way in; bodies are sealed in between ([`body`]).
 //!
+//! [`follow::Follower`] reads behind what workers commit, for whoever answers questions, and changes nothing.
+//!
 //! What it does not do: decide who works on a partition, or carry resend requests and confirmations back to a front:
 //! they are small truth and go through SQL.
 //!
@@ -28,11 +30,13 @@ mod feed;
 pub mod flow;
 #[cfg(feature = "fluvio")]
 pub mod fluvio;
+pub mod follow;
 #[cfg(feature = "jetstream")]
 pub mod jetstream;
 pub mod limits;
 mod options;
 mod outlet;
+mod reach;
 pub mod record;
 mod supervise;
 
@@ -44,5 +48,6 @@ pub use error::{BusError, ErrorKind};
 pub use feed::{Feed, FeedStats};
 pub use options::{BusOptions, Topic};
 pub use outlet::{Confirmed, Notice, Outlet, OutletError, OutletStats, Replicated};
+pub use reach::{EngineName, ServerTls, Servers};
 pub use record::{Content, FrontId, Malformed, Number, Record};
 pub use supervise::{Bus, BusService, BusStats, Committed, Place, Tail, Wedged, wedged};

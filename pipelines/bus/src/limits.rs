@@ -51,6 +51,10 @@ const _: () = assert!(IN_FLIGHT_RECORDS_MAX <= LANE_RECORDS_MAX, "the relay neve
 const _: () = assert!(RESEND_RECORDS_MAX as usize <= HELD_RECORDS_MAX, "what is asked for can be held");
 /// Bytes of a partition's records that wait for a worker; the tail waits behind them.
 pub const BELT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of what whoever follows partitions keeps of them, all together; what comes behind it waits.
+pub const FOLLOWED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Records of them.
+pub const FOLLOWED_RECORDS_MAX: usize = 200_000;
 /// Bytes of the log that the relay keeps in memory, to publish them without reading again.
 pub const RELAY_CACHE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of the log that the relay reads at once.

@@ -4,6 +4,7 @@
 //! a server share what was unwrapped ([`keys`]).
 
 mod ask;
+mod bus;
 mod each;
 mod error;
 mod fhir;

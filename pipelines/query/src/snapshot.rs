@@ -1,5 +1,6 @@
 //! A session over one listing of the catalog, and the rows behind it.
 
+use crate::bus::{ALONE_WAIT, BusReader, SERVED_WAIT};
 use crate::footers::{Footers, FootersUnder};
 use crate::growth;
 use crate::keys::{Keys, KeysUnder};
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use wardline_archive::Table;
 use wardline_archive::place::Place;
 use wardline_archive::read::{ArchiveReader, KEYRING};
+use wardline_archive::tail::carried::{OnTheWay, snapshot_over};
 use wardline_archive::tail::{Snapshot, Tail, TailBounds, snapshot};
 use wardline_proto::TenantId;
 use wardline_store::Store;
@@ -60,6 +62,7 @@ pub(crate) struct Shared {
     footers: Arc<Footers>,
     keys: Arc<Keys>,
     lookups: Arc<KnownLookups>,
+    bus: Option<BusReader>,
 }
 
 /// What is there under the keyring of now.
@@ -71,9 +74,11 @@ pub(crate) struct Under {
 
 impl Shared {
     /// Opens it.
-    pub(crate) async fn open(place: &Place) -> anyhow::Result<Self> {
+    pub(crate) async fn open(data_dir: &Path, place: &Place) -> anyhow::Result<Self> {
         let store = place.store().open_read_only().await?;
-        Ok(Self { store, footers: Arc::default(), keys: Arc::default(), lookups: Arc::default() })
+        let bus = BusReader::begin(data_dir, &store, SERVED_WAIT)?;
+        let (footers, keys, lookups) = (Arc::default(), Arc::default(), Arc::default());
+        Ok(Self { store, footers, keys, lookups, bus })
     }
 
     /// Returns what is known under the keyring of now; to be called before it is opened: what a newer one opens is kept
@@ -209,8 +214,14 @@ async fn look(
         anyhow::Ok(if scope.reach == Reach::Committed {
             Snapshot { files: Arc::new(reader.files(None).await?), tail: Tail::default() }
         } else {
-            let erased = reader.learn_erased().await?;
-            snapshot(data_dir, (store, &erased), tenant, TailBounds::default()).await?
+            // What is on the way is read before what is committed.
+            let (erased, on_the_way) =
+                tokio::join!(reader.learn_erased(), on_the_way(data_dir, store, scope));
+            let (erased, bounds) = (erased?, TailBounds::default());
+            match on_the_way? {
+                Some(read) => snapshot_over(data_dir, (store, &erased), tenant, bounds, read).await?,
+                None => snapshot(data_dir, (store, &erased), tenant, bounds).await?,
+            }
         })
     };
     let lookups = async {
@@ -221,6 +232,18 @@ async fn look(
     };
     // Neither needs what the other one finds.
     tokio::try_join!(found, lookups)
+}
+
+/// Reads the bus of a cluster, where there is one to read.
+async fn on_the_way(data_dir: &Path, store: &Store, scope: &Scope) -> anyhow::Result<Option<OnTheWay>> {
+    let reader = match &scope.shared {
+        Some(shared) => shared.bus.clone(),
+        None => BusReader::begin(data_dir, store, ALONE_WAIT)?,
+    };
+    Ok(match reader {
+        Some(reader) => reader.read().await,
+        None => None,
+    })
 }
 
 impl Opened {

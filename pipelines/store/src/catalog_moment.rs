@@ -3,8 +3,8 @@
 use crate::StoreError;
 use crate::catalog::held::held_anywhere;
 use crate::catalog::{Catalog, FileRow, STREAM_COLUMNS, StreamId, StreamRow, stream_row};
-use crate::cluster::IS_CLUSTER;
 use crate::db::{args, signed};
+use crate::standings::{Standings, standings};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ const ONE_BY_ONE_MAX: usize = 256;
 pub struct Moment {
     /// The committed position; none before the first lease.
     pub next_offset: Option<u64>,
-    /// Several machines take records: the position is not theirs.
-    pub is_cluster: bool,
+    /// Where several machines take records: the position is not theirs, and each of their partitions has its own.
+    pub standings: Standings,
     /// Committed files, in order of commit.
     pub files: Arc<Vec<FileRow>>,
     /// Those of the wanted streams that were ever committed.
@@ -26,6 +26,13 @@ pub struct Moment {
     pub held: BTreeSet<String>,
     /// Of the wanted streams that were never committed: how many epochs of their device and lane are known.
     pub epochs: Vec<(StreamId, u64)>,
+}
+
+impl Moment {
+    /// Says whether several machines take records.
+    pub fn is_cluster(&self) -> bool {
+        self.standings.of > 0
+    }
 }
 
 impl Catalog {
@@ -40,9 +47,9 @@ impl Catalog {
         let position = tx.one("SELECT next_offset FROM archive_position WHERE id = 1", args![]).await?;
         let next_offset = position.map(|row| row.unsigned("next_offset")).transpose()?;
         let files = self.store().listed().files(&mut tx).await?;
-        let is_cluster = tx.one(IS_CLUSTER, args![]).await?.is_some();
+        let standings = standings(&mut tx).await?;
         let held = held_anywhere(&mut tx).await?;
-        let mut moment = Moment { next_offset, is_cluster, files, held, ..Moment::default() };
+        let mut moment = Moment { next_offset, standings, files, held, ..Moment::default() };
         if wanted.len() > ONE_BY_ONE_MAX {
             let wanted: std::collections::HashSet<_> = wanted.iter().collect();
             let select = "SELECT tenant, device, epoch, lane, seen, recent, archived, duplicates, quarantined, late, erased \

@@ -327,7 +327,7 @@ fn lease(row: &Record) -> Result<LeaseRow, StoreError> {
     })
 }
 
-fn small(row: &Record, column: &'static str) -> Result<u16, StoreError> {
+pub(crate) fn small(row: &Record, column: &'static str) -> Result<u16, StoreError> {
     u16::try_from(row.int(column)?).map_err(|_large| StoreError::Corrupt(column))
 }
 
@@ -335,7 +335,7 @@ fn hex(log: &LogName) -> String {
     format!("{:032x}", u128::from_be_bytes(*log))
 }
 
-fn log_name(hex: &str) -> Result<LogName, StoreError> {
+pub(crate) fn log_name(hex: &str) -> Result<LogName, StoreError> {
     let number = u128::from_str_radix(hex, 16).map_err(|_bad| StoreError::Corrupt("front"))?;
     Ok(number.to_be_bytes())
 }

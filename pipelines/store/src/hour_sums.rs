@@ -4,6 +4,7 @@ use crate::StoreError;
 use crate::catalog::{Catalog, StreamId};
 use crate::db::{Record, Tx, args};
 use crate::hours::{HourRow, hours_of};
+use crate::standings::{Standings, standings};
 
 /// What came of one stream in some hours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +43,11 @@ impl HourLook {
     /// Returns the committed position that the counts are of; none where there are several.
     pub fn next_offset(&self) -> Option<u64> {
         self.next_offset
+    }
+
+    /// Returns where the archive stands in each partition, where there are several.
+    pub async fn standings(&mut self) -> Result<Standings, StoreError> {
+        standings(&mut self.tx).await
     }
 
     /// Adds up the hours that begin within a range, per stream: of a tenant, or of all. At most as many streams as are

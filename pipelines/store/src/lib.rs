@@ -29,6 +29,7 @@ pub mod replay;
 pub mod resend;
 pub mod retired;
 mod schema;
+pub mod standings;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod url;

@@ -9,6 +9,7 @@ mod faults;
 #[path = "../e2e/frames.rs"]
 #[allow(dead_code, reason = "shared with the suite of one machine")]
 mod frames;
+mod fresh;
 #[path = "../e2e/ledger.rs"]
 mod ledger;
 #[path = "../../../pipelines/bus/tests/it/nats.rs"]

@@ -47,6 +47,7 @@ pub(crate) struct Tier {
     pub(crate) to_database: Wire,
     settings: String,
     settings_on_wires: String,
+    topic: String,
     url: String,
     shim: PathBuf,
     /// Stopped in order: a test that ends otherwise shows what the nodes logged.
@@ -101,6 +102,7 @@ impl Tier {
         Ok(Self {
             settings: settings(&servers, &url),
             settings_on_wires: settings(&wired, &wired_url),
+            topic: topic.clone(),
             shim: stand.path("shim.so"),
             stand,
             nats,
@@ -117,6 +119,25 @@ impl Tier {
     pub(crate) fn add_settings(&mut self, more: &str) {
         self.settings.push_str(more);
         self.settings_on_wires.push_str(more);
+    }
+
+    /// Makes the archive of nodes that do not run yet commit as often as this, and no more often.
+    pub(crate) fn commit_every(&mut self, interval: Duration) {
+        for settings in [&mut self.settings, &mut self.settings_on_wires] {
+            let lines = settings.lines().map(|line| match line.split_once(" = ") {
+                Some((name @ "flush_interval_ms", _)) => format!("{name} = {}\n", interval.as_millis()),
+                _other => format!("{line}\n"),
+            });
+            *settings = lines.collect();
+        }
+    }
+
+    /// Says in the common folder where the servers of the bus are: queries read it there.
+    pub(crate) fn tell_of_bus_at(&self, servers: &[String]) -> anyhow::Result<()> {
+        let path = self.stand.data().join("wardline.toml");
+        let text = std::fs::read_to_string(&path)?;
+        let before = text.split("[cluster]\n").next().unwrap_or_default();
+        Ok(std::fs::write(path, format!("{before}[cluster]\n{}", engine(servers, &self.topic)))?)
     }
 
     /// Returns the URL of the database.

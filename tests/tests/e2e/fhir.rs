@@ -11,7 +11,6 @@ use crate::recordings;
 use crate::records;
 use crate::stand::{Stand, TENANT, free_ports};
 use crate::strip;
-use crate::tiered;
 use anyhow::{Context, ensure};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -325,7 +324,6 @@ fn recordings_are_given_back_and_what_of_them_was_lost_is_said() -> anyhow::Resu
     script.arg("--certs").arg(ward.stand.path("people")).args(["--port", &ward.fhir.to_string()]);
     script.args(["--readings", &expected.to_string(), "--lost", &strip::LOST.to_string()]);
     script.arg("--samples").arg(&raw).arg("--node").arg(node()?);
-    script.args(tiered::is_wanted().then_some("--tier"));
     println!("{}", run(&mut script).map_err(|error| error.context(server.tail()))?);
     server.stop(crate::query::WAIT)?;
     ward.stand.stop()

@@ -243,8 +243,8 @@ fn each_role_reads_what_it_is_granted_and_a_reading_is_seen_within_two_seconds()
         let publishing = threads.spawn(|| block_on(publish_one_by_one(&ward, &acks)));
         let mut fresh = python::script("tests/python/fresh.py", None)?;
         fresh.arg("--certs").arg(&certs).args(["--port", &port.to_string()]).arg("--acks").arg(&acks);
-        // What no commit holds yet is in the journal; of a tier it is on other machines, and comes with the next commit.
-        fresh.args(["--within", if tiered::is_wanted() { "5" } else { "0" }]);
+        // Over a tier it is on its way from a front's log to the bus for a moment.
+        fresh.args(["--within", if tiered::is_wanted() { "2" } else { "0" }]);
         println!("{}", run(&mut fresh).map_err(|error| error.context(server.tail()))?);
         publishing.join().map_err(|_panic| anyhow::anyhow!("the publisher panicked"))?
     });

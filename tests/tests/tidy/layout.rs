@@ -23,6 +23,7 @@ const DIRECTION: [(&str, &[&str]); 14] = [
             "wardline-access",
             "wardline-archive",
             "wardline-fhir",
+            "wardline-bus",
         ],
     ),
     ("wardline-edge", &["wardline-proto", "wardline-journal"]),

@@ -25,17 +25,12 @@ use begun::Beginning;
 use metrics::{ClusterMetrics, Lines};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::mpsc;
-use wardline_bus::jetstream::{JetStream, JetStreamOptions, JetStreamTls};
-use wardline_bus::{Bus, BusError, BusOptions, Engine, Outlet, Replicated, Topic};
+use wardline_bus::{
+    Bus, BusError, BusOptions, Engine, EngineName, Outlet, Replicated, ServerTls, Servers, Topic,
+};
 use wardline_journal::{KeyPurpose, Sealer};
 
-/// For each of the engine client's own requests; below the bus's waits.
-const REQUEST: Duration = Duration::from_secs(4);
-/// Connections to a Fluvio: each serves its requests one after the other.
-#[cfg(feature = "fluvio")]
-const CONNECTIONS: usize = 8;
 /// How large the topic is made when nobody says, between what runs for a while without a worker and what is enough.
 const TOPIC_BYTES: Range<u64> = 1024 * 1024 * 1024..256 * 1024 * 1024 * 1024;
 /// Notices on their way to the outlet.
@@ -128,28 +123,13 @@ fn engine(options: &ClusterOptions) -> Result<Arc<dyn Engine>, BusError> {
         bytes_min: options.topic_bytes_max.is_none().then_some(TOPIC_BYTES.start),
         ..Topic::default()
     };
-    match options.engine {
-        EngineKind::Jetstream => {
-            let tls = options
-                .tls
-                .clone()
-                .map(|tls| JetStreamTls { authority: tls.authority, identity: tls.certificate.zip(tls.key) });
-            let servers = options.servers.clone();
-            Ok(Arc::new(JetStream::new(JetStreamOptions { servers, tls, topic, timeout: REQUEST })?))
-        }
-        EngineKind::Fluvio => fluvio(options, topic),
-    }
-}
-
-#[cfg(feature = "fluvio")]
-fn fluvio(options: &ClusterOptions, topic: Topic) -> Result<Arc<dyn Engine>, BusError> {
-    use wardline_bus::fluvio::{FluvioEngine, FluvioOptions};
-    let controller = options.servers.first().cloned().unwrap_or_default();
-    let options = FluvioOptions { controller, topic, connections: CONNECTIONS, commit_timeout: REQUEST };
-    Ok(Arc::new(FluvioEngine::new(options)?))
-}
-
-#[cfg(not(feature = "fluvio"))]
-fn fluvio(_options: &ClusterOptions, _topic: Topic) -> Result<Arc<dyn Engine>, BusError> {
-    Err(BusError::Misconfigured("this program was built without the feature fluvio".to_owned()))
+    let tls = options
+        .tls
+        .clone()
+        .map(|tls| ServerTls { authority: tls.authority, identity: tls.certificate.zip(tls.key) });
+    let engine = match options.engine {
+        EngineKind::Jetstream => EngineName::JetStream,
+        EngineKind::Fluvio => EngineName::Fluvio,
+    };
+    Servers { engine, at: options.servers.clone(), tls, reads_alone: false }.engine(topic)
 }

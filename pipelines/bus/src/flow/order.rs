@@ -139,6 +139,29 @@ impl Order {
         arrival
     }
 
+    /// Takes a front's numbers below `next` as delivered, since somebody else has worked on them; returns the bodies
+    /// behind them that waited, the first with the number `next`.
+    pub fn pass(&mut self, id: FrontId, next: Number, now: Duration) -> Vec<Bytes> {
+        let has_room = self.fronts.len() + self.aside.len() < FRONTS_KNOWN_MAX;
+        let Some(front) = self.fronts.get_mut(&id) else {
+            match self.aside.get_mut(&id) {
+                Some(known) => *known = next.max(*known),
+                None if has_room => drop(self.aside.insert(id, next)),
+                None => {}
+            }
+            return Vec::new();
+        };
+        let bodies = front.pass(next, &mut self.held_bytes);
+        front.note_gap(now, self.patience);
+        self.stats.delivered += bodies.len() as u64;
+        bodies
+    }
+
+    /// Says whether a number is known to be missing, however long.
+    pub fn has_gap(&self) -> bool {
+        self.fronts.values().any(|front| front.gap.is_some())
+    }
+
     /// Finds a place for a front, if there is one.
     fn place(&mut self, id: FrontId) {
         if self.fronts.contains_key(&id) || (self.fronts.len() >= FRONTS_MAX && !self.lay_aside()) {
@@ -227,12 +250,30 @@ impl Front {
         }
         let mut bodies = vec![body];
         self.next = n.next();
+        self.follow(&mut bodies, held_bytes);
+        Arrival::InOrder { first: n, bodies }
+    }
+
+    /// Adds what waited for the number before it.
+    fn follow(&mut self, bodies: &mut Vec<Bytes>, held_bytes: &mut usize) {
         while let Some((_, body)) = self.held.remove(&self.next) {
             *held_bytes -= body.len();
             bodies.push(body);
             self.next = self.next.next();
         }
-        Arrival::InOrder { first: n, bodies }
+    }
+
+    fn pass(&mut self, next: Number, held_bytes: &mut usize) -> Vec<Bytes> {
+        let mut bodies = Vec::new();
+        if next <= self.next {
+            return bodies;
+        }
+        let waits = self.held.split_off(&next);
+        let passed = std::mem::replace(&mut self.held, waits);
+        *held_bytes -= passed.values().map(|(_, body)| body.len()).sum::<usize>();
+        (self.next, self.head) = (next, next.max(self.head));
+        self.follow(&mut bodies, held_bytes);
+        bodies
     }
 
     /// Notices a gap, keeps one that is known, and forgets one that has closed.
@@ -242,5 +283,54 @@ impl Front {
         } else if self.gap.as_ref().is_none_or(|gap| gap.first != self.next) {
             self.gap = Some(Gap { first: self.next, since: now, due: now + patience, asked: 0 });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wardline_proto::PartitionId;
+
+    const FRONT: FrontId = FrontId::new([1; 16]);
+
+    fn number(n: u64) -> Number {
+        Number::new(n).unwrap()
+    }
+
+    fn body(n: u64) -> Bytes {
+        Bytes::copy_from_slice(&n.to_le_bytes())
+    }
+
+    #[test]
+    fn what_somebody_else_has_worked_on_is_passed_and_what_waited_behind_it_comes() {
+        let partition = PartitionId::default();
+        let (mut order, now) =
+            (Order::resume(&Checkpoint::new(partition), Duration::from_millis(10)), Duration::ZERO);
+        let mut at = 0;
+        let mut arrive = |order: &mut Order, n| {
+            at += 1;
+            let record = Record { front: FRONT, partition, n: number(n), content: Content::Body(body(n)) };
+            order.arrive(record, Position::new(at), now)
+        };
+        let in_order = |first: u64, last: u64| Arrival::InOrder {
+            first: number(first),
+            bodies: (first..=last).map(body).collect(),
+        };
+        assert_eq!(arrive(&mut order, 1), in_order(1, 1));
+        for n in [4, 5, 7] {
+            assert_eq!(arrive(&mut order, n), Arrival::Held);
+        }
+        assert!(order.pass(FRONT, number(1), now).is_empty(), "known already");
+        assert!(order.pass(FRONT, number(3), now).is_empty() && order.has_gap());
+        assert_eq!(order.pass(FRONT, number(5), now), [body(5)], "4 is passed, 6 is missing");
+        assert_eq!(arrive(&mut order, 4), Arrival::Duplicate);
+        assert_eq!(arrive(&mut order, 6), in_order(6, 7));
+        assert_eq!((order.has_gap(), order.held_bytes), (false, 0));
+        assert!(order.pass(FRONT, number(20), now).is_empty());
+        assert_eq!(arrive(&mut order, 20), in_order(20, 20));
+        // A front that nothing came from yet.
+        let other = FrontId::new([2; 16]);
+        assert!(order.pass(other, number(9), now).is_empty());
+        assert_eq!(order.checkpoint().fronts, BTreeMap::from([(FRONT, number(21)), (other, number(9))]));
     }
 }

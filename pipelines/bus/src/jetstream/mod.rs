@@ -59,6 +59,7 @@ pub struct JetStreamOptions {
 #[derive(Debug)]
 pub struct JetStream {
     options: JetStreamOptions,
+    reads_alone: bool,
     /// How often there was no room for the topic.
     refusals: AtomicU32,
 }
@@ -72,7 +73,13 @@ impl JetStream {
                 "jetstream: at least one server, a timeout above zero".into(),
             ));
         }
-        Ok(Self { options, refusals: AtomicU32::new(0) })
+        Ok(Self { options, reads_alone: false, refusals: AtomicU32::new(0) })
+    }
+
+    /// The same for somebody who only reads: it makes no topic, and asks of the one that is there its partitions alone.
+    #[must_use]
+    pub fn reading_alone(self) -> Self {
+        Self { reads_alone: true, ..self }
     }
 
     async fn reach(&self) -> Result<Arc<dyn Client>, BusError> {
@@ -111,6 +118,9 @@ impl JetStream {
         };
         let found = match ask::again(find).await? {
             Some(stream) => stream,
+            None if self.reads_alone => {
+                return Err(BusError::NotReady(format!("stream {} is not there", wanted.name)));
+            }
             None => self.make(context, &wanted).await?,
         };
         let has = &found.cached_info().config;
@@ -124,7 +134,9 @@ impl JetStream {
             ("discard policy", has.discard != wanted.discard),
             ("acknowledgements", has.no_ack),
         ];
-        match differs.iter().find(|(_, differs)| *differs) {
+        // The first is all that a reader rests on.
+        let matter = if self.reads_alone { 1 } else { differs.len() };
+        match differs.iter().take(matter).find(|(_, differs)| *differs) {
             Some((what, _)) => Err(BusError::TopicDiffers(format!("stream {}: {what}", wanted.name))),
             None => Ok(found),
         }

@@ -10,6 +10,7 @@ mod conformance;
 mod feed;
 #[cfg(feature = "fluvio")]
 mod fluvio;
+mod follow;
 #[cfg(feature = "jetstream")]
 mod jetstream;
 mod memory;

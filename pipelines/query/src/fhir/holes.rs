@@ -80,13 +80,13 @@ fn reach(tail: TailState) -> Option<&'static str> {
     Some(match tail {
         TailState::Whole => return None,
         TailState::Cut => {
-            "the newest readings are not in this answer: more came than one answer reads before a commit"
+            "the newest readings are not in this answer: they are on their way, or more than one answer reads"
         }
         TailState::Elsewhere => {
             "readings are in answers when they are committed: the journal is not on this machine"
         }
         TailState::Cluster => {
-            "readings are in answers when they are committed: they come by way of several machines"
+            "readings are in answers when they are committed: they come by way of several machines, and the bus is not read here"
         }
         TailState::Held => {
             "readings are held back until their keys are had again: none of them is in this answer"

@@ -87,7 +87,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let tls = Arc::new(LiveTls::load(files, false)?);
     let place = Place::of(&args.data_dir)?;
     let store = place.store().open_existing().await?;
-    let shared = Shared::open(&place).await?;
+    let shared = Shared::open(&args.data_dir, &place).await?;
     let directory = Arc::new(Directory::load(store.clone()).await.context("the registry does not read")?);
     let audit = Arc::new(OutboxAudit::new(store.clone()));
     let access = Access::new(domain, directory.clone(), tls.clone(), audit.clone());

@@ -5,6 +5,7 @@ use wardline_proto::PartitionId;
 use wardline_store::Store;
 use wardline_store::catalog::{Catalog, Commit, CommitError};
 use wardline_store::cluster::{Claim, Confirmed, Share, Standing, Wish};
+use wardline_store::standings::Standings;
 
 const ROLE: &str = "archive";
 const LOG: [u8; 16] = [0xab; 16];
@@ -47,6 +48,27 @@ fn a_worker_whose_lease_was_taken_commits_nothing() {
         );
         store.cluster_partitions(2).await.unwrap();
         assert_eq!(catalog.partition_position(PartitionId::default()).await.unwrap(), Some(7));
+    });
+}
+
+#[test]
+fn who_commits_nothing_sees_where_every_partition_stands() {
+    on_both(|store| async move {
+        assert_eq!(store.standings().await.unwrap(), Standings::default(), "one machine");
+        store.cluster_partitions(2).await.unwrap();
+        assert_eq!(store.standings().await.unwrap(), Standings { of: 2, ..Standings::default() });
+        store.make_leases(ROLE, 2).await.unwrap();
+        store.make_leases("alert", 2).await.unwrap();
+        let catalog = Catalog::of_partition(store.clone(), take(&store, 1, "a").await.unwrap());
+        catalog.begin(99, 1).await.unwrap();
+        catalog.commit(&step(0, 5, 4)).await.unwrap();
+        let found = store.standings().await.unwrap();
+        assert_eq!(found.part(1), Standing { next_offset: 5, position: 50, logs: vec![(LOG, 4)] });
+        assert_eq!((found.part(0), found.part(9)), (Standing::default(), Standing::default()));
+        let of_device = |partition| found.next_offset(PartitionId::new(partition).unwrap());
+        assert_eq!((of_device(3), of_device(2)), (5, 0), "a device is in a partition of the bus");
+        assert_eq!(catalog.moment(&[]).await.unwrap().standings, found);
+        assert_eq!(catalog.hour_look().await.unwrap().standings().await.unwrap(), found);
     });
 }
 
