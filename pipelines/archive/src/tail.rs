@@ -284,6 +284,11 @@ async fn judged(
     let Read { mut arrivals, end, is_cut, .. } = read;
     let standings = moment.standings;
     let is_held = moment.held.iter().any(|held| tenant.is_none_or(|tenant| tenant.as_str() == held));
+    // The next commit holds back what comes now of such a tenant, too: an answer must not show it until then alone.
+    arrivals.retain(|arrival| match &arrival.content {
+        Content::Publish(arrived) => !moment.held.contains(arrived.key.tenant.as_str()),
+        _ => true,
+    });
     let files = moment.files;
     let mut desk = Desk::new(tag, position);
     desk.streams = Streams::of(&moment.streams, &moment.epochs, ArchiveOptions::default().epochs_max)?;

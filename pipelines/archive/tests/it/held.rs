@@ -160,21 +160,25 @@ async fn a_refused_key_stops_nobody_else_and_every_row_comes_once(rig: Rig) {
     assert_eq!((rows_of(&rig, "demo").await, rows_of(&rig, "other").await), (3, 21));
     let sum = Catalog::new(rig.store.clone()).held_sum().await.unwrap();
     assert!(sum.records > 17 + 3 && sum.bytes > 0, "{sum:?}");
+    rig.frame(22, &readings(&[22.0]));
+    other(&rig, 22);
     for (tenant, state) in [("demo", TailState::Held), ("other", TailState::Whole)] {
+        let is_shown = state == TailState::Whole;
         let tenant = TenantId::new(tenant).unwrap();
         let erased = rig.reader().learn_erased().await.unwrap();
         let view = (&rig.store, &*erased);
         let seen = snapshot(rig.folder.path(), view, Some(&tenant), TailBounds::default()).await.unwrap();
         assert_eq!(seen.tail.state, state, "{tenant}");
+        assert_eq!(seen.tail.rows.contains_key(&Table::Numerics), is_shown, "what no commit has of {tenant}");
     }
     give_back(&rig, "demo");
     let_go(&rig).await;
-    rig.frame(22, &readings(&[22.0]));
+    rig.frame(23, &readings(&[23.0]));
     flushed(&running, rig.end()).await;
     running.stop().await.unwrap();
-    whole(&rig, 22, 2).await;
+    whole(&rig, 23, 2).await;
     assert_eq!(rig.count(Table::Quarantine).await, 1);
-    assert_eq!(rows_of(&rig, "other").await, 21);
+    assert_eq!(rows_of(&rig, "other").await, 22);
     let catalog = Catalog::new(rig.store.clone());
     assert_eq!(catalog.held_sum().await.unwrap(), Default::default());
     assert!(catalog.held_paths().await.unwrap().is_empty());
