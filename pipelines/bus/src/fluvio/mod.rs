@@ -65,6 +65,7 @@ impl FluvioEngine {
         if options.controller.is_empty() || options.commit_timeout.is_zero() {
             return Err(BusError::Misconfigured("fluvio: a controller, a commit timeout above zero".into()));
         }
+        check_room(&options.topic)?;
         check_socket_wait(std::env::var(SOCKET_WAIT).ok().as_deref())?;
         Ok(Self { options, reads_alone: false })
     }
@@ -145,6 +146,17 @@ impl Engine for FluvioEngine {
     }
 }
 
+/// The servers make no partition that is smaller than one of its segments.
+fn check_room(topic: &Topic) -> Result<(), BusError> {
+    let least = u64::from(topic.partitions) * u64::from(SEGMENT_BYTES);
+    if topic.bytes_max < least {
+        return Err(BusError::Misconfigured(format!(
+            "fluvio: topic_bytes_max: at least {least}, a segment of {SEGMENT_BYTES} bytes for each partition"
+        )));
+    }
+    Ok(())
+}
+
 /// The client reads the variable once, deep inside; only the environment can set it.
 fn check_socket_wait(value: Option<&str>) -> Result<(), BusError> {
     let seconds = value.and_then(|value| value.parse().ok()).filter(|seconds| *seconds > 0);
@@ -160,6 +172,14 @@ fn check_socket_wait(value: Option<&str>) -> Result<(), BusError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_partition_without_room_for_a_segment_is_refused() {
+        let topic = |bytes_max| Topic { partitions: 4, bytes_max, ..Topic::default() };
+        assert!(check_room(&topic(4 * u64::from(SEGMENT_BYTES))).is_ok());
+        let told = check_room(&topic(30_000_000)).unwrap_err().to_string();
+        assert!(told.contains("topic_bytes_max: at least 32000000"), "{told}");
+    }
 
     #[test]
     fn a_socket_that_waits_for_a_minute_is_refused() {
