@@ -65,7 +65,7 @@ impl Beside {
         let service = ArchiveService::new(options, journal.clone(), other.clone(), keyring.clone(), metrics);
         let (worker, (stop, stopped)) = (service.handle(), watch::channel(false));
         tokio::spawn(service.run(stopped));
-        let shared = Shared::open(&Place::of(folder.path()).unwrap()).await.unwrap();
+        let shared = Shared::open(folder.path(), &Place::of(folder.path()).unwrap()).await.unwrap();
         let statements = Statements::default();
         Self { folder, keyring, journal, other, worker, _stop: stop, shared, statements }
     }
