@@ -298,16 +298,18 @@ impl Each for Joined {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use datafusion::execution::memory_pool::GreedyMemoryPool;
-    use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+    use crate::session::runtime;
     use datafusion::physical_plan::collect;
     use datafusion::prelude::SessionConfig;
 
     /// Runs a statement as the server does.
     async fn told(sql: &str) -> Result<usize> {
-        let pool = Arc::new(GreedyMemoryPool::new(1 << 30));
-        let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc()?;
-        let session = SessionContext::new_with_config_rt(SessionConfig::new(), runtime);
+        told_within(1 << 30, sql).await
+    }
+
+    async fn told_within(bytes_max: usize, sql: &str) -> Result<usize> {
+        let config = SessionConfig::new().with_target_partitions(4);
+        let session = SessionContext::new_with_config_rt(config, runtime(Some(bytes_max)).unwrap());
         let frame = session.sql(sql).await?;
         let context = Arc::new(frame.task_ctx());
         let plan = counted(frame.create_physical_plan().await?, &context)?;
@@ -343,6 +345,22 @@ mod tests {
         assert_eq!(told(alone).await.unwrap(), 30_000);
         let few = "(SELECT array_agg(value) AS a FROM generate_series(1, 1000)) w";
         assert_eq!(told(&format!("SELECT a FROM {few}, generate_series(1, 9)")).await.unwrap(), 9);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_join_by_comparing_that_runs_out_of_memory_says_so() {
+        let many = "(SELECT value, 'a long text that has to be kept beside it ' || value AS t \
+                    FROM generate_series(1, 30000))";
+        let few = "(SELECT value, 'a' || value AS t FROM generate_series(1, 9))";
+        for join in ["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"] {
+            let kept = |a: &str, b: &str| {
+                format!("SELECT max(a.t), max(b.t) FROM {a} a {join} {b} b ON a.value > b.value + 29990")
+            };
+            for sql in [kept(many, few), kept(many, many)] {
+                let refused = told_within(1 << 19, &sql).await.unwrap_err();
+                assert!(matches!(QueryError::kept(&refused), QueryError::Memory), "{sql}: {refused}");
+            }
+        }
     }
 
     #[test]

@@ -54,6 +54,7 @@ fn made(is_bounded: bool) -> anyhow::Result<SessionState> {
 
 /// Makes what a statement runs in. What is too large for memory fails: a spilled row would lie on the disk in plaintext
 /// (SEC-3).
+/// A nested loop join that may spill runs its input a second time, which panics.
 pub(crate) fn runtime(memory_bytes_max: Option<usize>) -> anyhow::Result<Arc<RuntimeEnv>> {
     let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
     let mut builder = RuntimeEnvBuilder::new().with_disk_manager_builder(disk);
