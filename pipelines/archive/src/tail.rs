@@ -21,7 +21,7 @@ use crate::desk::Desk;
 use crate::erased::Erased;
 use crate::error::ArchiveError;
 use crate::intake::{Arrival, ClockBounds, Content, Intake};
-use crate::place::Place;
+use crate::keys::ArchiveKeys;
 use crate::profiles::Profiles;
 use crate::session::TAG_KEY;
 use crate::streams::{Streams, outside, stream_of};
@@ -40,10 +40,10 @@ use wardline_journal::{DiskStorage, KeyPurpose, Keyring, Offset, OpenError, Seal
 use wardline_proto::TenantId;
 use wardline_proto::v1::JournalRecord;
 use wardline_proto::v1::journal_record::Kind;
-use wardline_store::Store;
 use wardline_store::catalog::{Catalog, FileRow, Moment, StreamId};
 use wardline_store::hours::HourRow;
 use wardline_store::standings::Standings;
+use wardline_store::{Store, StoreError};
 
 /// Name of the journal's folder in a data directory.
 pub const JOURNAL_DIR: &str = "journal";
@@ -141,23 +141,23 @@ pub struct Snapshot {
 /// Reads the archive of a data directory with its tail, which is without what was erased: of a tenant, or of all.
 pub async fn snapshot(
     data_dir: &Path,
-    (store, erased): (&Store, &Erased),
+    (store, erased, keys): (&Store, &Erased, &ArchiveKeys),
     tenant: Option<&TenantId>,
     bounds: TailBounds,
 ) -> Result<Snapshot, ArchiveError> {
     let catalog = Catalog::new(store.clone());
-    let keyring = Arc::new(Place::of(data_dir)?.keyring(data_dir)?);
+    let keyring = keys.keyring();
     let mut state = TailState::Elsewhere;
     for _try in 0..TRIES {
-        if store.is_cluster().await? {
+        let journal = data_dir.join(JOURNAL_DIR);
+        let (is_cluster, position) = (store.is_cluster(), catalog.position());
+        let (is_cluster, position, is_origin) =
+            tokio::try_join!(is_cluster, position, is_origin(store, &journal))?;
+        if is_cluster {
             state = TailState::Cluster;
             break;
         }
-        let Some(from) = catalog.position().await? else { break };
-        let journal = data_dir.join(JOURNAL_DIR);
-        if !is_origin(store, &journal).await? {
-            break;
-        }
+        let (Some(from), true) = (position, is_origin) else { break };
         let (keys, tenant_of) = (keyring.clone(), tenant.cloned());
         let read = spawn_blocking(move || read_journal(journal, &keys, from, tenant_of.as_ref(), bounds));
         let read = match read.await? {
@@ -201,12 +201,11 @@ pub async fn snapshot(
         read.arrivals.iter_mut().for_each(|arrival| erased.prune(&mut arrival.content));
         return judged(tag, moment, (position, read), tenant, bounds).await;
     }
-    let files = Arc::new(catalog.files(None).await?);
-    Ok(Snapshot { files, tail: Tail { state, ..Tail::default() } })
+    Ok(Snapshot { files: catalog.listed().await?, tail: Tail { state, ..Tail::default() } })
 }
 
 /// Says whether a folder is the journal that the archive's position counts in.
-async fn is_origin(store: &Store, journal: &Path) -> Result<bool, ArchiveError> {
+async fn is_origin(store: &Store, journal: &Path) -> Result<bool, StoreError> {
     let known = store.journal_origin().await?;
     let own = journal.join(JOURNAL_ID);
     Ok(journal.is_dir()

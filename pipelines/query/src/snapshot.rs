@@ -217,10 +217,11 @@ async fn look(
             // What is on the way is read before what is committed.
             let (erased, on_the_way) =
                 tokio::join!(reader.learn_erased(), on_the_way(data_dir, store, scope));
-            let (erased, bounds) = (erased?, TailBounds::default());
+            let (erased, bounds, keys) = (erased?, TailBounds::default(), reader.keys());
+            let view = (store, &*erased, &*keys);
             match on_the_way? {
-                Some(read) => snapshot_over(data_dir, (store, &erased), tenant, bounds, read).await?,
-                None => snapshot(data_dir, (store, &erased), tenant, bounds).await?,
+                Some(read) => snapshot_over(view, tenant, bounds, read).await?,
+                None => snapshot(data_dir, view, tenant, bounds).await?,
             }
         })
     };

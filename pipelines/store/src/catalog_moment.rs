@@ -41,6 +41,11 @@ impl Catalog {
         self.store().is_cluster().await
     }
 
+    /// Lists committed files in order of commit; when nothing changed, the very list of before.
+    pub async fn listed(&self) -> Result<Arc<Vec<FileRow>>, StoreError> {
+        self.store().listed().files(&mut self.store().db().begin_read().await?).await
+    }
+
     /// Reads position, files and some streams, all of one moment.
     pub async fn moment(&self, wanted: &[StreamId]) -> Result<Moment, StoreError> {
         let mut tx = self.store().db().begin_read().await?;

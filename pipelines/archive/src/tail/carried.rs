@@ -16,11 +16,9 @@ use crate::ArchiveOptions;
 use crate::erased::Erased;
 use crate::error::ArchiveError;
 use crate::intake::{Arrival, ClockBounds, Content, Intake};
-use crate::place::Place;
+use crate::keys::ArchiveKeys;
 use crate::profiles::Profiles;
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::spawn_blocking;
 use wardline_journal::Entry;
@@ -59,19 +57,17 @@ type Named = ((u16, LogName, u64), Option<Arrival>);
 /// Reads the archive of a data directory with what is on the way to it, which is without what was erased: of a tenant,
 /// or of all. The bus has been read before.
 pub async fn snapshot_over(
-    data_dir: &Path,
-    (store, erased): (&Store, &Erased),
+    (store, erased, keys): (&Store, &Erased, &ArchiveKeys),
     tenant: Option<&TenantId>,
     bounds: TailBounds,
     on_the_way: OnTheWay,
 ) -> Result<Snapshot, ArchiveError> {
     let catalog = Catalog::new(store.clone());
-    let keyring = Arc::new(Place::of(data_dir)?.keyring(data_dir)?);
     let of_tenant = tenant.cloned();
     let read = spawn_blocking(move || read(on_the_way, of_tenant.as_ref(), bounds));
     let (named, is_cut) = read.await?;
     let moment = catalog.moment(&wanted(named.iter().filter_map(|(_, arrival)| arrival.as_ref()))).await?;
-    let Some(tag) = tag_key(&catalog, keyring).await? else {
+    let Some(tag) = tag_key(&catalog, keys.keyring()).await? else {
         // Nothing was ever archived: what judges records is made by the first worker.
         let tail = Tail { state: TailState::Cluster, ..Tail::default() };
         return Ok(Snapshot { files: moment.files, tail });

@@ -170,8 +170,8 @@ impl Bus {
     async fn look(&self, tenant: Option<&str>, bounds: TailBounds, read: OnTheWay) -> Snapshot {
         let tenant = tenant.map(|tenant| TenantId::new(tenant).unwrap());
         let erased = self.reader().learn_erased().await.unwrap();
-        let (folder, store) = (self.rig.folder.path(), &self.rig.store);
-        snapshot_over(folder, (store, &erased), tenant.as_ref(), bounds, read).await.unwrap()
+        let (store, keys) = (&self.rig.store, self.reader().keys());
+        snapshot_over((store, &erased, &keys), tenant.as_ref(), bounds, read).await.unwrap()
     }
 
     async fn count(&self, found: &Snapshot) -> Coverage {

@@ -166,7 +166,8 @@ async fn a_refused_key_stops_nobody_else_and_every_row_comes_once(rig: Rig) {
         let is_shown = state == TailState::Whole;
         let tenant = TenantId::new(tenant).unwrap();
         let erased = rig.reader().learn_erased().await.unwrap();
-        let view = (&rig.store, &*erased);
+        let keys = rig.reader().keys();
+        let view = (&rig.store, &*erased, &*keys);
         let seen = snapshot(rig.folder.path(), view, Some(&tenant), TailBounds::default()).await.unwrap();
         assert_eq!(seen.tail.state, state, "{tenant}");
         assert_eq!(seen.tail.rows.contains_key(&Table::Numerics), is_shown, "what no commit has of {tenant}");

@@ -26,7 +26,9 @@ async fn durable(rig: &Rig) {
 async fn look(rig: &Rig, tenant: Option<&str>, bounds: TailBounds) -> Snapshot {
     let tenant = tenant.map(|tenant| TenantId::new(tenant).unwrap());
     let erased = rig.reader().learn_erased().await.unwrap();
-    snapshot(rig.folder.path(), (&rig.store, &erased), tenant.as_ref(), bounds).await.unwrap()
+    snapshot(rig.folder.path(), (&rig.store, &erased, &rig.reader().keys()), tenant.as_ref(), bounds)
+        .await
+        .unwrap()
 }
 
 fn seqs(batches: &[RecordBatch]) -> Vec<u64> {
