@@ -15,16 +15,14 @@ use crate::file::{Effort, encode};
 use crate::files::Files;
 use crate::keys::ArchiveKeys;
 use crate::options::ArchiveOptions;
+use crate::order::sorted;
 use crate::read::rows_of;
 use crate::shelf::{Shelf, new_path};
 use crate::table::{Day, Table};
 use crate::verify::Shredded;
 use crate::worker::{Parts, now_us};
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, TimestampMicrosecondType, UInt32Type};
-use arrow_array::{Array, RecordBatch, UInt32Array};
+use arrow_array::RecordBatch;
 use arrow_select::concat::concat_batches;
-use arrow_select::take::take_record_batch;
 use ring::digest::{SHA256, digest};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +37,8 @@ use wardline_store::retired::Replacement;
 const SMALL_PART: u64 = 2;
 /// A file whose rows take at least this part of the memory of a merge likewise.
 const LARGE_PART: usize = 2;
+/// Memory of a merge of samples: eight million, which take some three seconds.
+const SAMPLES_MEMORY_MAX: usize = 32 * 1024 * 1024;
 /// Files that are remembered to be left alone.
 const LEFT_MAX: usize = 16 * 1024;
 
@@ -124,6 +124,23 @@ fn damaged(error: &ArchiveError) -> Option<&str> {
     }
 }
 
+/// Returns the memory that the rows of one merge take: samples are packed for seconds, and commits wait for it.
+fn memory_max(options: &ArchiveOptions, table: Table) -> usize {
+    match table {
+        Table::Waveforms => options.compact_memory_max.min(SAMPLES_MEMORY_MAX),
+        _ => options.compact_memory_max,
+    }
+}
+
+/// Returns how hard a merge packs: rows that are as large are left alone from then on, and to a day that is over little
+/// comes any more.
+fn effort((held, memory_max): (usize, usize), (day, today): (&str, &str)) -> Effort {
+    match held > memory_max / LARGE_PART || day < today {
+        true => Effort::Last,
+        false => Effort::Merge,
+    }
+}
+
 /// Merges files that were chosen.
 async fn merge_of(
     parts: &Parts,
@@ -133,18 +150,20 @@ async fn merge_of(
     left: &mut BTreeSet<String>,
 ) -> Result<Option<Compacted>, ArchiveError> {
     let (at, keys, memory_max) =
-        (shelf.files().clone(), parts.keys.clone(), parts.options.compact_memory_max);
+        (shelf.files().clone(), parts.keys.clone(), memory_max(&parts.options, table));
+    let today = Day::of_micros(now_us()).to_string();
     let merge = move || {
         let schema = crate::rows::schema(table);
-        let Gathered { files, batches, large } = gather(&at, &keys, (table, chosen), memory_max)?;
+        let Gathered { files, batches, large, held } = gather(&at, &keys, (table, chosen), memory_max)?;
         if files.len() < 2 {
             return Ok((large, None));
         }
         let rows = concat_batches(&schema, &batches)?;
         drop(batches);
         let rows = sorted(table, rows)?;
-        let tenant = files.first().map(|file| file.tenant.as_str()).unwrap_or_default();
-        let bytes = encode(table, tenant, &rows, (&keys, Effort::Merge))?;
+        let (tenant, day) = files.first().map_or(("", ""), |file| (&file.tenant, &file.day));
+        let effort = effort((held, memory_max), (day, &today));
+        let bytes = encode(table, tenant, &rows, (&keys, effort))?;
         let sha256 = digest(&SHA256, &bytes).as_ref().to_vec();
         Ok::<_, ArchiveError>((large, Some((files, rows.num_rows() as u64, bytes, sha256))))
     };
@@ -234,6 +253,8 @@ fn fitting(options: &ArchiveOptions, mut files: Vec<FileRow>) -> Vec<FileRow> {
 struct Gathered {
     files: Vec<FileRow>,
     batches: Vec<RecordBatch>,
+    /// Memory that the rows take.
+    held: usize,
     /// Paths of files whose rows are too large in memory: small on the disk says nothing, as of samples that stay equal.
     large: Vec<String>,
 }
@@ -245,22 +266,22 @@ fn gather(
     (table, sources): (Table, Vec<FileRow>),
     memory_max: usize,
 ) -> Result<Gathered, ArchiveError> {
-    let mut gathered =
-        Gathered { files: Vec::with_capacity(sources.len()), batches: Vec::new(), large: Vec::new() };
-    let (schema, mut held) = (crate::rows::schema(table), 0);
+    let files = Vec::with_capacity(sources.len());
+    let mut gathered = Gathered { files, batches: Vec::new(), held: 0, large: Vec::new() };
+    let schema = crate::rows::schema(table);
     for file in sources {
         let (before, mut own) = (gathered.batches.len(), 0);
         for batch in rows_of(at, &file, keys, &schema)? {
             let batch = batch?;
             own += batch.get_array_memory_size();
             gathered.batches.push(batch);
-            if own > memory_max / LARGE_PART || held + own > memory_max {
+            if own > memory_max / LARGE_PART || gathered.held + own > memory_max {
                 break;
             }
         }
         let is_large = own > memory_max / LARGE_PART;
-        if !is_large && held + own <= memory_max {
-            held += own;
+        if !is_large && gathered.held + own <= memory_max {
+            gathered.held += own;
             gathered.files.push(file);
             continue;
         }
@@ -292,46 +313,6 @@ fn merged(
         offset_last: from.iter().map(|file| file.offset_last).max().unwrap_or_default(),
         ..one.clone()
     })
-}
-
-/// Puts numerics in the order of device, device time and metric, so that what a frame's readings share lies together,
-/// and waveforms in that of device, metric and device time; the rest stays as it came.
-fn sorted(table: Table, rows: RecordBatch) -> Result<RecordBatch, ArchiveError> {
-    if !matches!(table, Table::Numerics | Table::Waveforms) {
-        return Ok(rows);
-    }
-    let column = |name: &'static str| rows.column_by_name(name).ok_or(ArchiveError::Column(name));
-    let devices = ranks(column("device")?.as_ref())?;
-    let codes =
-        column("mdc_code")?.as_primitive_opt::<UInt32Type>().ok_or(ArchiveError::Column("mdc_code"))?;
-    let times = column("device_time")?.as_primitive_opt::<TimestampMicrosecondType>();
-    let times = times.ok_or(ArchiveError::Column("device_time"))?;
-    let mut order: Vec<u32> =
-        (0..u32::try_from(rows.num_rows()).map_err(|_| ArchiveError::Column("rows"))?).collect();
-    // Stable: equal rows keep the journal's order.
-    order.sort_by_key(|row| {
-        let row = *row as usize;
-        let (code, time) = (i64::from(codes.value(row)), times.value(row));
-        let (first, second) = if table == Table::Numerics { (time, code) } else { (code, time) };
-        (devices[row], first, second)
-    });
-    Ok(take_record_batch(&rows, &UInt32Array::from(order))?)
-}
-
-/// Returns for each row the rank of its text among the column's texts.
-fn ranks(column: &dyn Array) -> Result<Vec<usize>, ArchiveError> {
-    let wrong = || ArchiveError::Column("device");
-    let dictionary = column.as_dictionary_opt::<Int32Type>().ok_or_else(wrong)?;
-    let texts = dictionary.values().as_string_opt::<i32>().ok_or_else(wrong)?;
-    let distinct: BTreeSet<&str> = texts.iter().flatten().collect();
-    let rank: BTreeMap<&str, usize> = distinct.into_iter().enumerate().map(|(at, text)| (text, at)).collect();
-    let of_key: Vec<usize> =
-        texts.iter().map(|text| text.and_then(|t| rank.get(t)).copied().unwrap_or(0)).collect();
-    let row = |key: Option<i32>| {
-        let key = usize::try_from(key.ok_or_else(wrong)?).map_err(|_| wrong())?;
-        of_key.get(key).copied().ok_or_else(wrong)
-    };
-    dictionary.keys().iter().map(row).collect()
 }
 
 #[cfg(test)]

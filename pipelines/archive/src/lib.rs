@@ -37,6 +37,7 @@ mod metrics;
 mod names;
 mod notices;
 mod options;
+pub mod order;
 mod pending;
 pub mod place;
 mod profiles;

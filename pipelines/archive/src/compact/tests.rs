@@ -90,3 +90,16 @@ fn files_that_fit_into_none_together_do_not_stand_in_the_way() {
     let (_, chosen) = choose(&few, files, today).unwrap();
     assert_eq!(chosen.iter().map(|file| file.offset_first).collect::<Vec<_>>(), [4, 5]);
 }
+
+#[test]
+fn a_merge_packs_hardest_what_is_not_merged_again() {
+    let (yesterday, today) = ("2026-02-01", "2026-02-02");
+    for (held, day, expected) in [
+        (50, today, Effort::Merge),
+        (51, today, Effort::Last),
+        (1, yesterday, Effort::Last),
+        (51, yesterday, Effort::Last),
+    ] {
+        assert_eq!(effort((held, 100), (day, today)), expected, "{held} of {day}");
+    }
+}

@@ -114,6 +114,8 @@ fn waveforms() -> Vec<Candidate> {
         Candidate { name: "  zstd 1", zstd: Some(1), ..of(&metric) },
         Candidate { name: "  zstd 3", zstd: Some(3), ..of(&metric) },
         Candidate { name: "  zstd 9", zstd: Some(9), ..of(&metric) },
+        Candidate { name: "  zstd 15", zstd: Some(15), ..of(&metric) },
+        Candidate { name: "  zstd 18", zstd: Some(18), ..of(&metric) },
         Candidate { name: "  not compressed", zstd: None, ..of(&metric) },
         delta("  samples: delta, zstd 1", 1),
         delta("  samples: delta, zstd 6", 6),

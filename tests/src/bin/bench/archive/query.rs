@@ -138,7 +138,7 @@ async fn copy_plain(rig: &Rig, to: &Path) -> anyhow::Result<()> {
         std::fs::create_dir_all(&dir)?;
         for (number, file) in rig.files(table).await?.iter().enumerate() {
             let path = dir.join(format!("{number:05}.parquet"));
-            std::fs::write(&path, encode_plain(table, &rows(&reader, file)?, Effort::Merge)?)?;
+            std::fs::write(&path, encode_plain(table, &rows(&reader, file)?, Effort::Last)?)?;
             let begun = thread_cpu()?;
             let sealed: usize = reader.read(file)?.map(|b| b.map(|b| b.num_rows())).sum::<Result<_, _>>()?;
             let between = thread_cpu()?;

@@ -39,8 +39,11 @@ pub(crate) async fn run(setup: &Setup, options: &ArchiveSize) -> anyhow::Result<
         eprintln!("recording {name}");
         let (mut feed, seconds) = Feed::recording(&header)?;
         let mut played = Rig::open(&made(&folder.path().join(&name))?).await?;
-        played.fill(&mut feed, seconds + 1)?;
-        played.archive().await?;
+        // Of two commits, which are merged.
+        for until_s in [seconds / 2, seconds + 1] {
+            played.fill(&mut feed, until_s)?;
+            played.archive().await?;
+        }
         played.merge().await?;
         for of in [Table::Numerics, Table::Waveforms] {
             row(&mut table, &played, &format!("recording {name}"), of).await?;

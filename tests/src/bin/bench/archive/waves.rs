@@ -45,7 +45,7 @@ fn line(name: &str, recording: &str, wave: &RecordBatch) -> anyhow::Result<Vec<S
     let blocks = lists.iter().flatten();
     let samples: Vec<i32> =
         blocks.flat_map(|block| block.as_primitive::<Int32Type>().values().to_vec()).collect();
-    let bytes = encode_plain(Table::Waveforms, wave, Effort::Merge)?.len();
+    let bytes = encode_plain(Table::Waveforms, wave, Effort::Last)?.len();
     let steps = differences(&samples);
     let entropies = [&samples, &steps, &differences(&steps)].map(|of| entropy_bytes(of));
     let mut cells = vec![name.to_owned(), recording.to_owned(), samples.len().to_string()];
