@@ -7,6 +7,7 @@
 //! A file never changes under its name, so what is kept of it holds. Which files there are, every statement asks the
 //! catalog.
 
+use crate::proven::OfRows;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::ParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::parquet::DefaultParquetFileReaderFactory;
@@ -35,7 +36,7 @@ pub(crate) struct Footers(Mutex<Kept>);
 #[derive(Debug, Default)]
 struct Kept {
     keyring: Vec<u8>,
-    files: HashMap<Path, Arc<ParquetMetaData>>,
+    files: HashMap<Path, (Arc<ParquetMetaData>, Arc<OfRows>)>,
     /// In order of coming, with their sizes.
     order: VecDeque<(Path, usize)>,
     bytes: usize,
@@ -63,7 +64,15 @@ pub(crate) struct FootersUnder {
 impl FootersUnder {
     fn get(&self, path: &Path) -> Option<Arc<ParquetMetaData>> {
         let kept = self.footers.0.lock().unwrap_or_else(PoisonError::into_inner);
-        (kept.keyring == self.keyring).then(|| kept.files.get(path).cloned())?
+        (kept.keyring == self.keyring).then(|| kept.files.get(path).map(|(footer, _)| footer.clone()))?
+    }
+
+    /// Returns what those that were read say of all rows of their files.
+    pub(crate) fn of_rows(&self, paths: impl Iterator<Item = Path>) -> Vec<Option<Arc<OfRows>>> {
+        let kept = self.footers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_own = kept.keyring == self.keyring;
+        let known = |path| kept.files.get(&path).filter(|_| is_own).map(|(_, rows)| rows.clone());
+        paths.map(known).collect()
     }
 
     fn put(&self, path: &Path, footer: &Arc<ParquetMetaData>) {
@@ -72,7 +81,7 @@ impl FootersUnder {
         if kept.keyring != self.keyring || bytes > BYTES_MAX || kept.files.contains_key(path) {
             return;
         }
-        kept.files.insert(path.clone(), footer.clone());
+        kept.files.insert(path.clone(), (footer.clone(), Arc::new(OfRows::new(footer))));
         kept.order.push_back((path.clone(), bytes));
         kept.bytes += bytes;
         while kept.bytes > BYTES_MAX {

@@ -16,6 +16,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use wardline_proto::codes::by_code;
 
+/// Names of functions that are known elsewhere.
+pub(crate) const EVENT_TIME: &str = "event_time";
+pub(crate) const WEARER: &str = "wearer";
+pub(crate) const SITE: &str = "site";
+pub(crate) const DEVICE_PSEUDONYM: &str = "device_pseudonym";
+
 /// A column of few distinct texts.
 pub(crate) fn terms() -> DataType {
     DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
@@ -60,7 +66,7 @@ pub(crate) fn value<'a>(terms: &Terms<'a>, row: usize) -> Option<&'a str> {
 
 /// `event_time(device_time, clock_offset_us)`: the device's time by the edge's clock, where that is known.
 pub(crate) fn event_time() -> ScalarUDF {
-    function("event_time", vec![time(), DataType::Int64], time(), |columns| {
+    function(EVENT_TIME, vec![time(), DataType::Int64], time(), |columns| {
         let times = columns[0].as_primitive::<TimestampMicrosecondType>();
         let offsets = columns[1].as_primitive::<Int64Type>();
         let pairs = times.values().iter().zip(offsets.values());
@@ -75,9 +81,14 @@ pub(crate) fn event_time() -> ScalarUDF {
     })
 }
 
+/// `at_once(conditions)`: they are true together; the engine does not take them apart.
+pub(crate) fn at_once() -> ScalarUDF {
+    function("at_once", vec![DataType::Boolean], DataType::Boolean, |columns| Ok(columns[0].clone()))
+}
+
 /// `wearer(tenant, device, time)`: the subject, as the ledger has it now.
 pub(crate) fn wearer(lookups: Arc<Lookups>) -> ScalarUDF {
-    function("wearer", vec![terms(), terms(), time()], terms(), move |columns| {
+    function(WEARER, vec![terms(), terms(), time()], terms(), move |columns| {
         let (tenants, devices) = (text(&columns[0])?, text(&columns[1])?);
         let times = columns[2].as_primitive::<TimestampMicrosecondType>();
         let (of_tenant, of_device) = (tenants.keys().values(), devices.keys().values());
@@ -112,7 +123,7 @@ pub(crate) fn wearer(lookups: Arc<Lookups>) -> ScalarUDF {
 
 /// `site(tenant, device)`: where the registry says that a device is.
 pub(crate) fn site(lookups: Arc<Lookups>) -> ScalarUDF {
-    function("site", vec![terms(), terms()], terms(), move |columns| {
+    function(SITE, vec![terms(), terms()], terms(), move |columns| {
         let (tenants, devices) = (text(&columns[0])?, text(&columns[1])?);
         let mut sites = Looked::default();
         let mut holds = None;

@@ -52,10 +52,16 @@ fn part(file: &PartitionedFile, taken: Range<u64>, rows: u64) -> PartitionedFile
     ];
     let steps: Vec<_> = steps.into_iter().filter(|step| step.row_count > 0).collect();
     let mut part = file.clone().with_extension(ParquetRowSelection::new(RowSelection::from(steps)));
-    // What is exact of the file is not of a part of it.
-    part.statistics = part.statistics.map(|known| {
-        let mut known = Arc::unwrap_or_clone(known).to_inexact();
+    // What is exact of the file is not of a part of it, but for what all rows share.
+    part.statistics = part.statistics.map(|whole| {
+        let mut known = whole.as_ref().clone().to_inexact();
         known.num_rows = Precision::Exact(own);
+        for (of_part, of_file) in known.column_statistics.iter_mut().zip(&whole.column_statistics) {
+            let is_one = matches!((&of_file.min_value, &of_file.max_value), (Precision::Exact(least), Precision::Exact(most)) if least == most);
+            if is_one && of_file.null_count == Precision::Exact(0) {
+                of_part.clone_from(of_file);
+            }
+        }
         Arc::new(known)
     });
     part

@@ -176,7 +176,7 @@ pub(crate) async fn open(data_dir: &Path, scope: &Scope) -> anyhow::Result<Opene
     let runtime = session::runtime(scope.memory_bytes_max)?;
     ArchiveTable::register(&reader, &runtime)?;
     let store = runtime.object_store(ArchiveTable::at(&reader)?)?;
-    let readers = under.and_then(|under| under.footers).map(|footers| footers.readers(store));
+    let footers = under.and_then(|under| under.footers).map(|footers| (footers, store));
     let session = session::begin(scope.memory_bytes_max.is_some())?;
     let asking = Arc::new(Asking::default());
     let committed = Committed { files, tenant: scope.tenant.clone() };
@@ -184,7 +184,7 @@ pub(crate) async fn open(data_dir: &Path, scope: &Scope) -> anyhow::Result<Opene
     for table in Table::ALL {
         let behind = tail.rows.remove(&table).unwrap_or_default();
         let whole = ArchiveTable::new(table, &reader, committed.clone(), (behind, asking.clone()))?;
-        let whole = whole.with_readers(readers.clone());
+        let whole = whole.knowing(lookups.clone(), footers.clone());
         tables.insert(
             table,
             match &wards {

@@ -133,7 +133,7 @@ impl Scanned for WardTable {
         };
         let filters: Vec<_> = wanted.filters.iter().cloned().chain(self.wards.named()).collect();
         let wanted = Wanted { columns: Some(&read), filters: &filters, limit: None };
-        let input = self.base.scanned(state, wanted).await?;
+        let input = self.base.chosen(state, wanted)?;
         let schema = Arc::new(input.schema().project(&(0..keep).collect::<Vec<_>>())?);
         let whose = Whose { device, time: time.zip(offset), keep };
         let seen = Seen { wards: self.wards.clone(), whose };

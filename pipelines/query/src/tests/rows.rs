@@ -64,6 +64,8 @@ pub(super) struct Lie {
     /// So many of the last rows are in no file.
     pub(super) tail: usize,
     pub(super) is_erased: bool,
+    /// Footers that were read once are known from then on.
+    pub(super) is_known: bool,
 }
 
 pub(super) fn readings() -> impl Strategy<Value = Vec<Reading>> {
@@ -89,8 +91,9 @@ pub(super) fn readings() -> impl Strategy<Value = Vec<Reading>> {
 }
 
 pub(super) fn lie() -> impl Strategy<Value = Lie> {
-    (1..80_usize, 1..40_usize, 1..20_usize, 1..5_usize, 1..40_usize, 0..20_usize, any::<bool>()).prop_map(
-        |(file, group, page, readers, batch, tail, is_erased)| Lie {
+    let flags = (any::<bool>(), any::<bool>());
+    (1..80_usize, 1..40_usize, 1..20_usize, 1..5_usize, 1..40_usize, 0..20_usize, flags).prop_map(
+        |(file, group, page, readers, batch, tail, (is_erased, is_known))| Lie {
             file,
             group,
             page,
@@ -98,6 +101,7 @@ pub(super) fn lie() -> impl Strategy<Value = Lie> {
             batch,
             tail,
             is_erased,
+            is_known,
         },
     )
 }
@@ -201,18 +205,27 @@ pub(super) fn batch(table: Table, rows: &[&Placed<'_>]) -> RecordBatch {
     RecordBatch::try_new(schema, columns).unwrap()
 }
 
-/// Writes a file: as the archive does, or, where every value is a number, in many row groups and pages.
+/// Writes a file: as a commit does, or a merge, or, where every value is a number, in many row groups and pages.
 pub(super) fn write(
     registry: &Registry,
     (root, number): (&Path, usize),
     (table, rows): (Table, &[&Placed<'_>]),
     lie: &Lie,
 ) -> FileRow {
-    let (rows_of, first) = (batch(table, rows), rows[0]);
+    let mut rows = rows.to_vec();
+    let is_merged = number.is_multiple_of(4);
+    if is_merged {
+        rows.sort_by_key(|row| {
+            let (code, time) = (i64::from(row.metric(table).0), row.device_us());
+            (row.who().1, if table == Table::Numerics { (time, code) } else { (code, time) })
+        });
+    }
+    let (rows_of, first) = (batch(table, &rows), rows[0]);
     let tenant = first.who().0;
     let bytes = if number.is_multiple_of(2) || rows.iter().any(|row| VALUES[row.1.value].is_nan()) {
         let keys = ArchiveKeys::new(registry.keyring.clone());
-        encode_sealed(table, tenant, &rows_of, (&keys, Effort::Commit)).unwrap()
+        let effort = if is_merged { Effort::Merge } else { Effort::Commit };
+        encode_sealed(table, tenant, &rows_of, (&keys, effort)).unwrap()
     } else {
         let properties = WriterProperties::builder()
             .set_statistics_enabled(EnabledStatistics::Page)
