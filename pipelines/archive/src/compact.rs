@@ -39,6 +39,8 @@ const SMALL_PART: u64 = 2;
 const LARGE_PART: usize = 2;
 /// Memory of a merge of samples: eight million, which take some three seconds.
 const SAMPLES_MEMORY_MAX: usize = 32 * 1024 * 1024;
+/// A sample takes so many times less in a file than in memory, about.
+const SAMPLE_BYTES: u64 = 4;
 /// Files that are remembered to be left alone.
 const LEFT_MAX: usize = 16 * 1024;
 
@@ -209,7 +211,7 @@ pub(crate) async fn remove_retired(parts: &Parts, shelf: &Arc<Shelf>) -> Result<
 fn worth(options: &ArchiveOptions, files: Vec<FileRow>, today: Day) -> Vec<(Table, Vec<FileRow>)> {
     let mut groups = BTreeMap::<_, Vec<FileRow>>::new();
     let today = today.to_string();
-    for file in files.into_iter().filter(|file| file.bytes < options.compact_bytes / SMALL_PART) {
+    for file in files.into_iter().filter(|file| is_small(options, file)) {
         // While the day goes on, like is merged with like: a row is written again once a tier, not once a merge.
         let tier = if file.day < today { 0 } else { tier(options, file.rows) };
         let key = (file.table.clone(), file.tenant.clone(), file.day.clone(), file.partition, tier);
@@ -228,6 +230,15 @@ fn worth(options: &ArchiveOptions, files: Vec<FileRow>, today: Day) -> Vec<(Tabl
         (chosen.len() > 1).then_some((Table::from_name(&table)?, chosen))
     };
     worth.into_iter().filter_map(group).collect()
+}
+
+/// Says whether a file is worth merging with others: of samples little fits into a merge.
+fn is_small(options: &ArchiveOptions, file: &FileRow) -> bool {
+    let bytes_max = match file.table == Table::Waveforms.name() {
+        true => options.compact_bytes.min(SAMPLES_MEMORY_MAX as u64 / SAMPLE_BYTES),
+        false => options.compact_bytes,
+    };
+    file.bytes < bytes_max / SMALL_PART
 }
 
 /// Returns how often so many rows went through a merge of as few files as are worth one.

@@ -150,9 +150,9 @@ pub async fn snapshot(
     let mut state = TailState::Elsewhere;
     for _try in 0..TRIES {
         let journal = data_dir.join(JOURNAL_DIR);
-        let (is_cluster, position) = (store.is_cluster(), catalog.position());
-        let (is_cluster, position, is_origin) =
-            tokio::try_join!(is_cluster, position, is_origin(store, &journal))?;
+        // The origin is looked at last: it is told before a position is.
+        let standing = async { Ok((catalog.position().await?, is_origin(store, &journal).await?)) };
+        let (is_cluster, (position, is_origin)) = tokio::try_join!(store.is_cluster(), standing)?;
         if is_cluster {
             state = TailState::Cluster;
             break;

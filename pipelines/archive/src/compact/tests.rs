@@ -92,6 +92,17 @@ fn files_that_fit_into_none_together_do_not_stand_in_the_way() {
 }
 
 #[test]
+fn waveforms_that_fill_a_merge_are_not_looked_at_again() {
+    let options = ArchiveOptions::default();
+    let of = |table: &str, bytes| FileRow { table: table.into(), ..file("2026-02-01", bytes, 1) };
+    for (table, mebibytes, expected) in
+        [("waveforms", 3, true), ("waveforms", 4, false), ("numerics", 15, true)]
+    {
+        assert_eq!(is_small(&options, &of(table, mebibytes << 20)), expected, "{table} of {mebibytes} MiB");
+    }
+}
+
+#[test]
 fn a_merge_packs_hardest_what_is_not_merged_again() {
     let (yesterday, today) = ("2026-02-01", "2026-02-02");
     for (held, day, expected) in [
