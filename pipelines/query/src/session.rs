@@ -17,9 +17,6 @@ use std::sync::{Arc, OnceLock};
 /// little to find then. Sorted in parts of a batch, they would all be merged.
 const SORTED_AT_ONCE_BYTES_MAX: usize = 32 << 20;
 
-/// Rows that are handled at a time: with half as many a scan of millions costs a tenth more.
-const BATCH_ROWS: usize = 16 * 1024;
-
 /// What a session begins with: one whose memory has no end, and one whose memory has.
 static BEGINNINGS: [OnceLock<SessionState>; 2] = [const { OnceLock::new() }; 2];
 
@@ -45,8 +42,8 @@ pub(crate) fn begin(is_bounded: bool) -> anyhow::Result<SessionContext> {
 fn made(is_bounded: bool) -> anyhow::Result<SessionState> {
     let config = SessionConfig::new()
         .with_information_schema(true)
-        .with_batch_size(BATCH_ROWS)
         .with_sort_in_place_threshold_bytes(SORTED_AT_ONCE_BYTES_MAX);
+    let config = in_order(config);
     // Nothing runs in it: it is planned in.
     let session = SessionContext::new_with_config_rt(config, runtime(Some(0))?);
     trunc::register(&session)?;
@@ -54,6 +51,13 @@ fn made(is_bounded: bool) -> anyhow::Result<SessionState> {
         growth::withhold(&session);
     }
     Ok(session.state())
+}
+
+/// Lets no stream of a scan take files of another's: what is read in order stays so. The engine knows that it must, but
+/// forgets it below a merge of streams that has a limit.
+pub(crate) fn in_order(mut config: SessionConfig) -> SessionConfig {
+    config.options_mut().execution.enable_file_stream_work_stealing = false;
+    config
 }
 
 /// Makes what a statement runs in. What is too large for memory fails: a spilled row would lie on the disk in plaintext

@@ -1,14 +1,12 @@
 //! Leaves erased rows out of a scan, while files still hold them.
 
-use crate::functions::function;
-use datafusion::arrow::array::{ArrayRef, BooleanArray};
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::catalog::Session;
-use datafusion::common::{DFSchema, Result};
-use datafusion::logical_expr::col;
+use crate::each::{Doing, Each, EachExec};
+use datafusion::arrow::array::{BooleanArray, RecordBatch};
+use datafusion::arrow::compute::filter_record_batch;
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::Result;
+use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::filter::FilterExecBuilder;
 use std::sync::Arc;
 use wardline_archive::{Erased, Table};
 
@@ -21,7 +19,7 @@ fn columns(table: Table) -> &'static [&'static str] {
 }
 
 /// A scan that leaves out what was erased.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Strike {
     /// Columns that the scan has to read, in order of the table's.
     pub(crate) read: Vec<usize>,
@@ -53,33 +51,50 @@ impl Strike {
         Ok(Some(Self { wanted, read, table, erased: erased.clone() }))
     }
 
-    /// Puts the filter over the scan of [`read`](Self::read).
-    pub(crate) fn over(
-        self,
-        state: &dyn Session,
-        scan: Arc<dyn ExecutionPlan>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
+    /// Puts itself over the scan of [`read`](Self::read).
+    pub(crate) fn over(self, scan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
         let schema = scan.schema();
-        let fields: Vec<Field> = columns(self.table)
-            .iter()
-            .map(|name| Ok(schema.field_with_name(name)?.clone()))
-            .collect::<Result<_>>()?;
-        let types: Vec<DataType> = fields.iter().map(|field| field.data_type().clone()).collect();
+        let given = Arc::new(schema.project(&self.wanted)?);
+        let own = columns(self.table).iter().map(|name| schema.index_of(name));
+        let own = own.collect::<std::result::Result<Vec<_>, _>>()?;
         // Of these a scan may know less than the file: nulls are read as such.
-        let own =
-            Arc::new(Schema::new(fields.into_iter().map(|f| f.with_nullable(true)).collect::<Vec<_>>()));
-        let (table, erased) = (self.table, self.erased);
-        let kept = function("kept", types, DataType::Boolean, move |columns: &[ArrayRef]| {
-            let rows = RecordBatch::try_new(own.clone(), columns.to_vec())?;
-            let kept: BooleanArray = match erased.taken(table, &rows) {
-                None => std::iter::repeat_n(Some(true), rows.num_rows()).collect(),
-                Some(taken) => taken.iter().map(|erasure| Some(erasure.is_none())).collect(),
-            };
-            Ok(Arc::new(kept))
-        });
-        let call = kept.call(columns(self.table).iter().map(|name| col(*name)).collect());
-        let predicate = state.create_physical_expr(call, &DFSchema::try_from(schema)?)?;
-        let filter = FilterExecBuilder::new(predicate, scan).apply_projection(Some(self.wanted))?;
-        Ok(Arc::new(filter.build()?))
+        let fields = own.iter().map(|at| schema.field(*at).clone().with_nullable(true));
+        let whose = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        Ok(Arc::new(EachExec::new(scan, given, Arc::new(Kept { strike: self, own, whose }))))
+    }
+}
+
+impl Each for Kept {
+    fn name(&self) -> &'static str {
+        "StrikeExec"
+    }
+
+    fn start(&self, _context: &TaskContext) -> Doing {
+        let kept = self.clone();
+        Box::new(move |batch| Ok(vec![kept.of(&batch)?]))
+    }
+}
+
+/// Leaves out every row that was erased. No condition goes below it.
+#[derive(Debug, Clone)]
+struct Kept {
+    strike: Strike,
+    /// Where the columns stand that tell whose a row is, and what they are.
+    own: Vec<usize>,
+    whose: SchemaRef,
+}
+
+impl Kept {
+    fn of(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let own = self.own.iter().map(|at| batch.column(*at).clone()).collect();
+        let rows = RecordBatch::try_new(self.whose.clone(), own)?;
+        let given = batch.project(&self.strike.wanted)?;
+        Ok(match self.strike.erased.taken(self.strike.table, &rows) {
+            None => given,
+            Some(taken) => {
+                let kept: BooleanArray = taken.iter().map(|erasure| Some(erasure.is_none())).collect();
+                filter_record_batch(&given, &kept)?
+            }
+        })
     }
 }

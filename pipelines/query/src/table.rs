@@ -196,8 +196,13 @@ impl ArchiveTable {
         columns: &[usize],
         how: How,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        let mut options = state.table_options().parquet.clone();
+        if let How::Passing { is_late: true, .. } = how {
+            // Little passes: to keep what was decoded for the conditions takes more than to decode that little again.
+            options.global.max_predicate_cache_size = Some(0);
+        }
         let mut source = ParquetSource::new(self.schema.clone())
-            .with_table_parquet_options(state.table_options().parquet.clone())
+            .with_table_parquet_options(options)
             .with_bloom_filter_on_read(false)
             .with_encryption_factory(self.keys.clone());
         if let Some((footers, store)) = &self.footers {
@@ -249,7 +254,7 @@ impl ArchiveTable {
         let scan = union(parts)?;
         match strike {
             None => Ok(scan),
-            Some(strike) => strike.over(state, scan),
+            Some(strike) => strike.over(scan),
         }
     }
 

@@ -171,6 +171,10 @@ fn statement(one: &str, other: &str, kind: usize, table: &str) -> (String, bool)
             "SELECT value, ingest_time FROM {table} WHERE {one} ORDER BY value DESC, ingest_time LIMIT 4"
         ),
         12 => format!("SELECT * FROM {table} ORDER BY ingest_time LIMIT 3 OFFSET 2"),
+        13 => format!(
+            "SELECT device_time, mdc_code FROM {table} WHERE device = 'd2' AND {one} ORDER BY device_time, mdc_code \
+             LIMIT 5"
+        ),
         _ => format!(
             "SELECT device_time, ingest_time FROM {table} WHERE {one} ORDER BY device_time, ingest_time"
         ),
@@ -178,4 +182,4 @@ fn statement(one: &str, other: &str, kind: usize, table: &str) -> (String, bool)
     (sql, kind >= 10)
 }
 
-const KINDS: usize = 14;
+const KINDS: usize = 15;

@@ -1,7 +1,7 @@
 //! What is known of a file spares looking at its rows.
 
 use super::rows::{Lie, Reading};
-use super::{Registry, both};
+use super::{Registry, answer, both};
 use datafusion::physical_plan::displayable;
 use datafusion::prelude::SessionContext;
 
@@ -71,4 +71,21 @@ async fn a_condition_that_could_fail_is_left_to_the_rows() {
     let sql = "SELECT value FROM numerics WHERE CAST(device AS BIGINT) = 7";
     let (_, after) = known(of_a_device(2, 10), sql).await;
     assert!(after.contains("FilterExec"), "{after}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_condition_is_tried_on_a_row_that_was_erased() {
+    let registry = Registry::new().await;
+    // Of d1 the second and third day are erased.
+    let rows = of_a_device(1, 26 * 60);
+    let fails = "SELECT count(*) FROM numerics WHERE 1 / (status / 7) = 1";
+    for tail in [0, 30, 80] {
+        for is_erased in [true, false] {
+            let lie =
+                Lie { file: 80, group: 9, page: 9, readers: 2, batch: 16, tail, is_erased, is_known: true };
+            let (ours, _) = both(&registry, &rows, &lie).await;
+            let told = answer(&ours, fails).await;
+            assert_eq!(told.is_ok(), is_erased, "{tail}: {told:?}");
+        }
+    }
 }

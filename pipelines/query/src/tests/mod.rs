@@ -11,6 +11,7 @@ use crate::growth;
 use crate::lookups::Lookups;
 use crate::mask::Mask;
 use crate::provider::Provider;
+use crate::session::in_order;
 use crate::table::{ArchiveTable, Committed};
 use crate::trunc;
 use crate::views::{View, ViewTable};
@@ -73,7 +74,9 @@ impl Registry {
                 .unwrap();
         }
         let demo = TenantId::new("demo").unwrap();
-        store.ask_erasure(&change, &demo, "p-gone", false).await.unwrap();
+        // What comes after a request is not of it.
+        let later = Change::new("os:test@here", START_US + 4 * DAY_US);
+        store.ask_erasure(&later, &demo, "p-gone", false).await.unwrap();
         let lookups = Arc::new(Lookups::load(&store, None).await.unwrap());
         let wards = Arc::new(Wards::new(&demo, &Sites::of(["icu"]).unwrap(), lookups.clone()));
         Self { folder, store, keyring, lookups, wards }
@@ -165,7 +168,7 @@ async fn both(registry: &Registry, rows: &[Reading], lie: &Lie) -> (SessionConte
         ours.extend(one);
         naive.extend(other);
     }
-    let config = SessionConfig::new()
+    let config = in_order(SessionConfig::new())
         .with_target_partitions(lie.readers)
         .with_batch_size(lie.batch)
         .with_sort_in_place_threshold_bytes(if lie.page.is_multiple_of(2) { 0 } else { 32 << 20 });

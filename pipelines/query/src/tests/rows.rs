@@ -213,7 +213,7 @@ pub(super) fn write(
     lie: &Lie,
 ) -> FileRow {
     let mut rows = rows.to_vec();
-    let is_merged = number.is_multiple_of(4);
+    let is_merged = number.is_multiple_of(4) || lie.page.is_multiple_of(3);
     if is_merged {
         rows.sort_by_key(|row| {
             let (code, time) = (i64::from(row.metric(table).0), row.device_us());
@@ -222,21 +222,22 @@ pub(super) fn write(
     }
     let (rows_of, first) = (batch(table, &rows), rows[0]);
     let tenant = first.who().0;
-    let bytes = if number.is_multiple_of(2) || rows.iter().any(|row| VALUES[row.1.value].is_nan()) {
-        let keys = ArchiveKeys::new(registry.keyring.clone());
-        let effort = if is_merged { Effort::Merge } else { Effort::Commit };
-        encode_sealed(table, tenant, &rows_of, (&keys, effort)).unwrap()
-    } else {
-        let properties = WriterProperties::builder()
-            .set_statistics_enabled(EnabledStatistics::Page)
-            .set_max_row_group_row_count(Some(lie.group))
-            .set_data_page_row_count_limit(lie.page)
-            .set_write_batch_size(1);
-        let mut writer =
-            ArrowWriter::try_new(Vec::new(), rows_of.schema(), Some(properties.build())).unwrap();
-        writer.write(&rows_of).unwrap();
-        writer.into_inner().unwrap()
-    };
+    let bytes =
+        if is_merged || number.is_multiple_of(2) || rows.iter().any(|row| VALUES[row.1.value].is_nan()) {
+            let keys = ArchiveKeys::new(registry.keyring.clone());
+            let effort = if is_merged { Effort::Merge } else { Effort::Commit };
+            encode_sealed(table, tenant, &rows_of, (&keys, effort)).unwrap()
+        } else {
+            let properties = WriterProperties::builder()
+                .set_statistics_enabled(EnabledStatistics::Page)
+                .set_max_row_group_row_count(Some(lie.group))
+                .set_data_page_row_count_limit(lie.page)
+                .set_write_batch_size(1);
+            let mut writer =
+                ArrowWriter::try_new(Vec::new(), rows_of.schema(), Some(properties.build())).unwrap();
+            writer.write(&rows_of).unwrap();
+            writer.into_inner().unwrap()
+        };
     let path = format!("{number}.parquet");
     std::fs::write(root.join(&path), &bytes).unwrap();
     let times = || rows.iter().map(|row| row.device_us());
