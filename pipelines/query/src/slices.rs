@@ -10,7 +10,7 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result;
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::TaskContext;
-use datafusion::logical_expr::{LogicalPlanBuilder, TableProviderFilterPushDown};
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use std::sync::Arc;
 
@@ -20,6 +20,14 @@ const SAMPLES_MAX: i32 = 64 * 1024;
 /// A table of blocks whose batches are cut into slices, behind every filter.
 #[derive(Debug)]
 pub(crate) struct SlicedTable(pub(crate) Arc<dyn TableProvider>);
+
+impl SlicedTable {
+    /// Says whether the table sees to it that rows pass all filters.
+    fn takes(&self, filters: &[Expr]) -> Result<bool> {
+        let taken = self.0.supports_filters_pushdown(&filters.iter().collect::<Vec<_>>())?;
+        Ok(taken.iter().all(|taken| *taken == TableProviderFilterPushDown::Exact))
+    }
+}
 
 #[async_trait]
 impl Scanned for SlicedTable {
@@ -31,8 +39,14 @@ impl Scanned for SlicedTable {
     }
 
     async fn scanned(&self, state: &dyn Session, wanted: Wanted<'_>) -> Result<Arc<dyn ExecutionPlan>> {
-        let plan = LogicalPlanBuilder::scan("blocks", provider_as_source(self.0.clone()), None)?;
-        let blocks = wanted.over(state, plan).await?;
+        let blocks = match self.takes(wanted.filters)? {
+            // There is nothing else to plan.
+            true => self.0.scan(state, wanted.columns, wanted.filters, wanted.limit).await?,
+            false => {
+                let source = provider_as_source(self.0.clone());
+                wanted.over(state, LogicalPlanBuilder::scan("blocks", source, None)?).await?
+            }
+        };
         let schema = blocks.schema();
         Ok(match schema.index_of("samples") {
             Ok(samples) => Arc::new(EachExec::new(blocks, schema, Arc::new(Slices(samples)))),
