@@ -76,3 +76,16 @@ pub(crate) fn runtime(memory_bytes_max: Option<usize>) -> anyhow::Result<Arc<Run
 pub(crate) fn context(session: &SessionContext, runtime: Arc<RuntimeEnv>) -> TaskContext {
     TaskContext::from(session).with_runtime(runtime)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_stream_takes_files_of_another() {
+        for is_bounded in [false, true] {
+            let begun = begin(is_bounded).unwrap();
+            assert!(!begun.copied_config().options().execution.enable_file_stream_work_stealing);
+        }
+    }
+}

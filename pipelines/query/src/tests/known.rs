@@ -1,7 +1,7 @@
 //! What is known of a file spares looking at its rows.
 
 use super::rows::{Lie, Reading};
-use super::{Registry, answer, both};
+use super::{Registry, answer, both, lines};
 use datafusion::physical_plan::displayable;
 use datafusion::prelude::SessionContext;
 
@@ -88,4 +88,20 @@ async fn no_condition_is_tried_on_a_row_that_was_erased() {
             assert_eq!(told.is_ok(), is_erased, "{tail}: {told:?}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_first_rows_of_a_device_are_its_first_however_many_read_it() {
+    let registry = Registry::new().await;
+    let lie =
+        Lie { file: 20, group: 9, page: 9, readers: 4, batch: 3, tail: 0, is_erased: false, is_known: true };
+    let (ours, naive) = both(&registry, &of_a_device(2, 10), &lie).await;
+    let sql = "SELECT device_time, mdc_code FROM numerics WHERE device = 'd2' AND value < 99 \
+               ORDER BY device_time, mdc_code LIMIT 30";
+    let expected = lines(&answer(&naive, sql).await.unwrap(), true);
+    for _time in 0..200 {
+        assert_eq!(lines(&answer(&ours, sql).await.unwrap(), true), expected);
+    }
+    let plan = plan(&ours, sql).await;
+    assert!(plan.contains("SortPreservingMergeExec") && !plan.contains("SortExec"), "{plan}");
 }
